@@ -1,0 +1,53 @@
+"""Scores to the query batch."""
+
+import torch
+from torch import Tensor
+
+
+def rank(keys: Tensor, indices: Tensor, priority: Tensor) -> Tensor:
+    """Pool indices by falling key; equal keys by rising priority.
+
+    Args:
+        keys: ``(n,)`` finite ranking values, higher first.
+        indices: ``(n,)`` dataset indices that the keys belong to.
+        priority: ``(N,)`` a permutation over the whole dataset, so that a tie falls the same way whatever else is in the pool.
+
+    Returns:
+        ``(n,)`` the indices in query order.
+    """
+    by_priority = priority[indices].argsort()
+    order = keys[by_priority].argsort(descending=True, stable=True)
+    return indices[by_priority[order]]
+
+
+def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
+    """The first ``size`` of every ``stride``-th entry; at the end it starts again at the top of what is left.
+
+    Args:
+        ranking: ``(n,)``.
+        size: how many to take; all of a shorter ranking.
+        stride: 1 is top k; d takes the d-th, 2d-th, ... entry. Where fewer than d are left, those that are left are taken in order.
+
+    Example:
+        >>> take(torch.arange(1, 8), size=4, stride=3).tolist()
+        [3, 6, 4, 5]
+    """
+    if stride < 1:
+        raise ValueError(f"Expected a stride of at least 1, got {stride}.")
+    taken: list[Tensor] = []
+    missing = min(size, len(ranking))
+    while missing > 0:
+        step = stride if len(ranking) >= stride else 1
+        chosen = ranking[step - 1 :: step][:missing]
+        taken.append(chosen)
+        missing -= len(chosen)
+        ranking = ranking[~torch.isin(ranking, chosen)]
+    return torch.cat(taken) if taken else ranking[:0]
+
+
+def tied_share(keys: Tensor) -> float:
+    """Share of the keys that another key equals: where it is large, the ranking is the tie-break's, not the strategy's."""
+    if len(keys) == 0:
+        return 0.0
+    counts = keys.unique(return_counts=True)[1]
+    return float(counts[counts > 1].sum() / len(keys))

@@ -1,0 +1,68 @@
+"""Puts each finished cycle into the trainer's loggers."""
+
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from al_lightning.callbacks.active_learning import FinishedCycle, Query
+from al_lightning.data import PoolDataModule
+
+_X_AXIS = "active_learning/labeled"
+
+
+class CycleLogger(Callback):
+    """Metrics by number of labeled items for every logger; for Weights & Biases also score histograms and the queried images.
+
+    Args:
+        images: how many of the first queried items to show.
+    """
+
+    across_cycles = True
+
+    def __init__(self, images: int = 8) -> None:
+        self.images = images
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes the number of labeled items the x-axis of the learning curve's panels."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.experiment.define_metric(_X_AXIS)
+                logger.experiment.define_metric("active_learning/*", step_metric=_X_AXIS)
+
+    def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
+        """Logs a finished cycle."""
+        values = {_X_AXIS: finished.labeled, "active_learning/cycle": finished.cycle, "active_learning/train_seconds": finished.train_seconds}
+        values |= {f"active_learning/{name}": value for name, value in finished.metrics.items()}
+        query = finished.query
+        if query is not None:
+            values |= {
+                "active_learning/query_seconds": query.seconds,
+                "active_learning/query_peak_bytes": query.peak_bytes,
+                "active_learning/tied_share": query.tied_share,
+            }
+        step = finished.logged_steps
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and query is not None and trainer.is_global_zero:
+                # One row of W&B's log: what shares a row shares its x-axis.
+                logger.log_metrics({**values, **self._media(trainer.datamodule, finished, query)}, step)  # type: ignore[attr-defined]
+            else:
+                logger.log_metrics(values, step)
+
+    def _media(self, datamodule: PoolDataModule, finished: FinishedCycle, query: Query) -> dict[str, Any]:
+        import wandb
+
+        shown = query.indices[: self.images]
+        table = wandb.Table(columns=["cycle", "rank", "index", "item", "score", "image"])
+        for rank, (inputs, index) in enumerate(zip(_inputs(datamodule, shown), shown.tolist(), strict=True)):
+            image = wandb.Image(inputs)
+            table.add_data(finished.cycle + 1, rank, index, datamodule.item(index), float(query.scores[rank]), image)
+        histogram = wandb.Histogram(np_histogram=np.histogram(query.pool_scores.numpy(), bins=64))
+        return {"active_learning/scores": histogram, "active_learning/queried": table}
+
+
+def _inputs(datamodule: PoolDataModule, indices: Any) -> Any:
+    """Images ``(H, W, C)`` of pool items."""
+    ((inputs, _),) = datamodule.pool_batches([indices])
+    return inputs.cpu().permute(0, 2, 3, 1).numpy()

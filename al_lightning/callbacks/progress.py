@@ -1,0 +1,62 @@
+"""One bar for the training of a cycle, one for scoring."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from tqdm import tqdm
+
+
+class CycleProgressBar(TQDMProgressBar):
+    """A training bar that runs through all epochs of a cycle, and a scoring bar that runs through the pool.
+
+    Args:
+        refresh_rate: update after this many batches; 0 shows nothing.
+    """
+
+    def __init__(self, refresh_rate: int = 20) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self._bar: Any = None
+
+    def init_train_tqdm(self) -> Any:
+        """The bar of a cycle's training."""
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the cycle's bar."""
+        super().on_train_start(trainer, pl_module)
+        epochs, batches = trainer.max_epochs or 0, trainer.num_training_batches
+        total = trainer.max_steps if trainer.max_steps > 0 else epochs * batches
+        self.train_progress_bar.reset(total if 0 < total < float("inf") else None)
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Names cycle and epoch."""
+        cycle = trainer.datamodule.pool.cycle  # type: ignore[attr-defined]
+        self.train_progress_bar.set_description(f"cycle {cycle + 1}, epoch {trainer.current_epoch + 1}", refresh=False)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Moves the bar on, at the refresh rate."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.total.completed + 1
+        if self.is_enabled and done % self.refresh_rate == 0:
+            self.train_progress_bar.n = done
+            self.train_progress_bar.refresh()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Shows the metrics."""
+        if not self.train_progress_bar.disable:
+            self.train_progress_bar.set_postfix(self.get_metrics(trainer, pl_module), refresh=False)
+
+    def on_train_end(self, *_: Any) -> None:
+        """Closes the cycle's bar."""
+        self.train_progress_bar.close()
+
+    def on_scoring(self, trainer: Trainer, done: int, total: int) -> None:
+        """Moves the scoring bar on; opens and closes it."""
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc="scoring", leave=False, disable=self.is_disabled, unit=" items")
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,176 @@
+"""Restarts training inside one ``trainer.fit``, so that what follows equals a fit in a fresh process.
+
+Everything that is protected in Lightning is used in this module and nowhere else, so that an upgrade has one place to look at. The
+process group, the DDP wrapper, the devices, the loggers and the signal handlers live on; loops, optimizers, gradient scaler and the
+other callbacks begin anew, and every hook that a fresh fit would call is called.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.optimizer import _optimizers_to_device
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.loops import _TrainingEpochLoop
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.trainer.states import TrainerFn
+
+Stage = Callable[[], None]
+
+
+class FitRestart:
+    """Remembers how everything was before the first fit, and brings it back.
+
+    Args:
+        trainer: inside its ``setup`` hooks; best in the first callback's, so that the others are remembered as they were made.
+        owner: the callback that restarts; it is left alone.
+    """
+
+    def __init__(self, trainer: Trainer, owner: Callback) -> None:
+        self.trainer = trainer
+        self.owner = owner
+        loop = trainer.fit_loop
+        self._limits = {"min_epochs": loop.min_epochs, "max_epochs": loop.max_epochs}
+        self._step_limits = {"min_steps": loop.min_steps, "max_steps": loop.max_steps}
+        module = trainer.lightning_module
+        self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+        self._training = [(part, part.training) for part in module.modules()]
+        self._callbacks = [(callback, self._copied_state(vars(callback))) for callback in self._restarted()]
+
+    # Running several fits as one
+
+    def replace_stage(self, run: Callable[[Stage, Stage], None]) -> None:
+        """Makes the trainer call ``run(first, again)`` where it would run its fit.
+
+        ``first`` is the trainer's own stage (sanity check and fit loop), ``again`` the fit loop alone. It is not the fit loop that is
+        replaced, because Lightning's tuners run that themselves.
+        """
+        first = self.trainer._run_stage
+
+        def again() -> None:
+            with torch.autograd.set_detect_anomaly(self.trainer._detect_anomaly):
+                self.trainer.fit_loop.run()
+
+        self.trainer._run_stage = lambda: run(first, again)  # type: ignore[method-assign, assignment]
+
+    def restore_stage(self) -> None:
+        """Undoes :meth:`replace_stage`."""
+        vars(self.trainer).pop("_run_stage", None)
+
+    def remember_optimizers(self) -> None:
+        """To be called in ``on_fit_start``, when they exist: LightningCLI's ``--optimizer`` returns one object in every fit."""
+        strategy = self.trainer.strategy
+        self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
+        self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]
+        self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
+
+    def end(self) -> None:
+        """What a trainer does after a fit: the closing hooks of all callbacks and of the module."""
+        self._call("on_fit_end")
+        self.module.on_fit_end()
+        self._call("teardown", stage="fit")
+
+    def begin(self, draw_weights: Callable[[], None], checkpoint_dir: str) -> None:
+        """What a trainer does up to the fit loop.
+
+        Args:
+            draw_weights: gives the module the weights to begin with.
+            checkpoint_dir: for the checkpoint callbacks that were not told where to write.
+        """
+        for callback, state in self._callbacks:
+            if not getattr(callback, "across_cycles", False):
+                vars(callback).clear()
+                vars(callback).update(self._copied_state(state))
+        for parameter, requires_grad in self._requires_grad:
+            parameter.requires_grad_(requires_grad)
+        for part, training in self._training:
+            part.training = training
+        draw_weights()
+        self.module.zero_grad()
+        self.aim_checkpoints(checkpoint_dir)
+        self._call("setup", stage="fit")
+        self._new_loops()
+        self._new_optimizers()
+        self.trainer._logger_connector.reset_results()
+        self.trainer._logger_connector.reset_metrics()
+        self._call("on_fit_start")
+        self.module.on_fit_start()
+
+    def aim_checkpoints(self, directory: str) -> None:
+        """Gives a directory to the checkpoint callbacks that were not told where to write."""
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = directory
+
+    def evaluate(self) -> None:
+        """Runs the evaluation that ``trainer.validate`` runs, so that callbacks can tell it from validation within the fit."""
+        trainer = self.trainer
+        trainer.validate_loop.verbose = False
+        trainer.state.fn = TrainerFn.VALIDATING
+        trainer.validating = True
+        try:
+            trainer.validate_loop.run()
+        finally:
+            trainer.state.fn = TrainerFn.FITTING
+            trainer.training = True
+
+    def forward_context(self) -> Any:
+        """Autocast, where the trainer's precision asks for it."""
+        return self.trainer.precision_plugin.forward_context()
+
+    @property
+    def logged_steps(self) -> int:
+        """Steps on the loggers' axis: all cycles together."""
+        return self.trainer.fit_loop.epoch_loop._batches_that_stepped
+
+    @logged_steps.setter
+    def logged_steps(self, steps: int) -> None:
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = steps
+
+    # Parts
+
+    @property
+    def module(self) -> LightningModule:
+        return self.trainer.lightning_module
+
+    def _restarted(self) -> list[Callback]:
+        """Callbacks that begin anew; a progress bar and the summary of the model do not."""
+        return [c for c in self.trainer.callbacks if c is not self.owner and not isinstance(c, (ProgressBar, ModelSummary))]  # type: ignore[attr-defined]
+
+    def _copied_state(self, state: dict[str, Any]) -> dict[str, Any]:
+        trainer = self.trainer
+        shared = [trainer, trainer.lightning_module, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks]  # type: ignore[attr-defined]
+        if "_fs" in state:  # ModelCheckpoint's file system
+            shared.append(state["_fs"])
+        return copy.deepcopy(state, {id(thing): thing for thing in shared})
+
+    def _call(self, hook: str, **arguments: Any) -> None:
+        module = self.module
+        previous, module._current_fx_name = module._current_fx_name, hook
+        for callback in self._restarted():
+            getattr(callback, hook)(self.trainer, module, **arguments)
+        module._current_fx_name = previous
+
+    def _new_loops(self) -> None:
+        trainer, old = self.trainer, self.trainer.fit_loop
+        old.teardown()
+        new = _FitLoop(trainer, **self._limits)
+        new.epoch_loop = _TrainingEpochLoop(trainer, **self._step_limits)
+        new._data_source = old._data_source
+        new.epoch_loop.val_loop._data_source = old.epoch_loop.val_loop._data_source
+        new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' axis goes on
+        trainer.fit_loop = new
+        trainer.should_stop = False
+
+    def _new_optimizers(self) -> None:
+        strategy = self.trainer.strategy
+        strategy.setup_optimizers(self.trainer)
+        strategy.setup_precision_plugin()
+        _optimizers_to_device(strategy.optimizers, strategy.root_device)
+        strategy.precision_plugin.load_state_dict(copy.deepcopy(self._precision))
+        now: list[Any] = [*strategy.optimizers, *(config.scheduler for config in strategy.lr_scheduler_configs)]
+        for known, state in [*self._optimizers, *self._schedulers]:
+            if any(known is thing for thing in now):
+                known.load_state_dict(copy.deepcopy(state))  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""Scores the unlabeled pool on every process."""
+
+import resource
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from al_lightning.acquisition import Strategy
+
+
+def shares(indices: Tensor, batch_size: int, world: int) -> list[list[Tensor]]:
+    """Splits the pool into batches, and the batches among processes.
+
+    The batches do not depend on the number of processes, so an item is scored beside the same others, and its score is the same to
+    the last bit, however many take part.
+
+    Returns:
+        For each process its batches; every index is in exactly one.
+    """
+    batches = indices.split(batch_size) if len(indices) else ()
+    return [list(batches[rank::world]) for rank in range(world)]
+
+
+def score_batches(
+    strategy: Strategy,
+    network: nn.Module,
+    batches: list[Tensor],
+    load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
+    seed: int,
+    after_batch: Callable[[int], None],
+) -> tuple[Tensor, Tensor]:
+    """Ranking keys of the items of some batches.
+
+    Args:
+        strategy: gives the keys.
+        network: on its device; it is scored in eval mode and left as it came.
+        batches: dataset indices of each batch.
+        load: from batches to (inputs, indices) of each.
+        seed: of what is random in the strategy.
+        after_batch: called with the number of items of each finished batch.
+
+    Returns:
+        Indices ``(n,)`` and keys ``(n,)``, float64, both on the CPU.
+    """
+    loaded = load(batches) if strategy.needs_inputs else ((torch.empty(0), batch) for batch in batches)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.float64)]
+    # A strategy that takes gradients can't be given inference tensors.
+    grad_mode = torch.no_grad() if strategy.needs_grad else torch.inference_mode()
+    with grad_mode, _evaluating(network), strategy.scorer(network, seed) as score:
+        for inputs, batch in loaded:
+            keys.append(score(inputs, batch.to(device)).double().cpu())
+            indices.append(batch)
+            after_batch(len(batch))
+    return torch.cat(indices), torch.cat(keys)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+class PeakMemory:
+    """Peak memory since it was made: allocated on a GPU, resident in the process otherwise."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif _CLEAR.exists():
+            _CLEAR.write_text("5")
+
+    def bytes(self) -> int:
+        """The peak so far. Where the system can't reset its record, it is the process's peak since it began."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if _CLEAR.exists():
+            (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+            return int(line.split()[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+
+
+_CLEAR = Path("/proc/self/clear_refs")  # "5" resets the record of peak memory
+_STATUS = Path("/proc/self/status")

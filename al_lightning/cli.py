@@ -1,0 +1,193 @@
+"""The command line: one LightningCLI that knows the run directory."""
+
+import argparse
+import errno
+import logging
+import sys
+import tempfile
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
+from al_lightning.analysis import plots
+from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar
+from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
+
+# Where a run lies and whether it goes on is not part of what it computes.
+_NOT_COMPARED = ("config", "run_dir", "resume")
+
+
+class ActiveLearningCLI(LightningCLI):
+    """LightningCLI with ``active_learning``, ``run_dir`` and ``resume`` at the top level."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            model_class=tasks.Task,
+            datamodule_class=data.PoolDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": 20},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """``fit`` alone; a run goes on by ``resume``, not from a single checkpoint."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the project's own keys, and one seed for everything."""
+        parser.add_argument("--run_dir", type=str | None, help="The run's directory; runs/<config>-<strategy>-seed<seed> by default.")
+        parser.add_argument("--resume", action="store_true", help="Go on with the run in run_dir, with its configuration.")
+        parser.add_lightning_class_args(ActiveLearningCallback, "active_learning")
+        parser.add_lightning_class_args(CycleLogger, "cycle_logger")
+        parser.link_arguments("resume", "active_learning.resume")
+        parser.link_arguments("seed_everything", "active_learning.seed", compute_fn=_integer_seed)
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_integer_seed)
+        offline = {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": {"project": "al_lightning", "offline": True}}
+        parser.set_defaults({"trainer.logger": offline})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Puts a resumed run's own configuration before the other arguments."""
+        arguments = sys.argv[1:] if args is None else args
+        assert isinstance(arguments, list)
+        known, _ = _RESUME_PARSER.parse_known_args(arguments)
+        stored: Path | None = None
+        if known.resume:
+            if known.run_dir is None:
+                raise UserError("Expected --run_dir with --resume: it says which run to go on with.")
+            stored = RunDirectory(known.run_dir).config
+            if not stored.is_file():
+                raise UserError(f"Expected {stored}, the configuration of the run to resume, but it is missing. Is --run_dir right?")
+            arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
+        self.config = parser.parse_args(arguments)
+        if stored is not None:
+            self._refuse_other_config(parser, stored)
+
+    def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path) -> None:
+        then, now = (
+            _flat(parser.dump(config, skip_link_targets=False, format="yaml"))
+            for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config)
+        )
+        changed = [f"{key} was {then.get(key)!r} and is {now.get(key)!r}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+        changed = [line for line in changed if not line.startswith(_NOT_COMPARED) and not line.startswith("active_learning.resume")]
+        if changed:
+            raise UserError(f"Expected the configuration of the run to resume, {stored}, but it differs: {'; '.join(changed)}.")
+
+    def before_instantiate_classes(self) -> None:
+        """Decides where the run lies, and writes its configuration."""
+        config = self.config.fit
+        if config.run_dir is None:
+            config.run_dir = _default_run_dir(config)
+        self.run = RunDirectory(config.run_dir)
+        if config.trainer.fast_dev_run:  # a check of the code leaves no run behind
+            self._scratch = tempfile.TemporaryDirectory()
+            config.trainer.default_root_dir = self._scratch.name
+        else:
+            loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+            for logger in loggers:
+                self._place_logger(logger)
+            if rank_zero_only.rank == 0 and not config.resume:
+                self.run.refuse_run()
+                self.run.write_config(self.parser.dump(Namespace(fit=config, subcommand="fit"), skip_none=False, format="yaml"))
+            config.trainer.default_root_dir = str(self.run.path)
+
+    def _place_logger(self, logger: Any) -> None:
+        """Takes a logger's relative directory inside the run, and gives Weights & Biases an id that a resumed run keeps."""
+        arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+        if arguments is None or "save_dir" not in arguments:
+            return
+        arguments.save_dir = str(self.run.path / (arguments.save_dir or "."))
+        if "offline" in arguments and arguments.id is None and arguments.version is None:
+            arguments.id = uuid.uuid4().hex[:8]
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Adds the progress bar where there is none, and no checkpoints but the cycle's own where none are asked for."""
+        trainer = self.config_init.fit.trainer
+        callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
+        if trainer.enable_progress_bar is not False and not any(isinstance(callback, ProgressBar) for callback in callbacks):
+            callbacks = [*callbacks, CycleProgressBar()]
+        if trainer.enable_checkpointing is None and not any(isinstance(callback, Checkpoint) for callback in callbacks):
+            kwargs["enable_checkpointing"] = False
+        return super().instantiate_trainer(**kwargs, callbacks=callbacks)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        # The experiment's callback comes first, so that it knows the others as they were made.
+        return self.trainer_class(**{**config, "callbacks": [*callbacks, *config["callbacks"]]})
+
+    def after_fit(self) -> None:
+        """Draws the learning curve."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
+
+
+_RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_RESUME_PARSER.add_argument("--resume", action="store_true")
+_RESUME_PARSER.add_argument("--run_dir")
+
+
+def _integer_seed(seed: bool | int) -> int:
+    if isinstance(seed, bool):
+        raise ValueError(f"Expected seed_everything to be an integer, got {seed}: an experiment is repeatable or it is no experiment.")
+    return seed
+
+
+def _default_run_dir(config: Namespace) -> str:
+    """``runs/<config's stem>-<strategy>-seed<seed>``."""
+    stem = Path(str(config.config[0])).stem if config.config else "fit"
+    strategy = config.active_learning.strategy.class_path.rsplit(".", 1)[-1]
+    return f"runs/{stem}-{strategy}-seed{config.seed_everything}"
+
+
+def _flat(text: str) -> dict[str, Any]:
+    """A YAML mapping with dotted keys."""
+
+    def walk(node: Any, prefix: str) -> dict[str, Any]:
+        if not isinstance(node, dict):
+            return {prefix: node}
+        return {key: value for name, child in node.items() for key, value in walk(child, f"{prefix}.{name}" if prefix else name).items()}
+
+    return walk(yaml.safe_load(text)["fit"], "")
+
+
+def _quiet_lightning() -> None:
+    """Silences what Lightning says once a cycle and a person reads once."""
+    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "`Trainer.fit` stopped" not in record.getMessage())
+
+
+def main(args: ArgsType = None) -> None:
+    """Runs the command line; what the user can mend is printed as one line, with exit status 1.
+
+    Args:
+        args: arguments to use instead of the process's own.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("al_lightning").setLevel(logging.INFO)
+    _quiet_lightning()
+    try:
+        ActiveLearningCLI(args)
+    except UserError as error:
+        sys.exit(f"al_lightning: error: {error}")
+    except SIGTERMException:
+        print("al_lightning: stopped by SIGTERM. Continue with fit --resume --run_dir <run>.", file=sys.stderr)
+        sys.exit(143)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"al_lightning: error: the disk is full ({error.filename or error}). Make room, then continue with fit --resume --run_dir <run>.")

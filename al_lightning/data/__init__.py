@@ -1,0 +1,7 @@
+"""Data sets and their pools: which items are labeled, and loaders over them."""
+
+from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
+from al_lightning.data.pool import Pool
+
+__all__ = ["FashionMNISTDataModule", "FashionMNISTSampleDataModule", "MNISTDataModule", "Pool", "PoolDataModule"]

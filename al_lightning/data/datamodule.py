@@ -1,0 +1,75 @@
+"""What the active-learning callback asks of a data set."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from al_lightning import seeds
+from al_lightning.data.pool import Pool
+
+
+class PoolDataModule(LightningDataModule, ABC):
+    """A data module whose training set is the labeled part of a pool.
+
+    Args:
+        batch_size: items in a training batch, on each device.
+        eval_batch_size: items in a batch of evaluation and of scoring.
+        seed: of the initial set and of the batch order. The command line links it to ``seed_everything``.
+
+    Attributes:
+        pool: filled by ``setup``, which also labels the initial set.
+    """
+
+    pool: Pool
+
+    def __init__(self, batch_size: int, eval_batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+
+    @property
+    def shuffle_seed(self) -> int:
+        """Seed of this cycle's batch order. It depends on the cycle but not on the strategy; samplers add the epoch."""
+        return seeds.derive(self.seed, "shuffle", self.pool.cycle)
+
+    @property
+    def rank_and_world(self) -> tuple[int, int]:
+        """This process and the number of processes; (0, 1) without a trainer."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @abstractmethod
+    def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """Inputs of pool items under the evaluation transform, without a look at their labels.
+
+        Args:
+            batches: dataset indices ``(B,)`` of each batch.
+
+        Yields:
+            (inputs, indices) of each batch.
+        """
+
+    @abstractmethod
+    def item(self, index: int) -> str:
+        """The name that a person knows an index by."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, int | str]:
+        """What identifies the data: the number of items, and a hash of their order and content."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The pool's state; Lightning puts it into every checkpoint."""
+        return self.pool.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over the pool of a checkpoint."""
+        self.pool.load_state_dict(state_dict)

@@ -1,0 +1,227 @@
+"""MNIST, Fashion-MNIST, and a sample of Fashion-MNIST that comes with the package; read from IDX files, kept in memory."""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision.datasets
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+from torchvision.datasets.utils import download_url
+
+from al_lightning import seeds
+from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.idx import read_labeled_images
+from al_lightning.data.pool import Pool, draw_initial
+from al_lightning.data.resident import ResidentImages, ResidentLoader
+from al_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_SPLITS = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "eval": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+_FILES = [name for pair in _SPLITS.values() for name in pair]
+_NUM_CLASSES = 10
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file in the folder, plain or gzipped."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+class _IDXDataModule(PoolDataModule):
+    """Ten classes of small grey images in four IDX files; the training files are the pool, the t10k files are for evaluation.
+
+    Args:
+        root: folder of the four IDX files, gzipped or not, and where they are downloaded to; None for the class's ``default_root``.
+        initial_size: items labeled before cycle 0.
+        initial_draw: ``uniform``, or ``class_balanced_using_labels``, which looks at labels that an annotator has not given yet.
+        pool_size: use a seeded subset of the training images as the pool; None for all of them.
+        pool_repeat: put this one image in every place of the pool (for checks on duplicated pools); None for none.
+        batch_size: items in a training batch, on each device.
+        eval_batch_size: items in a batch of evaluation and of scoring.
+        seed: of initial set, pool subset and batch order. The command line links it to ``seed_everything``.
+
+    Raises:
+        UserError: the files are missing or bad, or a size does not fit the pool.
+    """
+
+    title: str
+    default_root: str
+    installed: tuple[str, ...] = ()  # folders that packages of operating systems put the files into
+    hint: str = ""
+    source: type[torchvision.datasets.MNIST] | None = None
+
+    def __init__(
+        self,
+        root: str | None = None,
+        initial_size: int = 300,
+        initial_draw: Literal["uniform", "class_balanced_using_labels"] = "uniform",
+        pool_size: int | None = None,
+        pool_repeat: int | None = None,
+        batch_size: int = 32,
+        eval_batch_size: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, seed)
+        self.root = Path(root or self.default_root).expanduser()
+        self.initial_size = initial_size
+        self.initial_draw = initial_draw
+        self.pool_size = pool_size
+        self.pool_repeat = pool_repeat
+
+    # Files
+
+    def _folders(self) -> list[Path]:
+        return [self.root, *map(Path, self.installed)]
+
+    def _complete_folder(self) -> Path | None:
+        return next((folder for folder in self._folders() if all(_find(folder, name) for name in _FILES)), None)
+
+    def prepare_data(self) -> None:
+        """Downloads the files where no folder has them."""
+        if self._complete_folder() is None:
+            failure = self._download()
+            if failure:
+                raise UserError(self._how_to_get(failure))
+
+    def _download(self) -> str | None:
+        """Fetches the four files with their checksums; returns what went wrong, if anything."""
+        if self.source is None:
+            return "not offered for this data set"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for name, md5 in self.source.resources:
+                with tempfile.TemporaryDirectory(dir=self.root) as partial:
+                    self._fetch(name, md5, partial)
+                    os.replace(Path(partial) / name, self.root / name)
+        except (OSError, RuntimeError) as error:
+            return str(error)
+        return None
+
+    def _fetch(self, name: str, md5: str, folder: str) -> None:
+        assert self.source is not None
+        failures = []
+        for mirror in self.source.mirrors:
+            try:
+                return download_url(f"{mirror}{name}", folder, name, md5)
+            except (OSError, RuntimeError) as error:
+                failures.append(f"{mirror}{name}: {error}")
+        raise RuntimeError("; ".join(failures))
+
+    def _how_to_get(self, failure: str) -> str:
+        looked = [
+            f"{folder} (lacks {', '.join(name for name in _FILES if _find(folder, name) is None)})" for folder in self._folders()
+        ]
+        return (
+            f"Expected {self.title} as four IDX files, each plain or with .gz, in one of these folders: {'; '.join(looked)}. "
+            f"The download failed: {failure}. Put the files into {self.root}, or name their folder by data.init_args.root{self.hint}."
+        )
+
+    def setup(self, stage: str) -> None:
+        """Reads the files, builds the pool and labels the initial set; once."""
+        if hasattr(self, "pool"):
+            return
+        folder = self._complete_folder()
+        if folder is None:
+            raise UserError(self._how_to_get("the files are not there"))
+        self._train, self._eval = (self._read(folder, split) for split in ("train", "eval"))
+        size = len(self._train)
+        if self.pool_repeat is not None:
+            self._repeat(self.pool_repeat)
+        members = None
+        if self.pool_size is not None:
+            if not 1 <= self.pool_size <= size:
+                raise UserError(f"Expected a pool_size from 1 to {size}, got {self.pool_size}.")
+            members = torch.randperm(size, generator=seeds.generator(self.seed, "pool"))[: self.pool_size]
+        pool = Pool(size, members)
+        labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
+        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.seed, "initial"), labels))
+        self.pool = pool
+        log.info("%s from %s: %d images in the pool, %d for evaluation", self.title, folder, self.pool_size or size, len(self._eval))
+
+    def _read(self, folder: Path, split: str) -> ResidentImages:
+        images, labels = (_find(folder, name) for name in _SPLITS[split])
+        assert images is not None and labels is not None
+        return ResidentImages(*read_labeled_images(images, labels, _NUM_CLASSES))
+
+    def _repeat(self, index: int) -> None:
+        if not 0 <= index < len(self._train):
+            raise UserError(f"Expected pool_repeat to be an index from 0 to {len(self._train) - 1}, got {index}.")
+        everywhere = torch.full((len(self._train),), index)
+        self._train = ResidentImages(self._train.images[everywhere], self._train.labels[everywhere])
+
+    # Loaders
+
+    def train_dataloader(self) -> ResidentLoader:
+        """Batches of labeled items, in an order that depends on seed, cycle and epoch only."""
+        self._train.move_to(self.device)
+        indices = self.pool.labeled_indices
+        rank, world = self.rank_and_world
+        sampler = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
+        block = 1 if self.trainer is None else getattr(self.trainer.lightning_module, "block", 1)
+        return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block)
+
+    def val_dataloader(self) -> ResidentLoader:
+        """Batches of evaluation images; several processes share them without repeating any."""
+        self._eval.move_to(self.device)
+        rank, world = self.rank_and_world
+        indices = torch.arange(rank, len(self._eval), world)
+        return ResidentLoader(self._eval, indices, range(len(indices)), self.eval_batch_size, self.device)
+
+    def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """See :meth:`PoolDataModule.pool_batches`."""
+        self._train.move_to(self.device)
+        return ((self._train.inputs(indices, self.device), indices) for indices in batches)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The loaders yield on the device."""
+        return batch
+
+    # Identity
+
+    def item(self, index: int) -> str:
+        """The index as text: these images have no names."""
+        return str(index)
+
+    def fingerprint(self) -> dict[str, int | str]:
+        """See :meth:`PoolDataModule.fingerprint`."""
+        digest = hashlib.sha256()
+        for data in (self._train, self._eval):
+            digest.update(data.images.cpu().numpy())
+            digest.update(data.labels.cpu().numpy())
+        return {"items": len(self._train), "sha256": digest.hexdigest()}
+
+
+def _describe(data: str) -> str:
+    """The common docstring, from which the command line makes its help, with the data set's name before it."""
+    return data + (_IDXDataModule.__doc__ or "")
+
+
+class FashionMNISTDataModule(_IDXDataModule):
+    __doc__ = _describe("Fashion-MNIST, 60,000 + 10,000 images. ")
+
+    title = "Fashion-MNIST"
+    default_root = "data/fashion-mnist"
+    installed = ("/usr/share/datasets/fashion-mnist",)
+    hint = ", or install Debian's package dataset-fashion-mnist; FashionMNISTSampleDataModule needs no files"
+    source = torchvision.datasets.FashionMNIST
+
+
+class MNISTDataModule(_IDXDataModule):
+    __doc__ = _describe("MNIST, 60,000 + 10,000 images. ")
+
+    title = "MNIST"
+    default_root = "data/mnist"
+    source = torchvision.datasets.MNIST
+
+
+class FashionMNISTSampleDataModule(_IDXDataModule):
+    __doc__ = _describe("The sample of Fashion-MNIST that comes with the package, 5,000 + 1,000 images; see sample/README.md. ")
+
+    title = "the embedded sample of Fashion-MNIST (not the full set)"
+    default_root = str(Path(__file__).parent / "sample")

@@ -1,0 +1,116 @@
+"""The pool: which items of a data set are labeled, which are not, and since when."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from al_lightning.errors import UserError
+
+
+class Pool:
+    """Two boolean masks over a data set's own indices, changed by :meth:`label` alone.
+
+    Args:
+        size: number of items in the data set, N.
+        members: indices that take part; None for all. Others are in neither mask.
+
+    Attributes:
+        labeled: bool ``(N,)``.
+        unlabeled: bool ``(N,)``.
+        labeled_in: int32 ``(N,)``, the cycle whose training set the item first joined; -1 where it is not labeled.
+        cycle: how often :meth:`label` was called, less one: the cycle that the labeled items are the training set of.
+    """
+
+    def __init__(self, size: int, members: Tensor | None = None) -> None:
+        self.labeled = torch.zeros(size, dtype=torch.bool)
+        self.unlabeled = torch.ones(size, dtype=torch.bool)
+        if members is not None:
+            self.unlabeled.zero_()
+            self.unlabeled[members] = True
+        self.labeled_in = torch.full((size,), -1, dtype=torch.int32)
+        self.cycle = -1
+
+    @property
+    def labeled_indices(self) -> Tensor:
+        """Sorted indices of the labeled items."""
+        return self.labeled.nonzero().flatten()
+
+    @property
+    def unlabeled_indices(self) -> Tensor:
+        """Sorted indices of the items that can be queried."""
+        return self.unlabeled.nonzero().flatten()
+
+    def label(self, indices: Tensor) -> None:
+        """Moves items to the labeled side and begins the next cycle.
+
+        Args:
+            indices: int64 ``(n,)``, each of them unlabeled.
+
+        Raises:
+            UserError: an index is out of range, comes twice, is labeled already, or is not part of the pool. Nothing is changed then.
+        """
+        size = len(self.labeled)
+        if bool(((indices < 0) | (indices >= size)).any()):
+            raise UserError(f"Expected indices from 0 to {size - 1}, got {indices[(indices < 0) | (indices >= size)].tolist()[:5]}.")
+        if len(indices.unique()) < len(indices):
+            raise UserError("Expected each index once: the query names an item twice.")
+        refused = indices[~self.unlabeled[indices]]
+        if len(refused):
+            why = "labeled already" if bool(self.labeled[refused[0]]) else "not part of the pool"
+            raise UserError(f"Expected unlabeled items, but item {int(refused[0])} is {why} ({len(refused)} such items).")
+        self.cycle += 1
+        self.labeled[indices] = True
+        self.unlabeled[indices] = False
+        self.labeled_in[indices] = self.cycle
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`load_state_dict` needs: tensors and builtins only."""
+        return {"unlabeled": self.unlabeled.clone(), "labeled_in": self.labeled_in.clone(), "cycle": self.cycle}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over another pool's state.
+
+        Raises:
+            UserError: the state is of a pool of another size.
+        """
+        if len(state["unlabeled"]) != len(self.unlabeled):
+            raise UserError(f"Expected the state of a pool of {len(self.unlabeled)} items, got one of {len(state['unlabeled'])}.")
+        self.unlabeled = state["unlabeled"].clone()
+        self.labeled_in = state["labeled_in"].clone()
+        self.labeled = self.labeled_in >= 0
+        self.cycle = state["cycle"]
+
+
+def draw_initial(candidates: Tensor, size: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
+    """Draws the initial labeled set.
+
+    Args:
+        candidates: indices to draw from.
+        size: how many.
+        generator: source of the draw.
+        labels: ``(N,)`` class of each item of the data set, for a class-balanced draw (which uses labels that a real annotator has not
+            given yet); None draws uniformly. Where the size is no multiple of the number of classes, the first classes get one more.
+
+    Returns:
+        ``(size,)`` indices, in the order of the draw.
+
+    Raises:
+        UserError: there are not enough candidates.
+    """
+    if not 1 <= size <= len(candidates):
+        raise UserError(f"Expected an initial_size from 1 to the pool's {len(candidates)} items, got {size}.")
+    shuffled = candidates[torch.randperm(len(candidates), generator=generator)]
+    if labels is None:
+        return shuffled[:size]
+    classes = labels[candidates].unique()
+    drawn = []
+    for position, label in enumerate(classes):
+        wanted = size // len(classes) + (position < size % len(classes))
+        of_class = shuffled[labels[shuffled] == label]
+        if len(of_class) < wanted:
+            raise UserError(
+                f"Expected {wanted} items of class {int(label)} for a balanced initial set of {size}, but the pool has {len(of_class)}."
+            )
+        drawn.append(of_class[:wanted])
+    return torch.cat(drawn)

@@ -1,0 +1,91 @@
+"""Loaders over tensors that stay in memory: a tiny model is otherwise starved by its loader."""
+
+from collections.abc import Iterator, Sized
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Inputs in [0, 1], labels, dataset indices."""
+
+# Mini-batches are gathered this many at a time: one index_select and one conversion for all of them.
+_GATHERED_BATCHES = 64
+
+
+class ResidentImages:
+    """Images and labels in one place.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        labels: int64 ``(N,)``.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def move_to(self, device: torch.device) -> None:
+        """Moves the tensors to a device for good, unless it has no room for them; then batches are moved one by one."""
+        try:
+            self.images, self.labels = self.images.to(device), self.labels.to(device)
+        except torch.OutOfMemoryError:
+            self.images, self.labels = self.images.cpu(), self.labels.cpu()
+
+    def inputs(self, indices: Tensor, device: torch.device) -> Tensor:
+        """float32 ``(B, C, H, W)`` in [0, 1], on the device."""
+        return self.images[indices.to(self.images.device)].to(device).float().div_(255)
+
+    def targets(self, indices: Tensor, device: torch.device) -> Tensor:
+        """int64 ``(B,)``, on the device."""
+        return self.labels[indices.to(self.labels.device)].to(device)
+
+
+class ResidentLoader:
+    """Batches of resident images, in a sampler's order.
+
+    Args:
+        data: the images.
+        indices: dataset indices to load.
+        sampler: yields positions in ``indices``. Lightning calls its ``set_epoch``.
+        batch_size: items in a batch.
+        device: where the batches are wanted.
+        block: 1 yields batches; n > 1 yields lists of up to n consecutive batches.
+    """
+
+    batch_sampler = None  # Lightning looks at it wherever it sees a sampler
+
+    def __init__(
+        self, data: ResidentImages, indices: Tensor, sampler: Sampler[int] | range, batch_size: int, device: torch.device, block: int = 1
+    ) -> None:
+        self.data = data
+        self.indices = indices
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.device = device
+        self.block = block
+
+    def __len__(self) -> int:
+        assert isinstance(self.sampler, Sized)
+        return -(-len(self.sampler) // (self.batch_size * self.block))
+
+    def __iter__(self) -> Iterator[Batch] | Iterator[list[Batch]]:
+        return self._batches() if self.block == 1 else self._blocks()
+
+    def _blocks(self) -> Iterator[list[Batch]]:
+        for indices in self._order().split(self.batch_size * self.block):
+            yield list(self._gather(indices))
+
+    def _batches(self) -> Iterator[Batch]:
+        for indices in self._order().split(self.batch_size * _GATHERED_BATCHES):
+            yield from self._gather(indices)
+
+    def _order(self) -> Tensor:
+        return self.indices[torch.tensor(list(self.sampler), dtype=torch.int64)]
+
+    def _gather(self, indices: Tensor) -> Iterator[Batch]:
+        inputs, targets = self.data.inputs(indices, self.device), self.data.targets(indices, self.device)
+        return zip(inputs.split(self.batch_size), targets.split(self.batch_size), indices.split(self.batch_size), strict=True)

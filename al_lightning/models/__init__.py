@@ -1,0 +1,5 @@
+"""Networks: plain ``nn.Module`` classes that know nothing of Lightning or of active learning."""
+
+from al_lightning.models.mlp import MLP
+
+__all__ = ["MLP"]

@@ -1,0 +1,249 @@
+"""The run directory: the only module that knows its files' names and columns.
+
+    config.yaml           the configuration, as resolved
+    learning_curve.csv    one row a finished cycle
+    queries.csv           one row a labeled item
+    cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
+    environment.json      versions, device, seed, command line, git commit, data
+
+What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
+queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; :meth:`RunDirectory.recover` removes
+them, and the cycle is done again. Rows are appended in one write and synced; files are written under a temporary name, synced and renamed.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from al_lightning.errors import UserError
+
+QUERY_COLUMNS = ["cycle", "rank", "index", "item", "score"]
+_FIRST_CURVE_COLUMNS = ["cycle", "labeled"]
+_LAST_CURVE_COLUMNS = ["epochs", "train_steps", "train_seconds", "query_seconds", "query_peak_bytes"]
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """A labeled item, as queries.csv has it.
+
+    Attributes:
+        cycle: the cycle whose training set it first joins.
+        rank: its place in the query, from 0.
+        index: position in the data set.
+        item: the name that a person knows it by.
+        score: None for the initial set.
+    """
+
+    cycle: int
+    rank: int
+    index: int
+    item: str
+    score: float | None = None
+
+
+class RunDirectory:
+    """A run's files.
+
+    Args:
+        path: the directory; made where it is missing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        """The configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def learning_curve(self) -> Path:
+        """The table of finished cycles."""
+        return self.path / "learning_curve.csv"
+
+    @property
+    def queries(self) -> Path:
+        """The table of labeled items."""
+        return self.path / "queries.csv"
+
+    @property
+    def environment(self) -> Path:
+        """What the run ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def picture(self) -> Path:
+        """The learning curve, drawn."""
+        return self.path / "learning_curve.png"
+
+    def cycle(self, cycle: int) -> Path:
+        """The directory of a cycle."""
+        return self.path / "cycles" / f"{cycle:03d}"
+
+    def checkpoint(self, cycle: int) -> Path:
+        """The checkpoint of a cycle's last weights."""
+        return self.cycle(cycle) / "last.ckpt"
+
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return any(path.exists() for path in (self.config, self.environment, self.learning_curve, self.queries))
+
+    def refuse_run(self) -> None:
+        """Makes sure that the directory is free.
+
+        Raises:
+            UserError: a run was started here."""
+        if self.holds_run():
+            raise UserError(
+                f"{self.path} holds a run already. Continue it with `fit --resume --run_dir {self.path}`, or name another --run_dir."
+            )
+
+    # Writing
+
+    def write_config(self, text: str) -> None:
+        """Writes config.yaml."""
+        write_atomically(self.config, text.encode())
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Writes environment.json."""
+        write_atomically(self.environment, (json.dumps(environment, indent=2) + "\n").encode())
+
+    def append_queries(self, rows: Sequence[Labeled]) -> None:
+        """Records which items are labeled."""
+        values = [[r.cycle, r.rank, r.index, r.item, "" if r.score is None else f"{r.score:.9g}"] for r in rows]
+        self._append(self.queries, QUERY_COLUMNS, values)
+
+    def append_cycle(self, row: Mapping[str, Any]) -> None:
+        """Records a finished cycle.
+
+        Args:
+            row: all fixed columns of learning_curve.csv, and one for each metric; None leaves a cell empty.
+        """
+        metrics = sorted(set(row) - {*_FIRST_CURVE_COLUMNS, *_LAST_CURVE_COLUMNS})
+        columns = [*_FIRST_CURVE_COLUMNS, *metrics, *_LAST_CURVE_COLUMNS]
+        values = [f"{row[c]:.9g}" if isinstance(row[c], float) else row[c] for c in columns]
+        self._append(self.learning_curve, columns, [values])
+
+    def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not path.exists():
+            writer.writerow(columns)
+        elif (found := _header(path)) != list(columns):
+            raise UserError(f"Expected the columns {', '.join(columns)} in {path}, got {', '.join(found)}.")
+        writer.writerows(rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _whole_or_not_at_all(path) as file:
+            file.write(text.getvalue().encode())
+
+    # Reading
+
+    def read_environment(self) -> dict[str, Any]:
+        """The content of environment.json."""
+        content: dict[str, Any] = json.loads(self._text(self.environment))
+        return content
+
+    def read_cycles(self) -> list[dict[str, str]]:
+        """The finished cycles, in order; a row that is being written is left out."""
+        return list(csv.DictReader(io.StringIO(_whole_rows(self._text(self.learning_curve)))))
+
+    def read_queries(self) -> list[Labeled]:
+        """The labeled items, in order; a row that is being written is left out."""
+        rows = csv.DictReader(io.StringIO(_whole_rows(self._text(self.queries))))
+        return [
+            Labeled(int(r["cycle"]), int(r["rank"]), int(r["index"]), r["item"], float(r["score"]) if r["score"] else None) for r in rows
+        ]
+
+    def _text(self, path: Path) -> str:
+        if not path.is_file():
+            raise UserError(f"Expected {path} in the run directory, but it is missing: this run can't be read or continued without it.")
+        return path.read_text()
+
+    # Recovering
+
+    def recover(self) -> tuple[list[dict[str, str]], list[Labeled]]:
+        """Removes what a crash left half done.
+
+        Returns:
+            The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle.
+            Both are empty where not even the initial set was recorded with a finished cycle.
+
+        Raises:
+            UserError: a file is missing, or rows are.
+        """
+        if not self.learning_curve.exists():
+            self.queries.unlink(missing_ok=True)
+            return [], []
+        cycles = self.read_cycles()
+        if not cycles:
+            self.learning_curve.unlink()
+            self.queries.unlink(missing_ok=True)
+            return [], []
+        labeled = [row for row in self.read_queries() if row.cycle <= len(cycles)]
+        counts = [sum(row.cycle <= cycle for row in labeled) for cycle in range(len(cycles))]
+        for cycle, count in zip(cycles, counts, strict=True):
+            if int(cycle["labeled"]) != count:
+                raise UserError(
+                    f"Expected {cycle['labeled']} labeled items in {self.queries} up to cycle {cycle['cycle']}, got {count}: "
+                    "rows are missing or were added, so the run can't be continued."
+                )
+        _cut(self.learning_curve, 1 + len(cycles))
+        _cut(self.queries, 1 + len(labeled))
+        return cycles, labeled
+
+    def remove_checkpoint(self, cycle: int) -> None:
+        """Removes a cycle's last.ckpt."""
+        self.checkpoint(cycle).unlink(missing_ok=True)
+
+
+def _whole_rows(text: str) -> str:
+    """Without what follows the last line end: a row that is not written to its end."""
+    return text[: text.rfind("\n") + 1]
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _cut(path: Path, lines: int) -> None:
+    """Keeps a file's first lines."""
+    content = path.read_bytes()
+    kept = b"".join(content.splitlines(keepends=True)[:lines])
+    if kept != content:
+        write_atomically(path, kept)
+
+
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for appending; where that fails (a full disk), the file gets its old length back."""
+    with path.open("ab") as file:
+        length = file.tell()
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(length)
+            raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that at every instant its name stands for the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

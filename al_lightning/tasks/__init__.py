@@ -1,0 +1,6 @@
+"""LightningModules: losses, metrics and optimizers around a network; they define no layers."""
+
+from al_lightning.tasks.base import Task
+from al_lightning.tasks.classification import ClassificationTask
+
+__all__ = ["ClassificationTask", "Task"]

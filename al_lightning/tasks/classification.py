@@ -1,0 +1,58 @@
+"""Image classification."""
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from al_lightning.models import MLP
+from al_lightning.tasks.base import Batch, Task
+
+
+class ClassificationTask(Task):
+    """Cross-entropy training; ``val/accuracy`` and ``val/loss`` over the whole evaluation set, ``train/loss`` by epoch.
+
+    Args:
+        network: makes the network; called once for the module, and again for each draw of fresh weights.
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for a constant rate.
+        num_classes: number of logits.
+        block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[], nn.Module] = MLP,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        num_classes: int = 10,
+        block: int = 1,
+    ) -> None:
+        super().__init__(network, optimizer, lr_scheduler, block)
+        # The data module has checked the labels; torchmetrics would look at every batch's values again.
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.val_loss = MeanMetric()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs ``(B, *)`` to logits ``(B, C)``."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of a mini-batch."""
+        return cross_entropy(self(inputs), targets)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to accuracy and loss."""
+        inputs, targets, _ = batch
+        logits = self(inputs)
+        self.val_accuracy.update(logits, targets)
+        self.val_loss.update(cross_entropy(logits, targets), weight=len(targets))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs accuracy and loss of all processes' images together."""
+        self.log_dict({"val/accuracy": self.val_accuracy, "val/loss": self.val_loss})
