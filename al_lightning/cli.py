@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import sys
 import tempfile
 import uuid
@@ -168,7 +169,14 @@ def _flat(text: str) -> dict[str, Any]:
 def _quiet_lightning() -> None:
     """Silences what Lightning says once a cycle and a person reads once."""
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "`Trainer.fit` stopped" not in record.getMessage())
+
+
+def hide_absent_gpus() -> None:
+    """Tells torch once that there is no GPU; unasked, it looks for a driver in every optimizer step (a third of a tiny model's step)."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def main(args: ArgsType = None) -> None:
@@ -180,6 +188,7 @@ def main(args: ArgsType = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("al_lightning").setLevel(logging.INFO)
     _quiet_lightning()
+    hide_absent_gpus()
     try:
         ActiveLearningCLI(args)
     except UserError as error:

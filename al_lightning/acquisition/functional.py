@@ -6,6 +6,7 @@ says: everything is computed from the gaps to the largest logit, which stays exa
 have probability 0 (logit -inf); NaN or +inf in gives NaN out.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -89,46 +90,6 @@ def margin(logits: Tensor) -> Tensor:
     return ((gaps.sum_B1 + second_B1) / (1 + gaps.sum_B1)).squeeze(1)
 
 
-class PassSums(NamedTuple):
-    """Running sums over stochastic passes: all that BALD and vote entropy need, in memory independent of K."""
-
-    probabilities: Tensor  # (B, C, *), sum over passes of the softmax
-    entropies: Tensor  # (B, *), sum over passes of the softmax's entropy
-    votes: Tensor  # (B, C, *), how many passes predict the class
-    passes: int
-
-
-def add_passes(sums: PassSums | None, logits: Tensor) -> PassSums:
-    """Adds passes to running sums.
-
-    Args:
-        sums: what was summed before; None to begin.
-        logits: ``(K, B, C, *)``, one or more further passes.
-    """
-    if logits.ndim < 3:
-        raise ValueError(f"Expected logits of shape (K, B, C, *), got {tuple(logits.shape)}.")
-    probabilities_KBC = logits.softmax(dim=2)
-    entropies_B = entropy(logits.flatten(0, 1)).unflatten(0, logits.shape[:2]).sum(dim=0)
-    winner_KB1 = logits.argmax(dim=2, keepdim=True)
-    votes_BC = torch.zeros_like(probabilities_KBC).scatter_(2, winner_KB1, 1.0).sum(dim=0)
-    added = PassSums(probabilities_KBC.sum(dim=0), entropies_B, votes_BC, logits.shape[0])
-    if sums is None:
-        return added
-    return PassSums(*(old + new for old, new in zip(sums, added, strict=True)))
-
-
-def bald_from_sums(sums: PassSums) -> Tensor:
-    """:func:`bald` of passes that were added up by :func:`add_passes`."""
-    mean_BC = sums.probabilities / sums.passes
-    # Rounding can leave a difference of -1e-8 where the passes agree; mutual information is never negative.
-    return (torch.special.entr(mean_BC).sum(dim=1) - sums.entropies / sums.passes).clamp_min(0)
-
-
-def vote_entropy_from_sums(sums: PassSums) -> Tensor:
-    """:func:`vote_entropy` of passes that were added up by :func:`add_passes`."""
-    return torch.special.entr(sums.votes / sums.passes).sum(dim=1)
-
-
 def bald(logits: Tensor) -> Tensor:
     """Mutual information between prediction and weights: entropy of the mean softmax minus mean entropy of the softmaxes.
 
@@ -141,7 +102,9 @@ def bald(logits: Tensor) -> Tensor:
     Returns:
         ``(B, *)``, in [0, log C].
     """
-    return bald_from_sums(add_passes(None, logits))
+    sums = BaldSums()
+    sums.add(logits)
+    return sums.score()
 
 
 def vote_entropy(logits: Tensor) -> Tensor:
@@ -153,4 +116,62 @@ def vote_entropy(logits: Tensor) -> Tensor:
     Returns:
         ``(B, *)``, in [0, log min(C, K)].
     """
-    return vote_entropy_from_sums(add_passes(None, logits))
+    sums = VoteSums()
+    sums.add(logits)
+    return sums.score()
+
+
+class PassSums(ABC):
+    """Running sums over stochastic passes, in memory independent of K; :meth:`add` passes, then take the :meth:`score`."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def add(self, logits: Tensor) -> None:
+        """Adds one or more passes, ``(K, B, C, *)``."""
+        if logits.ndim < 3:
+            raise ValueError(f"Expected logits of shape (K, B, C, *), got {tuple(logits.shape)}.")
+        self.passes += len(logits)
+        self._add(logits)
+
+    @abstractmethod
+    def _add(self, logits: Tensor) -> None: ...
+
+    @abstractmethod
+    def score(self) -> Tensor:
+        """``(B, *)``, of all passes that were added."""
+
+
+class BaldSums(PassSums):
+    """What :func:`bald` sums up."""
+
+    probabilities_BC: Tensor | float = 0.0
+    entropies_B: Tensor | float = 0.0
+
+    def _add(self, logits: Tensor) -> None:
+        # A softmax over a short last axis costs several times one over an axis that is not the last.
+        probabilities_KBC = logits.transpose(1, 2).contiguous().softmax(1).transpose(1, 2) if logits.ndim == 3 else logits.softmax(2)
+        self.probabilities_BC = self.probabilities_BC + probabilities_KBC.sum(dim=0)
+        self.entropies_B = self.entropies_B + torch.special.entr(probabilities_KBC).sum(dim=(0, 2))
+
+    def score(self) -> Tensor:
+        """See :func:`bald`."""
+        assert isinstance(self.probabilities_BC, Tensor)
+        entropy_of_mean_B = torch.special.entr(self.probabilities_BC / self.passes).sum(dim=1)
+        # Rounding can leave a difference of -1e-8 where the passes agree; mutual information is never negative.
+        return (entropy_of_mean_B - self.entropies_B / self.passes).clamp_min(0)
+
+
+class VoteSums(PassSums):
+    """What :func:`vote_entropy` sums up."""
+
+    votes_BC: Tensor | float = 0.0
+
+    def _add(self, logits: Tensor) -> None:
+        winner_KB1 = logits.argmax(dim=2, keepdim=True)
+        self.votes_BC = self.votes_BC + torch.zeros_like(logits).scatter_(2, winner_KB1, 1.0).sum(dim=0)
+
+    def score(self) -> Tensor:
+        """See :func:`vote_entropy`."""
+        assert isinstance(self.votes_BC, Tensor)
+        return torch.special.entr(self.votes_BC / self.passes).sum(dim=1)

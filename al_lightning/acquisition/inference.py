@@ -16,7 +16,7 @@ from al_lightning.acquisition.hashing import keep_mask
 from al_lightning.errors import UserError
 
 # Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
-_ELEMENTS_AT_ONCE = 2**21
+_ELEMENTS_AT_ONCE = 2**18
 
 
 @runtime_checkable

@@ -128,13 +128,17 @@ class Odin(MaxSoftmax):
         return perturbed_logits(network, inputs, self.temperature, self.epsilon)
 
 
-class _DropoutPasses(Strategy):
-    """A function of K passes with live dropout.
-
-    Args:
+_PASSES_DOC = """Args:
         passes: K, at least 2.
-        query_p: drop probability while querying; None keeps the rate that the network trains with.
+        query_p: drop probability while querying; None keeps the rate that the network trains with. A *keep* probability of 0.5 is 0.5,
+            one of 0.9 is 0.1; kept units are scaled by 1 / (1 - query_p), as in training.
     """
+
+
+class _DropoutPasses(Strategy):
+    __doc__ = f"A function of K passes with live dropout.\n\n    {_PASSES_DOC}"
+
+    new_sums: type[functional.PassSums]
 
     def __init__(self, passes: int = 10, query_p: float | None = None) -> None:
         if passes < 2:
@@ -144,39 +148,30 @@ class _DropoutPasses(Strategy):
         self.passes = passes
         self.query_p = query_p
 
-    @abstractmethod
-    def keys(self, sums: functional.PassSums) -> Tensor:
-        """Sums over passes to ``(B, *)``."""
-
     @contextmanager
     def scorer(self, network: nn.Module, seed: int) -> Iterator[Scorer]:
         """See :meth:`Strategy.scorer`."""
         with dropout_passes(network, self.passes, self.query_p, seed) as logits_of:
 
             def score(inputs: Tensor, indices: Tensor) -> Tensor:
-                sums = None
+                sums = self.new_sums()
                 for logits in logits_of(inputs, indices):
-                    sums = functional.add_passes(sums, logits)
-                assert sums is not None
-                return mean(self.keys(sums))
+                    sums.add(logits)
+                return mean(sums.score())
 
             yield score
 
 
 class BALD(_DropoutPasses):
-    """Mutual information between prediction and weights, by MC dropout."""
+    __doc__ = f"Mutual information between prediction and weights, by MC dropout.\n\n{_PASSES_DOC}"
 
-    def keys(self, sums: functional.PassSums) -> Tensor:
-        """See :func:`functional.bald`."""
-        return functional.bald_from_sums(sums)
+    new_sums = functional.BaldSums
 
 
 class VoteEntropy(_DropoutPasses):
-    """Entropy of the classes that K dropout passes vote for."""
+    __doc__ = f"Entropy of the classes that K dropout passes vote for.\n\n{_PASSES_DOC}"
 
-    def keys(self, sums: functional.PassSums) -> Tensor:
-        """See :func:`functional.vote_entropy`."""
-        return functional.vote_entropy_from_sums(sums)
+    new_sums = functional.VoteSums
 
 
 class Inverse(Strategy):

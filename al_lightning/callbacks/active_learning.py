@@ -194,7 +194,7 @@ class ActiveLearningCallback(Callback):
         if self.keep != "none" and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             path = self.run.checkpoint(self.cycle)
             partial = path.with_name("partial.ckpt")
-            self.trainer.save_checkpoint(partial)
+            self.trainer.save_checkpoint(partial, weights_only=False)
             self._on_rank_zero(lambda: os.replace(partial, path))
 
     def _best_checkpoint(self) -> str:

@@ -1,14 +1,20 @@
 """One bar for the training of a cycle, one for scoring."""
 
+import sys
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm import tqdm
 
 
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
 class CycleProgressBar(TQDMProgressBar):
-    """A training bar that runs through all epochs of a cycle, and a scoring bar that runs through the pool.
+    """A training bar that runs through all epochs of a cycle, and a scoring bar that runs through the pool; in a terminal only.
 
     Args:
         refresh_rate: update after this many batches; 0 shows nothing.
@@ -20,9 +26,19 @@ class CycleProgressBar(TQDMProgressBar):
 
     def init_train_tqdm(self) -> Any:
         """The bar of a cycle's training."""
-        bar = super().init_train_tqdm()
-        bar.leave = False
-        return bar
+        return Tqdm(desc="training", leave=False, dynamic_ncols=True, disable=self.is_disabled or not _is_terminal())
+
+    def init_sanity_tqdm(self) -> Any:
+        """No bar: the training bar stands for the cycle."""
+        return Tqdm(disable=True)
+
+    def init_validation_tqdm(self) -> Any:
+        """No bar: the training bar stands for the cycle."""
+        return Tqdm(disable=True)
+
+    def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
+        """Prints above the bars, whether or not one is open."""
+        tqdm.write(sep.join(map(str, args)), **kwargs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the cycle's bar."""
@@ -39,7 +55,7 @@ class CycleProgressBar(TQDMProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the bar on, at the refresh rate."""
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed + 1
-        if self.is_enabled and done % self.refresh_rate == 0:
+        if not self.train_progress_bar.disable and done % self.refresh_rate == 0:
             self.train_progress_bar.n = done
             self.train_progress_bar.refresh()
 
@@ -55,7 +71,7 @@ class CycleProgressBar(TQDMProgressBar):
     def on_scoring(self, trainer: Trainer, done: int, total: int) -> None:
         """Moves the scoring bar on; opens and closes it."""
         if self._bar is None:
-            self._bar = tqdm(total=total, desc="scoring", leave=False, disable=self.is_disabled, unit=" items")
+            self._bar = tqdm(total=total, desc="scoring", leave=False, disable=self.is_disabled or not _is_terminal(), unit=" items")
         self._bar.update(done - self._bar.n)
         if done == total:
             self._bar.close()

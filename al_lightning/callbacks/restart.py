@@ -155,7 +155,9 @@ class FitRestart:
 
     def _new_loops(self) -> None:
         trainer, old = self.trainer, self.trainer.fit_loop
-        old.teardown()
+        for fetcher in (old._data_fetcher, old.epoch_loop.val_loop._data_fetcher):
+            if fetcher is not None:
+                fetcher.teardown()
         new = _FitLoop(trainer, **self._limits)
         new.epoch_loop = _TrainingEpochLoop(trainer, **self._step_limits)
         new._data_source = old._data_source

@@ -1,0 +1,145 @@
+"""Measures the loop and writes the table that the README shows: python -m benchmarks.loop"""
+
+import platform
+import statistics
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+
+from al_lightning.acquisition import BALD, Entropy, Strategy
+from al_lightning.callbacks.scoring import PeakMemory, score_batches, shares
+from al_lightning.models import MLP
+from benchmarks.common import Repeated, alternating, experiment, plain_epoch, prepare, ratio, seconds
+
+ROUNDS = 7
+STEPS = 200  # of an epoch in (a)
+
+
+class EpochClock(Callback):
+    """When each training epoch began, and when the last ended."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Notes the time."""
+        self.starts.append(time.perf_counter())
+
+
+class BoundaryClock(Callback):
+    """From the last training step of a cycle to the first of the next; without validation, and scoring taken out."""
+
+    across_cycles = True
+
+    def __init__(self) -> None:
+        self.gaps: list[float] = []
+        self.last_step = self.query = 0.0
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """The first batch of a cycle closes a gap."""
+        if trainer.global_step == 0 and self.last_step:
+            self.gaps.append(time.perf_counter() - self.last_step - self.query)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Every batch may be the last."""
+        self.last_step = time.perf_counter()
+        self.query = 0.0
+
+    def on_cycle_end(self, trainer: Any, module: Any, finished: Any) -> None:
+        """The query is not part of the gap."""
+        self.query = finished.query.seconds if finished.query else 0.0
+
+
+def training_step() -> list[tuple[str, str, str]]:
+    """(a) Time of a training step, ordinary and in blocks, against the plain loop."""
+    data = Repeated(pool=STEPS * 32 + 300, initial_size=STEPS * 32)
+    data.setup("fit")
+    indices = data.pool.labeled_indices
+    inputs, targets = data._train.inputs(indices, torch.device("cpu")), data._train.labels[indices]
+    network = MLP(16)
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def fit(block: int) -> float:
+        data.trainer = None
+        clock = EpochClock()
+        with experiment(data, epochs=4, block=block, callbacks=(clock,)) as run:
+            run()
+        return (clock.starts[3] - clock.starts[1]) / (2 * STEPS)
+
+    def plain() -> float:
+        return seconds(lambda: plain_epoch(network, optimizer, inputs, targets)) / STEPS
+
+    ordinary, blocks, base = alternating(ROUNDS, lambda: fit(1), lambda: fit(50), plain)
+    micro = 1e6 * statistics.median(base)
+    return [
+        ("(a) training step, ordinary mode / plain loop", f"{ratio(ordinary, base):.2f}", f"2.3; plain: {micro:.0f} us"),
+        ("(a) training step, blocks of 50 / plain loop", f"{ratio(blocks, base):.2f}", "1.1"),
+    ]
+
+
+def scoring() -> list[tuple[str, str, str]]:
+    """(b) entropy against the forward passes alone, (c) ten dropout passes against one."""
+    data = Repeated(pool=60_300, initial_size=300)
+    data.setup("fit")
+    network = MLP(16, dropout=0.1).eval()
+    (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+
+    def score(strategy: Strategy) -> float:
+        return seconds(lambda: score_batches(strategy, network, batches, data.pool_batches, 0, lambda items: None))
+
+    def forward() -> float:
+        with torch.inference_mode():
+            return seconds(lambda: [network(inputs) for inputs, _ in data.pool_batches(batches)])
+
+    entropy, bald, base = alternating(4 * ROUNDS, lambda: score(Entropy()), lambda: score(BALD(10, query_p=0.5)), forward)
+    milli = 1e3 * statistics.median(base)
+    return [
+        ("(b) entropy of 60,000 images / forward passes alone", f"{ratio(entropy, base):.2f}", f"1.15; forward: {milli:.0f} ms"),
+        ("(c) BALD with 10 passes / one forward pass", f"{ratio(bald, base):.2f}", "10 naive passes: 10"),
+    ]
+
+
+def boundary() -> list[tuple[str, str, str]]:
+    """(d) From the last step of a cycle to the first of the next."""
+    data = Repeated(pool=60_000, initial_size=300)
+    clock = BoundaryClock()
+    with experiment(data, epochs=1, cycles=30, callbacks=(clock,), limit_val_batches=0) as run:
+        run()
+    return [("(d) last step of a cycle to first of the next, scoring and validation aside", f"{1e3 * statistics.median(clock.gaps):.1f} ms", "10 ms")]
+
+
+def memory() -> list[tuple[str, str, str]]:
+    """(e) Peak memory of scoring, over what was there before."""
+    def peak(pool: int, passes: int) -> float:
+        data = Repeated(pool=pool + 300, initial_size=300)
+        data.setup("fit")
+        network = MLP(16, dropout=0.1).eval()
+        (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+        strategy = BALD(passes, query_p=0.5)
+        score_batches(strategy, network, batches[:2], data.pool_batches, 0, lambda items: None)
+        before = PeakMemory(torch.device("cpu")).bytes()
+        record = PeakMemory(torch.device("cpu"))
+        score_batches(strategy, network, batches, data.pool_batches, 0, lambda items: None)
+        return (record.bytes() - before) / 2**20
+
+    peak(10_000, 2)
+    rows = []
+    for pool, passes in ((10_000, 10), (60_000, 10), (60_000, 2), (60_000, 100)):
+        rows.append((f"(e) scoring: memory over the start, pool {pool:,}, {passes} passes", f"{peak(pool, passes):.0f} MiB", "flat"))
+    return rows
+
+
+def main() -> None:
+    """Runs everything, prints the table."""
+    prepare()
+    rows = [row for part in (training_step, scoring, boundary, memory) for row in part()]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}\n")
+    print("| measured | value | wanted |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()
