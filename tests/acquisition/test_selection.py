@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from al_lightning.acquisition import selection
+
+
+def test_rank_falls_by_key():
+    indices = torch.tensor([4, 7, 9])
+    assert selection.rank(torch.tensor([0.1, 0.9, 0.5]), indices, torch.arange(12)).tolist() == [7, 9, 4]
+
+
+def test_ties_fall_by_priority_whatever_else_is_in_the_pool():
+    priority = torch.tensor([3, 0, 4, 1, 2, 5])
+    everything = selection.rank(torch.zeros(6), torch.arange(6), priority).tolist()
+    assert everything == [1, 3, 4, 0, 2, 5]
+    some = selection.rank(torch.zeros(3), torch.tensor([0, 2, 3]), priority).tolist()
+    assert some == [i for i in everything if i in (0, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "expected"),
+    [
+        (3, 1, [1, 2, 3]),
+        (3, 2, [2, 4, 6]),
+        (4, 3, [3, 6, 4, 5]),  # 3 and 6, then every third of 1 2 4 5 7, then of 1 2 5 7
+        (5, 8, [1, 2, 3, 4, 5]),  # fewer than the stride: in order
+        (99, 2, [2, 4, 6, 3, 7, 5, 1]),  # all, each once
+        (0, 2, []),
+    ],
+)
+def test_take_worked_by_hand(size, stride, expected):
+    assert selection.take(torch.arange(1, 8), size, stride).tolist() == expected
+
+
+def test_take_refuses_a_stride_below_one():
+    with pytest.raises(ValueError, match="at least 1"):
+        selection.take(torch.arange(3), 1, 0)
+
+
+def test_tied_share():
+    assert selection.tied_share(torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0])) == pytest.approx(0.6)
+    assert selection.tied_share(torch.tensor([1.0, 2.0])) == 0
+    assert selection.tied_share(torch.tensor([])) == 0

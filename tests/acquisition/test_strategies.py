@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from al_lightning import acquisition
+from al_lightning.acquisition import BALD, Entropy, Inverse, Margin, MaxSoftmax, Odin, Order, Random, VoteEntropy, selection
+from al_lightning.errors import UserError
+from al_lightning.models import MLP
+
+ALL = [Random(), Order(), Entropy(), MaxSoftmax(), Margin(), Odin(0.1, 0.0), Odin(1000.0, 0.0014), BALD(4, 0.5), VoteEntropy(4, 0.5)]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return MLP(6, dropout=0.2, num_classes=4, input_shape=(5,)).eval()
+
+
+@pytest.fixture
+def batch():
+    return torch.rand(9, 5, generator=torch.Generator().manual_seed(2)), torch.tensor([3, 1, 4, 15, 9, 2, 6, 5, 35])
+
+
+def keys_of(strategy, network, batch, seed=0):
+    with torch.no_grad(), strategy.scorer(network, seed) as score:
+        return score(*batch)
+
+
+def test_every_strategy_is_tested_here():
+    assert {type(strategy).__name__ for strategy in ALL} | {"Inverse", "Strategy"} == set(acquisition.__all__)
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=lambda s: type(s).__name__)
+def test_contract(strategy, network, batch):
+    """One finite key an item, repeatable, the same in smaller batches, and turned round by Inverse."""
+    keys = keys_of(strategy, network, batch)
+    assert keys.shape == (9,)
+    assert keys.isfinite().all()
+    assert torch.equal(keys_of(strategy, network, batch), keys)
+    parts = torch.cat([keys_of(strategy, network, (batch[0][part], batch[1][part])) for part in (slice(0, 4), slice(4, 9))])
+    torch.testing.assert_close(parts, keys, rtol=1e-5, atol=1e-6)
+    scores = strategy.score(keys)
+    assert scores.dtype == torch.float64
+    assert torch.equal(scores.argsort(stable=True), keys.double().argsort(stable=True))
+    inverse = Inverse(strategy)
+    assert torch.equal(keys_of(inverse, network, batch), -keys)
+    torch.testing.assert_close(inverse.score(-keys), -scores)
+    assert (inverse.needs_inputs, inverse.needs_grad) == (strategy.needs_inputs, strategy.needs_grad)
+
+
+def test_scores_against_numpy(network, batch):
+    with torch.no_grad():
+        p = network(batch[0]).double().softmax(1).numpy()
+    top = np.sort(p, axis=1)
+    for strategy, expected in [
+        (Entropy(), scipy.stats.entropy(p, axis=1)),
+        (MaxSoftmax(), 1 - p.max(1)),
+        (Margin(), 1 - top[:, -1] + top[:, -2]),
+    ]:
+        np.testing.assert_allclose(strategy.score(keys_of(strategy, network, batch)), expected, rtol=1e-5)
+
+
+def test_random_depends_on_the_seed_and_order_on_the_listing(network, batch):
+    assert not torch.equal(keys_of(Random(), network, batch, 0), keys_of(Random(), network, batch, 1))
+    order = selection.rank(keys_of(Order(), network, batch), batch[1], torch.arange(40).flip(0))
+    assert order.tolist() == sorted(batch[1].tolist())
+
+
+def test_odin_at_temperature_one_without_perturbation_is_max_softmax(network, batch):
+    assert torch.equal(keys_of(Odin(1.0, 0.0), network, batch), keys_of(MaxSoftmax(), network, batch))
+
+
+def test_odin_at_low_temperature_still_ranks(network, batch):
+    keys = keys_of(Odin(1e-4, 0.0), network, batch)
+    assert (Odin(1e-4, 0.0).score(keys) == 0).sum() > 4  # 1 - max p has underflowed for most, even in float64
+    assert selection.tied_share(keys) == 0
+    with torch.no_grad():
+        top = network(batch[0]).sort(1).values
+    assert torch.equal(keys.argsort(), (top[:, -2] - top[:, -1]).argsort())
+
+
+def test_odin_leaves_no_gradients(network, batch):
+    keys_of(Odin(10.0, 0.1), network, batch)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_constant_scores_give_a_seeded_permutation(batch):
+    with torch.no_grad():
+        network = MLP(6, num_classes=4, input_shape=(5,)).eval()
+        network.output.weight.zero_()
+    indices = torch.arange(200)
+    keys = keys_of(Entropy(), network, (torch.rand(200, 5), indices))
+    orders = [selection.rank(keys, indices, torch.randperm(200, generator=torch.Generator().manual_seed(s))).tolist() for s in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == indices.tolist() != orders[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Odin(temperature=0), "temperature > 0"),
+        (lambda: Odin(epsilon=-1), "epsilon >= 0"),
+        (lambda: BALD(passes=1), "at least 2 passes"),
+        (lambda: VoteEntropy(query_p=1.0), "between 0 and 1"),
+    ],
+)
+def test_bad_arguments(make, match):
+    with pytest.raises(UserError, match=match):
+        make()
