@@ -108,6 +108,7 @@ class FitRestart:
         """Runs the evaluation that ``trainer.validate`` runs, so that callbacks can tell it from validation within the fit."""
         trainer = self.trainer
         trainer.validate_loop.verbose = False
+        trainer.validate_loop.inference_mode = False  # metrics that met inference tensors can't go on in the fit's own validation
         trainer.state.fn = TrainerFn.VALIDATING
         trainer.validating = True
         try:

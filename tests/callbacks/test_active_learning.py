@@ -1,0 +1,301 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from al_lightning.acquisition import Entropy, Margin, MaxSoftmax, Random
+from al_lightning.errors import UserError
+from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import ClassificationTask
+from tests.conftest import CountBatches, make_data, run_experiment, same_weights, weights, without_seconds
+
+
+def test_a_run_leaves_its_directory(tmp_path):
+    run = run_experiment(tmp_path)
+    curve, queries = run.read_cycles(), run.read_queries()
+    assert [(row["cycle"], row["labeled"], row["epochs"], row["train_steps"]) for row in curve] == [
+        ("0", "70", "2", "6"),
+        ("1", "120", "2", "8"),
+        ("2", "170", "2", "12"),
+    ]
+    assert [row["query_seconds"] == "" for row in curve] == [False, False, True]
+    assert all(0 < float(row["val/accuracy"]) < 1 for row in curve)
+    assert [sum(row.cycle == cycle for row in queries) for cycle in range(4)] == [70, 50, 50, 0]
+    assert len({row.index for row in queries}) == 170
+    for cycle in (1, 2):
+        scores = [row.score for row in queries if row.cycle == cycle]
+        assert scores == sorted(scores, reverse=True)
+        assert [row.rank for row in queries if row.cycle == cycle] == list(range(50))
+    environment = run.read_environment()
+    assert environment["seed"] == 0 and environment["data"]["items"] == 5000 and "torch" in environment["versions"]
+    assert all(run.checkpoint(cycle).is_file() for cycle in range(3))
+
+
+def test_an_independent_entropy_selects_the_same_items(tmp_path):
+    """From the checkpoint alone, in numpy and float64."""
+    run = run_experiment(tmp_path)
+    data = make_data()
+    data.setup("fit")
+    images = data._train.images.numpy().reshape(5000, -1) / 255.0
+    labeled = {row.index for row in run.read_queries() if row.cycle == 0}
+    members = set(data.pool.labeled_indices.tolist()) | set(data.pool.unlabeled_indices.tolist())
+    for cycle in (0, 1):
+        state = {name: value.double().numpy() for name, value in weights(run, cycle).items() if name.startswith("network")}
+        hidden = np.maximum(images @ state["network.hidden.weight"].T + state["network.hidden.bias"], 0)
+        logits = hidden @ state["network.output.weight"].T + state["network.output.bias"]
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        entropies = -(p * np.log(p)).sum(1)
+        expected = sorted(members - labeled, key=lambda index: -entropies[index])[:50]
+        rows = [row for row in run.read_queries() if row.cycle == cycle + 1]
+        assert {row.index for row in rows} == set(expected)
+        np.testing.assert_allclose([row.score for row in rows], entropies[[row.index for row in rows]], rtol=1e-5)
+        labeled |= set(expected)
+
+
+def test_cycle_0_is_the_same_for_every_strategy(tmp_path):
+    runs = [run_experiment(tmp_path / name, strategy) for name, strategy in [("e", Entropy()), ("r", Random()), ("m", Margin())]]
+    assert same_weights(weights(runs[0], 0), weights(runs[1], 0))
+    assert same_weights(weights(runs[0], 0), weights(runs[2], 0))
+    initial = [[row.index for row in run.read_queries() if row.cycle == 0] for run in runs]
+    assert initial[0] == initial[1] == initial[2]
+    assert without_seconds(runs[0])[0] == without_seconds(runs[1])[0] == without_seconds(runs[2])[0]
+    chosen = [[row.index for row in run.read_queries() if row.cycle == 1] for run in runs]
+    assert chosen[0] != chosen[1] != chosen[2]
+
+
+def test_the_same_seed_repeats_a_run_and_another_does_not(tmp_path):
+    runs = [run_experiment(tmp_path / f"{i}", data=make_data(seed=seed), seed=seed) for i, seed in enumerate((0, 0, 1))]
+    assert runs[0].queries.read_bytes() == runs[1].queries.read_bytes() != runs[2].queries.read_bytes()
+    assert same_weights(weights(runs[0], 2), weights(runs[1], 2))
+    assert not same_weights(weights(runs[0], 0), weights(runs[2], 0))
+
+
+FRESH = """
+import sys, torch
+from lightning.pytorch import Trainer, Callback, seed_everything
+from al_lightning import seeds
+from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import ClassificationTask
+from tests.conftest import make_data
+
+# A plain Lightning fit: nothing of the active-learning callback but its seeds.
+class Seeded(Callback):
+    def on_train_epoch_start(self, trainer, module):
+        seed_everything(seeds.derive(0, "epoch", cycle, trainer.current_epoch, 0) % 2**32, workers=True, verbose=False)
+
+run, cycle, out = RunDirectory(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+data = make_data()
+data.setup("fit")
+for k in range(1, cycle + 1):
+    data.pool.label(torch.tensor([row.index for row in run.read_queries() if row.cycle == k]))
+task = ClassificationTask(lambda: MLP(width=7, dropout=0.3), lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
+task.draw_weights(seeds.derive(0, "weights", cycle))
+trainer = Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False, enable_checkpointing=False, callbacks=[Seeded()])
+trainer.fit(task, datamodule=data)
+torch.save(task.state_dict(), out)
+"""
+
+
+def test_a_cycle_equals_a_fresh_process(tmp_path):
+    task = ClassificationTask(lambda: MLP(width=7, dropout=0.3), lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
+    run = run_experiment(tmp_path / "run", task=task)
+    for cycle in (0, 2):
+        out = tmp_path / f"{cycle}.pt"
+        arguments = [sys.executable, "-c", FRESH, str(run.path), str(cycle), str(out)]
+        subprocess.run(arguments, check=True, cwd=Path(__file__).parents[2], capture_output=True, timeout=120)
+        assert same_weights(torch.load(out), weights(run, cycle))
+
+
+def test_same_initial_weights_or_a_draw_for_each_cycle(tmp_path):
+    class Initial(Callback):
+        across_cycles = True
+
+        def __init__(self):
+            self.seen = []
+
+        def on_train_start(self, trainer, module):
+            self.seen.append({name: value.clone() for name, value in module.state_dict().items()})
+
+    seen = {}
+    for mode in ("same", "per_cycle"):
+        initial = Initial()
+        run_experiment(tmp_path / mode, callbacks=(initial,), initial_weights=mode)
+        seen[mode] = initial.seen
+    assert same_weights(seen["same"][0], seen["same"][2])
+    assert not same_weights(seen["per_cycle"][0], seen["per_cycle"][1])
+    assert same_weights(seen["same"][0], seen["per_cycle"][0])
+
+
+def test_warm_goes_on_with_the_last_weights(tmp_path):
+    class Initial(Callback):
+        across_cycles = True
+        seen: list = []
+
+        def on_train_start(self, trainer, module):
+            self.seen.append({name: value.clone() for name, value in module.state_dict().items()})
+
+    run = run_experiment(tmp_path, callbacks=(Initial(),), retrain="warm")
+    assert same_weights(Initial.seen[1], weights(run, 0))
+    assert same_weights(Initial.seen[2], weights(run, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labeled", "last_query"),
+    [
+        ({"cycles": 2}, [70, 120], 50),
+        ({"cycles": None, "label_budget": 150}, [70, 120, 150], 30),
+        ({"cycles": None, "query_size": 400}, [70, 470, 600], 130),
+        ({"cycles": None, "target": {"val/accuracy": 0.0}}, [70], 70),
+        ({"cycles": 1}, [70], 70),
+    ],
+)
+def test_reasons_to_stop(tmp_path, arguments, labeled, last_query):
+    run = run_experiment(tmp_path, **arguments)
+    assert [int(row["labeled"]) for row in run.read_cycles()] == labeled
+    queries = run.read_queries()
+    assert sum(row.cycle == max(row.cycle for row in queries) for row in queries) == last_query
+    assert len(queries) == labeled[-1]
+
+
+def test_stride_takes_every_second(tmp_path):
+    top = run_experiment(tmp_path / "1", cycles=2, query_size=60)
+    strided = run_experiment(tmp_path / "2", cycles=2, query_size=30, stride=2)
+    ranking = [row.index for row in top.read_queries() if row.cycle == 1]
+    assert [row.index for row in strided.read_queries() if row.cycle == 1] == ranking[1::2]
+
+
+def test_best_weights_query(tmp_path):
+    checkpoint = ModelCheckpoint(monitor="val/accuracy", mode="max")
+
+    class Spoil(Callback):
+        """After the first epoch the model gets worse than guessing."""
+
+        def on_validation_start(self, trainer, module):
+            if trainer.current_epoch == 1:
+                module.network.output.weight.data.mul_(-1)
+
+    run = run_experiment(
+        tmp_path, MaxSoftmax(), callbacks=(Spoil(), checkpoint), query_weights="best", trainer={"check_val_every_n_epoch": 1, "max_epochs": 3}
+    )
+    for cycle, row in enumerate(run.read_cycles()):
+        best = [path for path in run.cycle(cycle).iterdir() if path.name != "last.ckpt"]
+        assert [path.name for path in best] == [f"epoch=0-step={[3, 4, 6][cycle]}.ckpt"]
+        state = torch.load(best[0], weights_only=True)
+        assert same_weights(state["state_dict"], weights(run, cycle))
+        (score,) = [c["best_model_score"] for name, c in state["callbacks"].items() if "ModelCheckpoint" in name]
+        assert float(row["val/accuracy"]) == pytest.approx(float(score))
+
+
+def test_best_weights_without_a_monitor_are_refused(tmp_path):
+    with pytest.raises(UserError, match="ModelCheckpoint with a monitored metric"):
+        run_experiment(tmp_path, query_weights="best")
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("all", [0, 1, 2]), ("last", [2]), ("none", [])])
+def test_checkpoints_kept(tmp_path, keep, kept):
+    run = run_experiment(tmp_path, keep=keep)
+    assert [cycle for cycle in range(3) if run.checkpoint(cycle).exists()] == kept
+
+
+def test_early_stopping_limits_and_max_steps_work_in_every_cycle(tmp_path):
+    for name, trainer, callbacks, expected in [
+        ("steps", {"max_steps": 5, "max_epochs": -1}, (), [5, 5, 5]),
+        ("limit", {"limit_train_batches": 2}, (), [4, 4, 4]),
+        ("early", {"max_epochs": 9, "check_val_every_n_epoch": 1}, (EarlyStopping("val/accuracy", min_delta=9, patience=2, mode="max"),), [9, 12, 18]),
+    ]:
+        count = CountBatches()
+        run = run_experiment(tmp_path / name, callbacks=(count, *callbacks), trainer=trainer)
+        assert count.cycles == expected
+        assert [int(row["train_steps"]) for row in run.read_cycles()] == expected
+
+
+def test_fast_dev_run_makes_two_short_cycles(tmp_path):
+    count = CountBatches()
+    run = run_experiment(tmp_path, callbacks=(count,), trainer={"fast_dev_run": True, "check_val_every_n_epoch": 1}, cycles=7)
+    assert count.cycles == [1, 1]
+    assert not run.checkpoint(0).exists()
+
+
+def test_no_evaluation_leaves_no_metric_columns(tmp_path):
+    run = run_experiment(tmp_path, trainer={"limit_val_batches": 0})
+    assert not any(name.startswith("val/") for name in run.read_cycles()[0])
+
+
+def test_the_evaluation_is_that_of_the_weights_that_query(tmp_path):
+    """Where training does not validate after its last step, the cycle does."""
+    often = run_experiment(tmp_path / "often", trainer={"check_val_every_n_epoch": 1})
+    never = run_experiment(tmp_path / "never", trainer={"check_val_every_n_epoch": 99})
+    assert without_seconds(often) == without_seconds(never)
+
+
+class Nan(Entropy):
+    def keys(self, logits):
+        keys = super().keys(logits)
+        keys[3] = float("nan")
+        return keys
+
+
+def test_a_score_that_is_not_finite_names_cycle_and_item(tmp_path):
+    data = make_data()
+    with pytest.raises(UserError, match="NaN or infinite in cycle 0") as error:
+        run_experiment(tmp_path, Nan(), data=data)
+    assert f"the first of them {data.pool.unlabeled_indices[3]}," in str(error.value)
+    assert len(RunDirectory(tmp_path).read_queries()) == 70
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"query_size": 0}, "query_size to be at least 1"),
+        ({"cycles": 0}, "cycles to be at least 1"),
+        ({"stride": 0}, "stride to be at least 1"),
+        ({"retrain": "warm", "keep": "none"}, "keep to be all or last"),
+        ({"target": {"val/miou": 1.0}}, r"metrics from \['val/accuracy', 'val/loss'\], got \['val/miou'\]"),
+    ],
+)
+def test_bad_arguments(tmp_path, arguments, match):
+    with pytest.raises(UserError, match=match):
+        run_experiment(tmp_path, **arguments)
+
+
+def test_a_module_that_is_no_task_is_refused(tmp_path):
+    from lightning.pytorch.demos.boring_classes import BoringModel
+
+    with pytest.raises(UserError, match="Expected a Task and a PoolDataModule .* got BoringModel"):
+        run_experiment(tmp_path, task=BoringModel())
+
+
+def test_the_second_run_in_a_directory_is_refused(tmp_path):
+    run = run_experiment(tmp_path)
+    before = run.queries.read_bytes()
+    with pytest.raises(UserError, match="holds a run already"):
+        run_experiment(tmp_path)
+    assert run.queries.read_bytes() == before
+
+
+def test_other_callbacks_hear_of_cycles_and_scoring(tmp_path):
+    class Listener(Callback):
+        across_cycles = True
+        cycles: list = []
+        scored: list = []
+
+        def on_cycle_end(self, trainer, module, finished):
+            self.cycles.append(finished)
+
+        def on_scoring(self, trainer, done, total):
+            self.scored.append((done, total))
+
+    run_experiment(tmp_path, callbacks=(Listener(),))
+    assert [finished.labeled for finished in Listener.cycles] == [70, 120, 170]
+    assert Listener.cycles[0].query.pool_scores.shape == (530,)
+    assert Listener.cycles[2].query is None
+    assert Listener.cycles[2].logged_steps == 6 + 8 + 12
+    assert Listener.scored == [(250, 530), (500, 530), (530, 530), (250, 480), (480, 480)]

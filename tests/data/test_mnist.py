@@ -1,0 +1,131 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from al_lightning.data import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
+from al_lightning.data import mnist as module
+from al_lightning.errors import UserError
+from tests.conftest import make_data
+
+SAMPLE = Path(module.__file__).parent / "sample"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*_):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(module, "download_url", refuse)
+    monkeypatch.setattr(FashionMNISTDataModule, "installed", ())
+
+
+def ready(data):
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_the_sample_is_balanced_and_says_that_it_is_a_sample(caplog):
+    caplog.set_level("INFO")
+    data = ready(FashionMNISTSampleDataModule(initial_size=50))
+    assert data._train.labels.bincount().tolist() == [500] * 10
+    assert data._eval.labels.bincount().tolist() == [100] * 10
+    assert "embedded sample" in caplog.text
+    assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 3e6
+
+
+def test_initial_set_depends_on_the_seed_alone():
+    same = [ready(make_data(seed=s)).pool.labeled_indices.tolist() for s in (0, 0, 1)]
+    assert same[0] == same[1] != same[2]
+    assert len(same[0]) == 70
+    balanced = ready(make_data(initial_draw="class_balanced_using_labels"))
+    assert balanced._train.labels[balanced.pool.labeled].bincount().tolist() == [7] * 10
+
+
+def test_pool_size_and_setup_twice():
+    data = ready(make_data())
+    assert int(data.pool.labeled.sum() + data.pool.unlabeled.sum()) == 600
+    pool = data.pool
+    data.setup("fit")
+    assert data.pool is pool
+
+
+def test_pool_repeat_puts_one_image_everywhere():
+    data = ready(make_data(pool_repeat=17))
+    ((inputs, _),) = data.pool_batches([torch.tensor([0, 5, 4999])])
+    assert torch.equal(inputs[0], inputs[2]) and torch.equal(inputs[0], inputs[1])
+    original = ready(make_data())
+    ((expected, _),) = original.pool_batches([torch.tensor([17])])
+    assert torch.equal(inputs[0], expected[0])
+    assert data._train.labels.unique().tolist() == [int(original._train.labels[17])]
+
+
+def test_loaders_cover_their_items():
+    data = ready(make_data())
+    seen = torch.cat([indices for *_, indices in data.train_dataloader()])
+    assert sorted(seen.tolist()) == data.pool.labeled_indices.tolist()
+    assert torch.equal(torch.cat([indices for *_, indices in data.val_dataloader()]), torch.arange(1000))
+
+
+def test_batch_order_changes_with_the_cycle():
+    data = ready(make_data())
+    first = data.shuffle_seed
+    data.pool.label(data.pool.unlabeled_indices[:3])
+    assert data.shuffle_seed != first
+
+
+def test_fingerprint_sees_order_and_content():
+    data = ready(make_data())
+    before = data.fingerprint()
+    data._train.images[[0, 1]] = data._train.images[[1, 0]]
+    assert data.fingerprint() != before
+    assert data.fingerprint()["items"] == 5000
+
+
+def test_missing_files_name_folders_files_and_ways():
+    with pytest.raises(UserError) as error:
+        MNISTDataModule(root="nowhere").prepare_data()
+    for part in ("nowhere", "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "no network in tests", "data.init_args.root"):
+        assert part in str(error.value)
+
+
+def test_files_are_found_gzipped_or_plain_and_where_a_package_puts_them(tmp_path, monkeypatch):
+    folder = tmp_path / "package"
+    shutil.copytree(SAMPLE, folder)
+    monkeypatch.setattr(FashionMNISTDataModule, "installed", (str(folder),))
+    assert len(ready(FashionMNISTDataModule(root="nowhere"))._train) == 5000
+
+
+def test_download_checks_and_moves_whole_files(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url, folder, name, md5):
+        asked.append((name, md5))
+        if "broken" in url:
+            raise RuntimeError("File not found or corrupted.")
+        shutil.copy(SAMPLE / name, folder)
+
+    monkeypatch.setattr(module, "download_url", fetch)
+    monkeypatch.setattr(module.torchvision.datasets.FashionMNIST, "mirrors", ["http://broken/", "http://good/"])
+    data = ready(FashionMNISTDataModule(root=str(tmp_path / "got")))
+    assert len(data._train) == 5000
+    assert asked == [pair for pair in module.torchvision.datasets.FashionMNIST.resources for _ in range(2)]
+    assert len(list((tmp_path / "got").iterdir())) == 4
+
+
+@pytest.mark.parametrize(("arguments", "match"), [({"pool_size": 5001}, "from 1 to 5000"), ({"pool_repeat": 5000}, "from 0 to 4999"), ({"initial_size": 601}, "pool's 600")])
+def test_sizes_that_do_not_fit(arguments, match):
+    with pytest.raises(UserError, match=match):
+        ready(make_data(**arguments))
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist"])
+def test_the_full_sets(name):
+    root = Path(__file__).parents[2].parent / "shared" / "data" / name
+    if not root.is_dir():
+        pytest.skip(f"the full data set is not here: {root}")
+    data = ready({"fashion-mnist": FashionMNISTDataModule, "mnist": MNISTDataModule}[name](root=str(root)))
+    assert (len(data._train), len(data._eval)) == (60_000, 10_000)
+    assert data._train.images.shape == (60_000, 1, 28, 28)

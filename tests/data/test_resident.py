@@ -1,0 +1,58 @@
+import torch
+from torch.utils.data import DistributedSampler
+
+from al_lightning.data import resident
+from al_lightning.data.resident import ResidentImages, ResidentLoader
+
+CPU = torch.device("cpu")
+
+
+def make_loader(block=1, batch_size=3, shuffle=False):
+    data = ResidentImages(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1) * 10, torch.arange(20))
+    indices = torch.arange(0, 20, 2)
+    sampler = DistributedSampler(range(10), 1, 0, shuffle=shuffle, seed=5)
+    return ResidentLoader(data, indices, sampler, batch_size, CPU, block)
+
+
+def test_batches_hold_scaled_inputs_labels_and_indices():
+    batches = list(make_loader())
+    assert len(batches) == len(make_loader()) == 4
+    assert [len(labels) for _, labels, _ in batches] == [3, 3, 3, 1]
+    inputs, labels, indices = batches[1]
+    assert labels.tolist() == indices.tolist() == [6, 8, 10]
+    torch.testing.assert_close(inputs.flatten(), torch.tensor([60, 80, 100]) / 255)
+
+
+def test_blocks_hold_the_same_batches():
+    batches, blocks = list(make_loader(shuffle=True)), list(make_loader(block=3, shuffle=True))
+    assert [len(block) for block in blocks] == [3, 1]
+    assert len(make_loader(block=3)) == 2
+    flat = [batch for block in blocks for batch in block]
+    assert all(torch.equal(a, b) for x, y in zip(batches, flat, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_gathering_ahead_does_not_show(monkeypatch):
+    whole = [indices.tolist() for *_, indices in make_loader(shuffle=True)]
+    monkeypatch.setattr(resident, "_GATHERED_BATCHES", 2)
+    assert [indices.tolist() for *_, indices in make_loader(shuffle=True)] == whole
+
+
+def test_the_epoch_changes_the_order_but_not_the_items():
+    loader = make_loader(shuffle=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        loader.sampler.set_epoch(epoch)
+        orders.append([i for *_, indices in loader for i in indices.tolist()])
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[1]) == list(range(0, 20, 2))
+
+
+def test_images_that_do_not_fit_stay_where_they_are(monkeypatch):
+    data = ResidentImages(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+
+    def full(self, device):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    data.move_to(torch.device("cuda"))
+    assert data.images.device == CPU

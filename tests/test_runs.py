@@ -1,0 +1,159 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from al_lightning.errors import UserError
+from al_lightning.runs import Labeled, RunDirectory, write_atomically
+from tests.conftest import in_child
+
+
+def cycle_row(cycle, labeled):
+    return {
+        "cycle": cycle,
+        "labeled": labeled,
+        "val/accuracy": 0.5,
+        "epochs": 2,
+        "train_steps": 10,
+        "train_seconds": 1.5,
+        "query_seconds": None,
+        "query_peak_bytes": None,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Cycles 0 and 1 are finished; 3 items at first, 2 a query."""
+    run = RunDirectory(tmp_path / "run")
+    run.append_queries([Labeled(0, rank, index, f"item {index}") for rank, index in enumerate((4, 7, 9))])
+    for cycle in (0, 1):
+        run.append_queries([Labeled(cycle + 1, rank, 20 + 2 * cycle + rank, "x", 0.25) for rank in (0, 1)])
+        run.append_cycle(cycle_row(cycle, 3 + 2 * cycle))
+    return run
+
+
+def test_columns_and_round_trip(run):
+    assert run.queries.read_text().splitlines()[:2] == ["cycle,rank,index,item,score", "0,0,4,item 4,"]
+    header = "cycle,labeled,val/accuracy,epochs,train_steps,train_seconds,query_seconds,query_peak_bytes"
+    assert run.learning_curve.read_text().splitlines() == [header, "0,3,0.5,2,10,1.5,,", "1,5,0.5,2,10,1.5,,"]
+    assert run.read_queries()[0] == Labeled(0, 0, 4, "item 4", None)
+    assert run.read_queries()[-1] == Labeled(2, 1, 23, "x", 0.25)
+    assert run.read_cycles()[1]["labeled"] == "5"
+
+
+def test_recover_leaves_a_whole_run_alone(run):
+    before = (run.queries.read_bytes(), run.learning_curve.read_bytes())
+    cycles, labeled = run.recover()
+    assert len(cycles) == 2 and [row.index for row in labeled] == [4, 7, 9, 20, 21, 22, 23]
+    assert (run.queries.read_bytes(), run.learning_curve.read_bytes()) == before
+
+
+@pytest.mark.parametrize("tail", ["3,0,30,x,0.5\n3,1,31,x,0.4\n", "3,0,30,x,0.5\n3,1,3", "3"])
+def test_recover_removes_a_query_whose_cycle_is_not_finished(run, tail):
+    before = run.queries.read_bytes()
+    with run.queries.open("a") as file:
+        file.write(tail)
+    run.recover()
+    assert run.queries.read_bytes() == before
+
+
+def test_recover_removes_half_a_row_and_the_query_before_it(run):
+    with run.learning_curve.open("r+") as file:
+        file.truncate(run.learning_curve.stat().st_size - 1)  # the last line end is missing
+    cycles, labeled = run.recover()
+    assert len(cycles) == 1 and [row.index for row in labeled] == [4, 7, 9, 20, 21]
+    assert len(run.queries.read_text().splitlines()) == 6
+    assert run.read_cycles() == cycles and run.read_queries() == labeled
+
+
+def test_recover_before_the_first_cycle_begins_anew(run):
+    run.learning_curve.write_text("cycle,lab")
+    assert run.recover() == ([], [])
+    assert not run.queries.exists() and not run.learning_curve.exists()
+
+
+def test_missing_rows_and_files_are_refused(run):
+    lines = run.queries.read_text().splitlines(keepends=True)
+    run.queries.write_text("".join([*lines[:2], *lines[3:]]))
+    with pytest.raises(UserError, match="Expected 3 labeled items .* got 2"):
+        run.recover()
+    run.queries.unlink()
+    with pytest.raises(UserError, match="queries.csv .* missing"):
+        run.recover()
+
+
+def test_a_directory_that_holds_a_run_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="--resume"):
+        run.refuse_run()
+    RunDirectory(tmp_path / "other").refuse_run()
+
+
+def test_other_metrics_than_before_are_refused(run):
+    row = cycle_row(2, 7)
+    row["val/miou"] = row.pop("val/accuracy")
+    with pytest.raises(UserError, match="val/miou"):
+        run.append_cycle(row)
+
+
+class FullDisk:
+    """A file on a disk that has room for a few bytes more."""
+
+    def __init__(self, file, room):
+        self._file, self._room = file, room
+
+    def write(self, data):
+        self._file.write(data[: self._room])
+        self._file.flush()
+        if len(data) > self._room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+def test_a_full_disk_leaves_the_tables_as_they_were(run, monkeypatch):
+    run.write_config("a: 0\n")
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+    whole = Path.open
+
+    def short(self, mode="r", *args, **kwargs):
+        file = whole(self, mode, *args, **kwargs)
+        return FullDisk(file, 5) if mode in ("ab", "wb") else file
+
+    monkeypatch.setattr(Path, "open", short)
+    with pytest.raises(OSError, match="No space left"):
+        run.append_queries([Labeled(3, 0, 30, "x", 0.5)])
+    with pytest.raises(OSError, match="No space left"):
+        run.append_cycle(cycle_row(2, 7))
+    with pytest.raises(OSError, match="No space left"):
+        run.write_config("a: 1\nb: 2\n")
+    assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
+    path = tmp_path / "config.yaml"
+    write_atomically(path, b"old")
+
+    def die(*_):
+        os.kill(os.getpid(), 9)
+
+    def work():
+        if call == "write":
+            os.fsync = die
+            write_atomically(path, b"new" * 100_000)
+        setattr(os, call, die)
+        write_atomically(path, b"new")
+
+    assert in_child(work) == -9
+    assert path.read_bytes() == b"old"
+    write_atomically(path, b"new")  # what was left over is in nobody's way
+    assert path.read_bytes() == b"new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
