@@ -39,7 +39,8 @@ def test_a_run_leaves_its_directory(tmp_path):
 
 def test_an_independent_entropy_selects_the_same_items(tmp_path):
     """From the checkpoint alone, in numpy and float64; trained long enough that the entropies are no tie at log 10 in float32."""
-    run = run_experiment(tmp_path, trainer={"max_epochs": 15, "check_val_every_n_epoch": 15})
+    task = ClassificationTask(lambda: MLP(width=32))
+    run = run_experiment(tmp_path, task=task, trainer={"max_epochs": 15, "check_val_every_n_epoch": 15})
     data = make_data()
     data.setup("fit")
     images = data._train.images.numpy().reshape(5000, -1) / 255.0
