@@ -34,6 +34,7 @@ class FitRestart:
         loop = trainer.fit_loop
         self._limits = {"min_epochs": loop.min_epochs, "max_epochs": loop.max_epochs}
         self._step_limits = {"min_steps": loop.min_steps, "max_steps": loop.max_steps}
+        self._accumulate_grad_batches = trainer.accumulate_grad_batches  # GradientAccumulationScheduler changes it
         module = trainer.lightning_module
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         self._training = [(part, part.training) for part in module.modules()]
@@ -70,7 +71,7 @@ class FitRestart:
         """What a trainer does after a fit: the closing hooks of all callbacks and of the module."""
         self._call("on_fit_end")
         self.module.on_fit_end()
-        self._call("teardown", stage="fit")
+        self._call("teardown", stage=TrainerFn.FITTING)
 
     def begin(self, draw_weights: Callable[[], None], checkpoint_dir: str) -> None:
         """What a trainer does up to the fit loop.
@@ -90,7 +91,7 @@ class FitRestart:
         draw_weights()
         self.module.zero_grad()
         self.aim_checkpoints(checkpoint_dir)
-        self._call("setup", stage="fit")
+        self._call("setup", stage=TrainerFn.FITTING)
         self._new_loops()
         self._new_optimizers()
         self.trainer._logger_connector.reset_results()
@@ -166,6 +167,7 @@ class FitRestart:
         new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' axis goes on
         trainer.fit_loop = new
         trainer.should_stop = False
+        trainer.accumulate_grad_batches = self._accumulate_grad_batches
 
     def _new_optimizers(self) -> None:
         strategy = self.trainer.strategy

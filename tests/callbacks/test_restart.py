@@ -1,0 +1,196 @@
+"""A user's callbacks, schedulers and optimizers do in each cycle what they do in a fresh fit."""
+
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
+from lightning.pytorch.cli import ReduceLROnPlateau
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from al_lightning.models import MLP
+from al_lightning.tasks import ClassificationTask
+from tests.conftest import CountBatches, make_data, run_experiment, same_weights, weights
+
+LR = torch.optim.lr_scheduler
+
+
+class WithNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(inputs))
+
+
+class BackboneTask(ClassificationTask):
+    """BackboneFinetuning wants the backbone here, and an optimizer without it."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.network.backbone
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.1)
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def plateau(optimizer: torch.optim.Optimizer) -> Any:
+    return ReduceLROnPlateau(optimizer, monitor="val/loss", patience=0, factor=0.5)
+
+
+class OneCycleTask(ClassificationTask):
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        scheduler = LR.OneCycleLR(optimizer, 0.5, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+CASES = {
+    "plain": (ClassificationTask, {}, []),
+    "momentum": (ClassificationTask, {"optimizer": sgd}, []),
+    "plateau": (ClassificationTask, {"optimizer": sgd, "lr_scheduler": plateau}, []),
+    "one cycle": (OneCycleTask, {}, []),
+    "early stopping": (ClassificationTask, {}, [lambda: EarlyStopping("val/loss", patience=1, min_delta=0.05)]),
+    "checkpoint": (ClassificationTask, {}, [lambda: ModelCheckpoint(monitor="val/loss")]),
+    "accumulation": (ClassificationTask, {}, [lambda: GradientAccumulationScheduler({1: 2})]),
+    "timer": (ClassificationTask, {}, [lambda: Timer("00:01:00:00")]),
+    "swa": (ClassificationTask, {"optimizer": sgd}, [lambda: StochasticWeightAveraging(0.05, swa_epoch_start=0.5)]),
+    "ema": (ClassificationTask, {}, [lambda: EMAWeightAveraging(decay=0.9)]),
+    "finetuning": (BackboneTask, {}, [lambda: BackboneFinetuning(unfreeze_backbone_at_epoch=2)]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_second_cycle_equals_a_first_one_on_its_labels(tmp_path, name):
+    """Weights, best score and steps of cycle 1 equal those of an experiment that begins with cycle 1's labels."""
+    make_task, arguments, make_callbacks = CASES[name]
+
+    def run(folder, data, cycles):
+        task = make_task(WithNorm, **arguments)
+        callbacks = tuple(make() for make in make_callbacks)
+        settings = {"max_epochs": 4, "check_val_every_n_epoch": 1}
+        return run_experiment(folder, data=data, task=task, callbacks=callbacks, trainer=settings, cycles=cycles, query_weights="last")
+
+    both = run(tmp_path / "both", make_data(), 2)
+
+    class BeginsWithCycle1(type(make_data())):
+        def setup(self, stage):
+            super().setup(stage)
+            if self.pool.cycle == 0:
+                self.pool.label(torch.tensor([row.index for row in both.read_queries() if row.cycle == 1]))
+
+    alone = run(tmp_path / "alone", BeginsWithCycle1(initial_size=70, pool_size=600, eval_batch_size=250), 2)
+    assert same_weights(weights(both, 1), weights(alone, 1))
+    then, now = both.read_cycles()[1], alone.read_cycles()[0]
+    assert [then[key] for key in ("val/loss", "epochs", "train_steps")] == [now[key] for key in ("val/loss", "epochs", "train_steps")]
+    names = [sorted(path.name for path in run.cycle(1).iterdir()) for run in (both, alone)]
+    assert names[0] == names[1]
+
+
+def test_one_optimizer_object_for_all_cycles_begins_anew(tmp_path):
+    """LightningCLI's --optimizer and --lr_scheduler return the same objects from every configure_optimizers."""
+
+    class Same(ClassificationTask):
+        pair: Any = None
+
+        def configure_optimizers(self):
+            if self.pair is None:
+                optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+                self.pair = ([optimizer], [LR.StepLR(optimizer, 1, 0.1)])
+            return self.pair
+
+    class New(ClassificationTask):
+        def configure_optimizers(self):
+            optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+            return [optimizer], [LR.StepLR(optimizer, 1, 0.1)]
+
+    runs = [run_experiment(tmp_path / kind.__name__, task=kind(lambda: MLP(7))) for kind in (Same, New)]
+    assert all(same_weights(weights(runs[0], cycle), weights(runs[1], cycle)) for cycle in range(3))
+
+
+def test_loggers_see_one_axis(tmp_path):
+    logger = CSVLogger(tmp_path / "logs")
+    run_experiment(
+        tmp_path / "run",
+        trainer={"logger": logger, "log_every_n_steps": 1},
+        callbacks=(LearningRateMonitor("step"),),
+        task=ClassificationTask(lambda: MLP(7), lr_scheduler=lambda o: LR.StepLR(o, 1, 0.5)),
+    )
+    import pandas
+
+    table = pandas.read_csv(logger.log_dir + "/metrics.csv")
+    rates = table.dropna(subset=["lr-Adam"])
+    assert rates["step"].tolist() == list(range(6 + 8 + 12))
+    assert rates["lr-Adam"].iloc[[0, 3, 6, 10, 14]].tolist() == [1e-3, 5e-4, 1e-3, 5e-4, 1e-3]
+    assert table["step"].is_monotonic_increasing
+
+
+def test_hooks_are_called_as_in_a_fresh_fit(tmp_path):
+    calls: list[str] = []
+
+    class Spy(Callback):
+        across_cycles = True
+
+        def setup(self, trainer, pl_module, stage):
+            calls.append(f"setup {stage.value}")
+
+        def teardown(self, trainer, pl_module, stage):
+            calls.append(f"teardown {stage.value}")
+
+    for hook in ("on_fit_start", "on_train_start", "on_train_end", "on_fit_end"):
+        setattr(Spy, hook, lambda self, trainer, module, hook=hook: calls.append(hook))
+    run_experiment(tmp_path, callbacks=(Spy(),), cycles=2)
+    once = ["setup fit", "on_fit_start", "on_train_start", "on_train_end", "on_fit_end", "teardown fit"]
+    assert calls == once * 2
+
+
+def test_callbacks_forget_and_those_that_say_so_remember(tmp_path):
+    class Forgets(CountBatches):
+        across_cycles = False
+
+    forgets, remembers = Forgets(), CountBatches()
+    run_experiment(tmp_path, callbacks=(forgets, remembers))
+    assert forgets.cycles == [12]
+    assert remembers.cycles == [6, 8, 12]
+
+
+def test_the_trainer_has_its_own_stage_back_after_a_failure(tmp_path):
+    class Fails(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            self.trainer = trainer
+            raise RuntimeError("stop")
+
+    fails = Fails()
+    with pytest.raises(RuntimeError, match="stop"):
+        run_experiment(tmp_path, callbacks=(fails,))
+    assert "_run_stage" not in vars(fails.trainer)
+
+
+def test_memory_of_earlier_cycles_is_let_go(tmp_path):
+    """Loops and optimizers of finished cycles are garbage, not leaks."""
+    import gc
+
+    from lightning.pytorch.loops.fit_loop import _FitLoop
+
+    gc.collect()
+    before = sum(isinstance(thing, _FitLoop) for thing in gc.get_objects())
+    run_experiment(tmp_path, cycles=9, query_size=5)
+    gc.collect()
+    assert sum(isinstance(thing, _FitLoop) for thing in gc.get_objects()) - before <= 2
