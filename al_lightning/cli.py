@@ -9,7 +9,7 @@ import tempfile
 import uuid
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
@@ -28,7 +28,18 @@ from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
 # Where a run lies and whether it goes on is not part of what it computes.
-_NOT_COMPARED = ("config", "run_dir", "resume")
+_NOT_COMPARED = {"config", "run_dir", "resume"}
+
+
+class _Parser(LightningArgumentParser):
+    """Says what is wrong in one message, without the usage of some hundred options before it."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program."""
+        if "active_learning.strategy" in message:
+            message += f"\nStrategies are {', '.join(name for name in acquisition.__all__ if name != 'Strategy')}, or the import path of one."
+        print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
+        sys.exit(2)
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -41,6 +52,7 @@ class ActiveLearningCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
+            parser_class=_Parser,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": 20},
             args=args,
@@ -81,12 +93,9 @@ class ActiveLearningCLI(LightningCLI):
             self._refuse_other_config(parser, stored)
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path) -> None:
-        then, now = (
-            _flat(parser.dump(config, skip_link_targets=False, format="yaml"))
-            for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config)
-        )
-        changed = [f"{key} was {then.get(key)!r} and is {now.get(key)!r}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-        changed = [line for line in changed if not line.startswith(_NOT_COMPARED) and not line.startswith("active_learning.resume")]
+        fit = self._parser("fit")
+        then, now = (_flat(fit.dump(config.fit, skip_unset=False, format="yaml")) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
+        changed = [f"{key} was {then.get(key)!r} and is {now.get(key)!r}" for key in sorted({*then, *now} - _NOT_COMPARED) if then.get(key) != now.get(key)]
         if changed:
             raise UserError(f"Expected the configuration of the run to resume, {stored}, but it differs: {'; '.join(changed)}.")
 
@@ -105,7 +114,7 @@ class ActiveLearningCLI(LightningCLI):
                 self._place_logger(logger)
             if rank_zero_only.rank == 0 and not config.resume:
                 self.run.refuse_run()
-                self.run.write_config(self.parser.dump(Namespace(fit=config, subcommand="fit"), skip_none=False, format="yaml"))
+                self.run.write_config(self._parser("fit").dump(config, skip_unset=False, format="yaml"))
             config.trainer.default_root_dir = str(self.run.path)
 
     def _place_logger(self, logger: Any) -> None:
@@ -163,14 +172,18 @@ def _flat(text: str) -> dict[str, Any]:
             return {prefix: node}
         return {key: value for name, child in node.items() for key, value in walk(child, f"{prefix}.{name}" if prefix else name).items()}
 
-    return walk(yaml.safe_load(text)["fit"], "")
+    return walk(yaml.safe_load(text), "")
 
 
 def _quiet_lightning() -> None:
     """Silences what Lightning says once a cycle and a person reads once."""
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "`Trainer.fit` stopped" not in record.getMessage())
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: not _is_chatter(record.getMessage()))
+
+
+def _is_chatter(message: str) -> bool:
+    return "`Trainer.fit` stopped" in message or "Tip:" in message
 
 
 def hide_absent_gpus() -> None:

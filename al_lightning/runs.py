@@ -91,8 +91,8 @@ class RunDirectory:
         return self.cycle(cycle) / "last.ckpt"
 
     def holds_run(self) -> bool:
-        """Whether a run was started here."""
-        return any(path.exists() for path in (self.config, self.environment, self.learning_curve, self.queries))
+        """Whether a run got as far as its initial set here: then there is something to lose."""
+        return self.queries.exists() or self.learning_curve.exists()
 
     def refuse_run(self) -> None:
         """Makes sure that the directory is free.

@@ -385,10 +385,9 @@ class ActiveLearningCallback(Callback):
         data = self.data.fingerprint()
         cycles: list[dict[str, str]] = []
         labeled: list[Labeled] = []
-        started = any(path.exists() for path in (self.run.environment, self.run.learning_curve, self.run.queries))
-        if started and not self.resume:
+        if not self.resume:
             self.run.refuse_run()
-        if started:
+        if self.run.holds_run():
             known = self.run.read_environment()
             _refuse_other_data(known["data"], data)
             cycles, labeled = self.run.recover()

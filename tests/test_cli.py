@@ -1,0 +1,203 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from al_lightning.cli import main
+from al_lightning.runs import RunDirectory
+from tests.conftest import same_weights, weights, without_seconds
+
+TINY = """
+seed_everything: 3
+model:
+  class_path: ClassificationTask
+  init_args:
+    network: {class_path: al_lightning.models.MLP, init_args: {width: 7, dropout: 0.1}}
+data:
+  class_path: FashionMNISTSampleDataModule
+  init_args: {initial_size: 70, pool_size: 600, eval_batch_size: 250}
+active_learning: {strategy: Entropy, query_size: 50, cycles: 3}
+trainer:
+  accelerator: cpu
+  max_epochs: 2
+  logger: false
+  enable_model_summary: false
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _argv(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *arguments])
+    said = capsys.readouterr().err + str(ended.value)
+    assert "Traceback" not in said
+    return said
+
+
+def test_fit_leaves_a_run_and_says_where_the_picture_is(config, capsys):
+    main(["fit", "--config", config])
+    run = RunDirectory("runs/tiny-Entropy-seed3")
+    out = capsys.readouterr().out
+    assert f"Learning curve: {run.picture}" in out
+    assert "cycle 1/3: 70 labeled, val/accuracy 0." in out and "left" in out
+    assert run.picture.read_bytes().startswith(b"\x89PNG")
+    stored = yaml.safe_load(run.config.read_text())
+    assert stored["active_learning"]["query_size"] == 50 and stored["trainer"]["max_epochs"] == 2
+    assert len(run.read_cycles()) == 3
+    assert run.read_environment()["seed"] == 3
+
+
+def test_one_override_changes_one_thing(config):
+    main(["fit", "--config", config, "--active_learning.strategy", "Margin", "--run_dir", "margin"])
+    main(["fit", "--config", config, "--run_dir", "entropy"])
+    margin, entropy = (yaml.safe_load(RunDirectory(name).config.read_text()) for name in ("margin", "entropy"))
+    assert margin["active_learning"].pop("strategy") == {"class_path": "al_lightning.acquisition.Margin"}
+    assert entropy["active_learning"].pop("strategy") == {"class_path": "al_lightning.acquisition.Entropy"}
+    assert margin.pop("run_dir") != entropy.pop("run_dir")
+    assert margin == entropy
+    assert same_weights(weights(RunDirectory("margin"), 0), weights(RunDirectory("entropy"), 0))
+
+
+def test_the_stored_configuration_repeats_the_run(config):
+    main(["fit", "--config", config, "--run_dir", "first"])
+    main(["fit", "--config", "first/config.yaml", "--run_dir", "second"])
+    assert RunDirectory("first").queries.read_bytes() == RunDirectory("second").queries.read_bytes()
+
+
+def test_optimizer_and_scheduler_from_the_command_line(config):
+    options = ["--optimizer", "SGD", "--optimizer.lr", "0.1", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1"]
+    factories = ["--model.init_args.optimizer", "SGD", "--model.init_args.optimizer.lr", "0.1"]
+    scheduler = ["--model.init_args.lr_scheduler", "StepLR", "--model.init_args.lr_scheduler.step_size", "1"]
+    main(["fit", "--config", config, "--run_dir", "a", *options])
+    main(["fit", "--config", config, "--run_dir", "b", *factories, *scheduler])
+    for cycle in range(3):
+        assert same_weights(weights(RunDirectory("a"), cycle), weights(RunDirectory("b"), cycle))
+
+
+def test_resume_goes_on_and_refuses_another_configuration(config, capsys):
+    main(["fit", "--config", config, "--run_dir", "whole"])
+    main(["fit", "--config", config, "--run_dir", "cut"])
+    cut = RunDirectory("cut")
+    lines = cut.learning_curve.read_text().splitlines(keepends=True)
+    cut.learning_curve.write_text("".join(lines[:2]))
+    said = fails(capsys, "--resume", "--run_dir", "cut", "--active_learning.query_size", "60", "--trainer.max_epochs=5")
+    assert "active_learning.query_size was 50 and is 60" in said and "trainer.max_epochs was 2 and is 5" in said
+    main(["fit", "--resume", "--run_dir", "cut"])
+    assert cut.queries.read_bytes() == RunDirectory("whole").queries.read_bytes()
+    assert without_seconds(cut) == without_seconds(RunDirectory("whole"))
+    capsys.readouterr()
+    main(["fit", "--resume", "--run_dir", "cut"])
+    assert "is complete: all cycles are done" in capsys.readouterr().out
+
+
+def test_a_started_run_is_refused_without_resume(config, capsys):
+    main(["fit", "--config", config, "--run_dir", "run"])
+    assert "run holds a run already. Continue it with `fit --resume --run_dir run`" in fails(capsys, "--config", config, "--run_dir", "run")
+
+
+def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
+    assert "initial_size from 1 to the pool's 600" in fails(capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601")
+    main(["fit", "--config", config, "--run_dir", "r"])
+    assert yaml.safe_load(RunDirectory("r").config.read_text())["data"]["init_args"]["initial_size"] == 70
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--config", "nowhere.yaml"], ["File does not exist", "nowhere.yaml"]),
+        (["--resume"], ["Expected --run_dir with --resume"]),
+        (["--resume", "--run_dir", "nowhere"], ["nowhere/config.yaml", "missing"]),
+        (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, Odin"]),
+        (["--config", "{config}", "--active_learning.querysize", "5"], ["unrecognized arguments", "querysize"]),
+        (["--config", "{config}", "--seed_everything", "true"], ["seed_everything to be an integer"]),
+        (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be at least 1, got 0"]),
+        (["--config", "{config}", "--active_learning.strategy", "BALD", "--active_learning.strategy.query_p", "2"], ["query_p"]),
+        (["--config", "{config}", "--data", "MNISTDataModule", "--data.init_args.root", "nowhere"], ["Expected MNIST", "nowhere"]),
+        (["--config", "{config}", "--model.init_args.network", "Transformer9"], ["Transformer9"]),
+    ],
+)
+def test_bad_input_is_one_error(config, capsys, monkeypatch, arguments, parts):
+    monkeypatch.setattr("al_lightning.data.mnist.download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+    said = fails(capsys, *[argument.format(config=config) for argument in arguments])
+    assert all(part in said for part in parts), said
+
+
+def test_a_full_disk_is_one_error(config, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "learning_curve.csv")
+
+    monkeypatch.setattr(RunDirectory, "append_cycle", full)
+    said = fails(capsys, "--config", config, "--run_dir", "r")
+    assert "the disk is full (learning_curve.csv)" in said and "--resume" in said
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    main(["fit", "--resume", "--run_dir", str(Path(config).parent / "r")])
+
+
+def test_fast_dev_run_leaves_no_run(config, capsys):
+    main(["fit", "--config", config, "--trainer.fast_dev_run", "true"])
+    assert "cycle 2/3" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+def test_loggers_and_checkpoints_live_in_the_run(config):
+    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "."]
+    callbacks = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/accuracy", "--trainer.callbacks.mode=max"]
+    main(["fit", "--config", config, "--run_dir", "r", *logger, *callbacks])
+    assert Path("r/lightning_logs/version_0/metrics.csv").is_file()
+    assert len(list(Path("r/cycles/001").glob("epoch=*.ckpt"))) == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["r", "tiny.yaml"]
+
+
+def test_tensorboard_works(config):
+    main(["fit", "--config", config, "--run_dir", "r", "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "."])
+    assert list(Path("r").rglob("events.out.tfevents*"))
+
+
+COMMAND = [sys.executable, "-m", "al_lightning", "fit"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: the last bit of a matrix product depends on it
+
+
+def test_a_killed_process_is_resumed_by_another(config, tmp_path):
+    """The real command, SIGKILL at a moment of chance in the second cycle or later."""
+    longer = ["--config", config, "--active_learning.cycles=8", "--trainer.max_epochs=20"]
+    process = subprocess.Popen([*COMMAND, *longer, "--run_dir", "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_THREAD)
+    killed = RunDirectory("killed")
+    deadline = time.monotonic() + 120
+    while not killed.learning_curve.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 1 <= len(killed.read_cycles()) < 8
+    subprocess.run([*COMMAND, "--resume", "--run_dir", "killed"], check=True, capture_output=True, timeout=200, env=ONE_THREAD)
+    main(["fit", *longer, "--run_dir", "whole"])
+    assert killed.queries.read_bytes() == RunDirectory("whole").queries.read_bytes()
+    assert without_seconds(killed) == without_seconds(RunDirectory("whole"))
+
+
+def test_ddp_through_the_command(config):
+    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    done = subprocess.run([*COMMAND, "--config", config, "--run_dir", "r", *ddp], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory("r")
+    assert [row["labeled"] for row in run.read_cycles()] == ["70", "120", "170"]
+    assert len({row.index for row in run.read_queries()}) == 170
+    assert run.read_environment()["processes"] == 2
+    refused = subprocess.run([*COMMAND, "--config", config, "--run_dir", "r", *ddp], capture_output=True, text=True, timeout=200)
+    assert refused.returncode != 0 and "holds a run already" in refused.stderr

@@ -1,0 +1,55 @@
+"""The offline Weights & Biases file holds the curve of learning_curve.csv."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from al_lightning.cli import main
+from al_lightning.runs import RunDirectory
+from tests.test_cli import TINY
+
+wandb = pytest.importorskip("wandb")
+
+
+def records(path):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store = DataStore()
+    store.open_for_scan(str(path))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        yield record
+
+
+def test_offline_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY.replace("  logger: false\n", ""))
+    main(["fit", "--config", str(config), "--run_dir", "run"])
+    wandb.finish()
+    (path,) = Path("run/wandb").glob("offline-run-*/run-*.wandb")
+    rows, metrics = [], {}
+    for record in records(path):
+        if record.HasField("history"):
+            rows.append({".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item})
+        if record.HasField("metric"):
+            metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+    logged = [row for row in rows if "active_learning/labeled" in row]
+    run = RunDirectory("run")
+    curve = run.read_cycles()
+    assert [row["active_learning/labeled"] for row in logged] == [int(row["labeled"]) for row in curve]
+    assert [row["active_learning/val/accuracy"] for row in logged] == pytest.approx([float(row["val/accuracy"]) for row in curve])
+    assert [row["active_learning/query_seconds"] for row in logged[:2]] == pytest.approx([float(row["query_seconds"]) for row in curve[:2]])
+    assert all(0 <= row["active_learning/tied_share"] <= 1 for row in logged[:2])
+    assert metrics["active_learning/*"] == "active_learning/labeled"
+    assert all("active_learning/scores" in str(row) for row in logged[:2])
+    table = min(Path("run/wandb").glob("offline-run-*/files/media/table/active_learning/queried_*.table.json"))
+    first = json.loads(table.read_text())
+    expected = [row for row in run.read_queries() if row.cycle == 1][:8]
+    assert first["columns"] == ["cycle", "rank", "index", "item", "score", "image"]
+    assert [row[2] for row in first["data"]] == [row.index for row in expected]
+    assert [row[4] for row in first["data"]] == pytest.approx([row.score for row in expected])
