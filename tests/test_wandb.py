@@ -13,15 +13,28 @@ from tests.test_cli import TINY
 wandb = pytest.importorskip("wandb")
 
 
+def payloads(content):
+    """The records of a LevelDB log: blocks of 32 KiB; each chunk is crc (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last)."""
+    at, parts = 7, []  # after W&B's own header
+    while at + 7 <= len(content):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        parts.append(content[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):
+            yield b"".join(parts)
+            parts = []
+
+
 def records(path):
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    store = DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
+    for payload in payloads(path.read_bytes()):
         record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+        record.ParseFromString(payload)
         yield record
 
 
