@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
@@ -37,7 +37,9 @@ class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
         if "active_learning.strategy" in message:
-            message += f"\nStrategies are {', '.join(name for name in acquisition.__all__ if name != 'Strategy')}, or the import path of one."
+            message += (
+                f"\nStrategies are {', '.join(name for name in acquisition.__all__ if name != 'Strategy')}, or the import path of one."
+            )
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
 
@@ -94,8 +96,15 @@ class ActiveLearningCLI(LightningCLI):
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path) -> None:
         fit = self._parser("fit")
-        then, now = (_flat(fit.dump(config.fit, skip_unset=False, format="yaml")) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
-        changed = [f"{key} was {then.get(key)!r} and is {now.get(key)!r}" for key in sorted({*then, *now} - _NOT_COMPARED) if then.get(key) != now.get(key)]
+        then, now = (
+            _flat(fit.dump(config.fit, skip_unset=False, format="yaml"))
+            for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config)
+        )
+        changed = [
+            f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
+            for key in sorted({*then, *now} - _NOT_COMPARED)
+            if then.get(key) != now.get(key)
+        ]
         if changed:
             raise UserError(f"Expected the configuration of the run to resume, {stored}, but it differs: {'; '.join(changed)}.")
 
@@ -112,7 +121,7 @@ class ActiveLearningCLI(LightningCLI):
             loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
             for logger in loggers:
                 self._place_logger(logger)
-            if rank_zero_only.rank == 0 and not config.resume:
+            if _rank() == 0 and not config.resume:
                 self.run.refuse_run()
                 self.run.write_config(self._parser("fit").dump(config, skip_unset=False, format="yaml"))
             config.trainer.default_root_dir = str(self.run.path)
@@ -149,6 +158,11 @@ class ActiveLearningCLI(LightningCLI):
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 _RESUME_PARSER.add_argument("--resume", action="store_true")
 _RESUME_PARSER.add_argument("--run_dir")
+
+
+def _rank() -> int:
+    """This process's number, before a trainer exists."""
+    return getattr(rank_zero_only, "rank", 0)
 
 
 def _integer_seed(seed: bool | int) -> int:
@@ -212,4 +226,5 @@ def main(args: ArgsType = None) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.exit(f"al_lightning: error: the disk is full ({error.filename or error}). Make room, then continue with fit --resume --run_dir <run>.")
+        full = error.filename or error
+        sys.exit(f"al_lightning: error: the disk is full ({full}). Make room, then go on with fit --resume --run_dir <run>.")

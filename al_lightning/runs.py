@@ -98,7 +98,8 @@ class RunDirectory:
         """Makes sure that the directory is free.
 
         Raises:
-            UserError: a run was started here."""
+            UserError: a run was started here.
+        """
         if self.holds_run():
             raise UserError(
                 f"{self.path} holds a run already. Continue it with `fit --resume --run_dir {self.path}`, or name another --run_dir."

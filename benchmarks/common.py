@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from al_lightning.acquisition import Random
+from al_lightning.acquisition import Random, Strategy
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar
 from al_lightning.cli import hide_absent_gpus
 from al_lightning.data import FashionMNISTSampleDataModule, PoolDataModule
@@ -60,11 +60,19 @@ class Repeated(FashionMNISTSampleDataModule):
 
 @contextmanager
 def experiment(
-    data: PoolDataModule, *, epochs: int, cycles: int = 1, block: int = 1, callbacks: tuple[Any, ...] = (), **arguments: Any
+    data: PoolDataModule,
+    *,
+    epochs: int,
+    cycles: int = 1,
+    query_size: int = 300,
+    block: int = 1,
+    strategy: Strategy | None = None,
+    callbacks: tuple[Any, ...] = (),
+    **arguments: Any,
 ) -> Iterator[Callable[[], None]]:
     """An experiment with everything on: CSV logger, checkpoints, progress bar. Yields the function that runs it."""
     with tempfile.TemporaryDirectory() as folder:
-        learning = ActiveLearningCallback(Random(), query_size=300, cycles=cycles)
+        learning = ActiveLearningCallback(strategy or Random(), query_size=query_size, cycles=cycles)
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=epochs,

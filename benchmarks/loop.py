@@ -1,4 +1,4 @@
-"""Measures the loop and writes the table that the README shows: python -m benchmarks.loop"""
+"""Measures the loop and writes the table that the README shows: python -m benchmarks.loop."""
 
 import platform
 import statistics
@@ -107,11 +107,18 @@ def boundary() -> list[tuple[str, str, str]]:
     clock = BoundaryClock()
     with experiment(data, epochs=1, cycles=30, callbacks=(clock,), limit_val_batches=0) as run:
         run()
-    return [("(d) last step of a cycle to first of the next, scoring and validation aside", f"{1e3 * statistics.median(clock.gaps):.1f} ms", "10 ms")]
+    return [
+        (
+            "(d) last step of a cycle to first of the next, scoring and validation aside",
+            f"{1e3 * statistics.median(clock.gaps):.1f} ms",
+            "10 ms",
+        )
+    ]
 
 
 def memory() -> list[tuple[str, str, str]]:
     """(e) Peak memory of scoring, over what was there before."""
+
     def peak(pool: int, passes: int) -> float:
         data = Repeated(pool=pool + 300, initial_size=300)
         data.setup("fit")

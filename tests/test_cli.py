@@ -112,7 +112,9 @@ def test_a_started_run_is_refused_without_resume(config, capsys):
 
 
 def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
-    assert "initial_size from 1 to the pool's 600" in fails(capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601")
+    assert "initial_size from 1 to the pool's 600" in fails(
+        capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601"
+    )
     main(["fit", "--config", config, "--run_dir", "r"])
     assert yaml.safe_load(RunDirectory("r").config.read_text())["data"]["init_args"]["initial_size"] == 70
 
@@ -177,7 +179,9 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: the l
 def test_a_killed_process_is_resumed_by_another(config, tmp_path):
     """The real command, SIGKILL at a moment of chance in the second cycle or later."""
     longer = ["--config", config, "--active_learning.cycles=8", "--trainer.max_epochs=20"]
-    process = subprocess.Popen([*COMMAND, *longer, "--run_dir", "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_THREAD)
+    process = subprocess.Popen(
+        [*COMMAND, *longer, "--run_dir", "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_THREAD
+    )
     killed = RunDirectory("killed")
     deadline = time.monotonic() + 120
     while not killed.learning_curve.exists() and time.monotonic() < deadline:

@@ -76,10 +76,10 @@ def test_recover_before_the_first_cycle_begins_anew(run):
 def test_missing_rows_and_files_are_refused(run):
     lines = run.queries.read_text().splitlines(keepends=True)
     run.queries.write_text("".join([*lines[:2], *lines[3:]]))
-    with pytest.raises(UserError, match="Expected 3 labeled items .* got 2"):
+    with pytest.raises(UserError, match=r"Expected 3 labeled items .* got 2"):
         run.recover()
     run.queries.unlink()
-    with pytest.raises(UserError, match="queries.csv .* missing"):
+    with pytest.raises(UserError, match=r"queries.csv .* missing"):
         run.recover()
 
 

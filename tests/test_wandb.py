@@ -14,7 +14,7 @@ wandb = pytest.importorskip("wandb")
 
 
 def payloads(content):
-    """The records of a LevelDB log: blocks of 32 KiB; each chunk is crc (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last)."""
+    """The records of a LevelDB log: blocks of 32 KiB of chunks, each with crc (4 bytes), length (2), kind (whole, first, middle, last)."""
     at, parts = 7, []  # after W&B's own header
     while at + 7 <= len(content):
         left = 32768 - at % 32768

@@ -1,4 +1,4 @@
-"""Makes al_lightning/data/sample from the full Fashion-MNIST: python tools/make_sample.py FOLDER_OF_THE_FOUR_IDX_FILES"""
+"""Makes al_lightning/data/sample from the full Fashion-MNIST: python tools/make_sample.py FOLDER_OF_THE_FOUR_IDX_FILES."""
 
 import gzip
 import sys

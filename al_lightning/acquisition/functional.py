@@ -159,7 +159,7 @@ class BaldSums(PassSums):
         assert isinstance(self.probabilities_BC, Tensor)
         entropy_of_mean_B = torch.special.entr(self.probabilities_BC / self.passes).sum(dim=1)
         # Rounding can leave a difference of -1e-8 where the passes agree; mutual information is never negative.
-        return (entropy_of_mean_B - self.entropies_B / self.passes).clamp_min(0)
+        return torch.clamp_min(entropy_of_mean_B - self.entropies_B / self.passes, 0)
 
 
 class VoteSums(PassSums):
@@ -174,4 +174,4 @@ class VoteSums(PassSums):
     def score(self) -> Tensor:
         """See :func:`vote_entropy`."""
         assert isinstance(self.votes_BC, Tensor)
-        return torch.special.entr(self.votes_BC / self.passes).sum(dim=1)
+        return torch.sum(torch.special.entr(self.votes_BC / self.passes), dim=1)

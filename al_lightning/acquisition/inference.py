@@ -1,4 +1,4 @@
-"""How predictions are made: ODIN's perturbed pass, and dropout passes over a cached prefix. (One plain pass is ``network(inputs)``.)
+"""How predictions are made where one plain pass is not enough: ODIN's perturbed pass, and dropout passes over a cached prefix.
 
 Networks come in eval mode and leave as they came: dropout is made live by hooks on the dropout modules, so that no module's mode
 changes, batch norm least of all.

@@ -73,6 +73,7 @@ class _SinglePass(Strategy):
         """``(B, C, *)`` to ``(B, *)``."""
 
     def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Logits in float32 or better."""
         logits: Tensor = network(inputs)
         return logits.float()
 
@@ -125,18 +126,18 @@ class Odin(MaxSoftmax):
         self.needs_grad = epsilon != 0
 
     def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """See :func:`~al_lightning.acquisition.inference.perturbed_logits`."""
         return perturbed_logits(network, inputs, self.temperature, self.epsilon)
 
 
-_PASSES_DOC = """Args:
+class _DropoutPasses(Strategy):
+    """A function of K passes with live dropout.
+
+    Args:
         passes: K, at least 2.
         query_p: drop probability while querying; None keeps the rate that the network trains with. A *keep* probability of 0.5 is 0.5,
             one of 0.9 is 0.1; kept units are scaled by 1 / (1 - query_p), as in training.
     """
-
-
-class _DropoutPasses(Strategy):
-    __doc__ = f"A function of K passes with live dropout.\n\n    {_PASSES_DOC}"
 
     new_sums: type[functional.PassSums]
 
@@ -163,13 +164,13 @@ class _DropoutPasses(Strategy):
 
 
 class BALD(_DropoutPasses):
-    __doc__ = f"Mutual information between prediction and weights, by MC dropout.\n\n{_PASSES_DOC}"
+    """Mutual information between prediction and weights, by MC dropout."""
 
     new_sums = functional.BaldSums
 
 
 class VoteEntropy(_DropoutPasses):
-    __doc__ = f"Entropy of the classes that K dropout passes vote for.\n\n{_PASSES_DOC}"
+    """Entropy of the classes that K dropout passes vote for."""
 
     new_sums = functional.VoteSums
 

@@ -111,7 +111,9 @@ class ActiveLearningCallback(Callback):
             if value is not None and value < 1:
                 raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
         if retrain == "warm" and keep == "none":
-            raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights.")
+            raise UserError(
+                "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
+            )
         self.strategy = strategy
         self.query_size = query_size
         self.cycles = cycles
@@ -124,6 +126,8 @@ class ActiveLearningCallback(Callback):
         self.keep = keep
         self.seed = seed
         self.resume = resume
+        self._stopped: str | None = None  # why, once it has
+        self._validated: tuple[int, dict[str, float]] | None = None  # after how many steps of the cycle, and what came out
 
     # The experiment
 
@@ -271,7 +275,7 @@ class ActiveLearningCallback(Callback):
             cycle=self.cycle,
             labeled=self.labeled,
             metrics=metrics,
-            epochs=trainer.fit_loop.epoch_progress.current.processed,
+            epochs=trainer.fit_loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
             train_steps=trainer.global_step,
             train_seconds=seconds,
             logged_steps=self.restart.logged_steps,
@@ -322,16 +326,14 @@ class ActiveLearningCallback(Callback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(pl_module, Task) or not isinstance(datamodule, PoolDataModule):
             raise UserError(
-                "Expected a Task and a PoolDataModule for active learning, got "
-                f"{type(pl_module).__name__} and {type(datamodule).__name__}."
+                f"Expected a Task and a PoolDataModule for active learning, got {type(pl_module).__name__} and {type(datamodule).__name__}."
             )
         if trainer.ckpt_path is not None:
             raise UserError("Expected no ckpt_path: an experiment goes on from its run directory, with resume=True.")
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.run = RunDirectory(trainer.default_root_dir)
         self.restart = FitRestart(trainer, self)
-        self._validated: tuple[int, dict[str, float]] | None = None
-        self._stopped: str | None = None
+        self._stopped = self._validated = None
         self._logged_steps = self._open_run()
         self._clear_cycle_directory()
         self._seed("cycle", self.cycle)
@@ -454,7 +456,9 @@ def _curve_row(finished: FinishedCycle) -> dict[str, Any]:
 
 def _refuse_other_data(then: dict[str, int | str], now: dict[str, int | str]) -> None:
     if then != now:
-        changed = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key))
+        changed = ", ".join(
+            f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)
+        )
         raise UserError(f"Expected the data that this run was started with, but it changed: {changed}.")
 
 

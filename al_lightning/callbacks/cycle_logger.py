@@ -33,7 +33,11 @@ class CycleLogger(Callback):
 
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Logs a finished cycle."""
-        values = {_X_AXIS: finished.labeled, "active_learning/cycle": finished.cycle, "active_learning/train_seconds": finished.train_seconds}
+        values = {
+            _X_AXIS: finished.labeled,
+            "active_learning/cycle": finished.cycle,
+            "active_learning/train_seconds": finished.train_seconds,
+        }
         values |= {f"active_learning/{name}": value for name, value in finished.metrics.items()}
         query = finished.query
         if query is not None:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
-from lightning.pytorch.loops import _TrainingEpochLoop
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
 
 Stage = Callable[[], None]
@@ -32,8 +32,8 @@ class FitRestart:
         self.trainer = trainer
         self.owner = owner
         loop = trainer.fit_loop
-        self._limits = {"min_epochs": loop.min_epochs, "max_epochs": loop.max_epochs}
-        self._step_limits = {"min_steps": loop.min_steps, "max_steps": loop.max_steps}
+        self._min_epochs, self._max_epochs = loop.min_epochs, loop.max_epochs
+        self._min_steps, self._max_steps = loop.min_steps, loop.max_steps
         self._accumulate_grad_batches = trainer.accumulate_grad_batches  # GradientAccumulationScheduler changes it
         module = trainer.lightning_module
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
@@ -48,13 +48,16 @@ class FitRestart:
         ``first`` is the trainer's own stage (sanity check and fit loop), ``again`` the fit loop alone. It is not the fit loop that is
         replaced, because Lightning's tuners run that themselves.
         """
-        first = self.trainer._run_stage
+        own_stage = self.trainer._run_stage
+
+        def first() -> None:
+            own_stage()
 
         def again() -> None:
             with torch.autograd.set_detect_anomaly(self.trainer._detect_anomaly):
                 self.trainer.fit_loop.run()
 
-        self.trainer._run_stage = lambda: run(first, again)  # type: ignore[method-assign, assignment]
+        self.trainer._run_stage = lambda: run(first, again)  # type: ignore[method-assign]
 
     def restore_stage(self) -> None:
         """Undoes :meth:`replace_stage`."""
@@ -135,6 +138,7 @@ class FitRestart:
 
     @property
     def module(self) -> LightningModule:
+        """The module in training, without a wrapper."""
         return self.trainer.lightning_module
 
     def _restarted(self) -> list[Callback]:
@@ -160,8 +164,8 @@ class FitRestart:
         for fetcher in (old._data_fetcher, old.epoch_loop.val_loop._data_fetcher):
             if fetcher is not None:
                 fetcher.teardown()
-        new = _FitLoop(trainer, **self._limits)
-        new.epoch_loop = _TrainingEpochLoop(trainer, **self._step_limits)
+        new = _FitLoop(trainer, self._min_epochs, self._max_epochs)
+        new.epoch_loop = _TrainingEpochLoop(trainer, self._min_steps, self._max_steps)
         new._data_source = old._data_source
         new.epoch_loop.val_loop._data_source = old.epoch_loop.val_loop._data_source
         new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' axis goes on
@@ -178,4 +182,4 @@ class FitRestart:
         now: list[Any] = [*strategy.optimizers, *(config.scheduler for config in strategy.lr_scheduler_configs)]
         for known, state in [*self._optimizers, *self._schedulers]:
             if any(known is thing for thing in now):
-                known.load_state_dict(copy.deepcopy(state))  # type: ignore[arg-type]
+                known.load_state_dict(copy.deepcopy(state))

@@ -59,7 +59,9 @@ def read_labeled_images(images_path: Path, labels_path: Path, num_classes: int) 
     images = read_idx(images_path, axes=3)
     labels = read_idx(labels_path, axes=1).long()
     if len(images) != len(labels):
-        raise UserError(f"Expected as many labels as images, got {len(images)} images in {images_path}, {len(labels)} labels in {labels_path}.")
+        raise UserError(
+            f"Expected as many labels as images, got {len(images)} images in {images_path}, {len(labels)} labels in {labels_path}."
+        )
     if len(labels) and int(labels.max()) >= num_classes:
         raise UserError(f"Expected labels from 0 to {num_classes - 1}, got {int(labels.max())} in {labels_path}.")
     return images.unsqueeze(1), labels

@@ -108,15 +108,14 @@ class _IDXDataModule(PoolDataModule):
         failures = []
         for mirror in self.source.mirrors:
             try:
-                return download_url(f"{mirror}{name}", folder, name, md5)
+                download_url(f"{mirror}{name}", folder, name, md5)
+                return
             except (OSError, RuntimeError) as error:
                 failures.append(f"{mirror}{name}: {error}")
         raise RuntimeError("; ".join(failures))
 
     def _how_to_get(self, failure: str) -> str:
-        looked = [
-            f"{folder} (lacks {', '.join(name for name in _FILES if _find(folder, name) is None)})" for folder in self._folders()
-        ]
+        looked = [f"{folder} (lacks {', '.join(name for name in _FILES if _find(folder, name) is None)})" for folder in self._folders()]
         return (
             f"Expected {self.title} as four IDX files, each plain or with .gz, in one of these folders: {'; '.join(looked)}. "
             f"The download failed: {failure}. Put the files into {self.root}, or name their folder by data.init_args.root{self.hint}."
@@ -162,7 +161,7 @@ class _IDXDataModule(PoolDataModule):
         self._train.move_to(self.device)
         indices = self.pool.labeled_indices
         rank, world = self.rank_and_world
-        sampler = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
+        sampler: DistributedSampler[int] = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
         block = 1 if self.trainer is None else getattr(self.trainer.lightning_module, "block", 1)
         return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block)
 
@@ -192,18 +191,13 @@ class _IDXDataModule(PoolDataModule):
         """See :meth:`PoolDataModule.fingerprint`."""
         digest = hashlib.sha256()
         for data in (self._train, self._eval):
-            digest.update(data.images.cpu().numpy())
-            digest.update(data.labels.cpu().numpy())
+            digest.update(data.images.cpu().numpy().data)
+            digest.update(data.labels.cpu().numpy().data)
         return {"items": len(self._train), "sha256": digest.hexdigest()}
 
 
-def _describe(data: str) -> str:
-    """The common docstring, from which the command line makes its help, with the data set's name before it."""
-    return data + (_IDXDataModule.__doc__ or "")
-
-
 class FashionMNISTDataModule(_IDXDataModule):
-    __doc__ = _describe("Fashion-MNIST, 60,000 + 10,000 images. ")
+    """Fashion-MNIST: 60,000 images in the pool, 10,000 for evaluation."""
 
     title = "Fashion-MNIST"
     default_root = "data/fashion-mnist"
@@ -213,7 +207,7 @@ class FashionMNISTDataModule(_IDXDataModule):
 
 
 class MNISTDataModule(_IDXDataModule):
-    __doc__ = _describe("MNIST, 60,000 + 10,000 images. ")
+    """MNIST: 60,000 images in the pool, 10,000 for evaluation."""
 
     title = "MNIST"
     default_root = "data/mnist"
@@ -221,7 +215,7 @@ class MNISTDataModule(_IDXDataModule):
 
 
 class FashionMNISTSampleDataModule(_IDXDataModule):
-    __doc__ = _describe("The sample of Fashion-MNIST that comes with the package, 5,000 + 1,000 images; see sample/README.md. ")
+    """The sample of Fashion-MNIST that comes with the package: 5,000 images in the pool, 1,000 for evaluation; see sample/README.md."""
 
     title = "the embedded sample of Fashion-MNIST (not the full set)"
     default_root = str(Path(__file__).parent / "sample")

@@ -28,7 +28,8 @@ class MLP(nn.Module):
 
     def prefix(self, inputs: Tensor) -> Tensor:
         """Everything before the dropout: ``(B, *)`` in [0, 1] to ``(B, width)``."""
-        return self.hidden(inputs.flatten(1)).relu()
+        hidden: Tensor = self.hidden(inputs.flatten(1)).relu()
+        return hidden
 
     def tail(self, features: Tensor) -> Tensor:
         """From the dropout on: ``(B, width)`` to ``(B, num_classes)``."""

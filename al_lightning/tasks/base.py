@@ -91,7 +91,8 @@ class Task(LightningModule, ABC):
         if isinstance(scheduler, ReduceLROnPlateau):
             if self.block > 1:
                 raise UserError("Block training can't be used with ReduceLROnPlateau. Set model.init_args.block to 1.")
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}  # type: ignore[attr-defined]
+            monitor: str = scheduler.monitor  # type: ignore[attr-defined]
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
         return [optimizer], [scheduler]
 
     def training_step(self, batch: Batch | list[Batch], batch_idx: int) -> Tensor | None:
@@ -137,7 +138,7 @@ class Task(LightningModule, ABC):
         optimizer = self.trainer.optimizers[0]
         for batch in block:
             optimizer.zero_grad()
-            self._recorded_loss(batch).backward()  # type: ignore[no-untyped-call]
+            self._recorded_loss(batch).backward()
             optimizer.step()
         # Lightning counts steps of its own optimizer wrapper, which is what a block goes round.
         loop.manual_optimization.optim_step_progress.total.ready += len(block)
@@ -149,6 +150,6 @@ class Task(LightningModule, ABC):
         names = [datamodule.item(int(index)) for index in self._indices[step]]
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         return UserError(
-            f"The loss became {float(losses[step])} in cycle {datamodule.pool.cycle}, epoch {self.current_epoch}, step {step} of the epoch, "
+            f"The loss became {float(losses[step])} in cycle {datamodule.pool.cycle}, epoch {self.current_epoch}, step {step} of it, "
             f"on the items {shown}. Look at these items, or lower the learning rate."
         )

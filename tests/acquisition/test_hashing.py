@@ -15,7 +15,12 @@ def test_draws_are_uniform_and_streams_uncorrelated():
     bits = hashing.random_bits(1, torch.arange(200), torch.arange(10), 64).double()
     assert scipy.stats.kstest(bits.flatten() / 2**32 + 0.5, "uniform").pvalue > 0.01
     flat = bits.reshape(-1, 64)
-    others = [bits.transpose(0, 1).reshape(-1, 64), flat.roll(1, 0), flat.roll(1, 1), hashing.random_bits(2, torch.arange(200), torch.arange(10), 64).double().reshape(-1, 64)]
+    others = [
+        bits.transpose(0, 1).reshape(-1, 64),
+        flat.roll(1, 0),
+        flat.roll(1, 1),
+        hashing.random_bits(2, torch.arange(200), torch.arange(10), 64).double().reshape(-1, 64),
+    ]
     for other in others[1:]:
         assert abs(torch.corrcoef(torch.stack([flat.flatten(), other.flatten()]))[0, 1]) < 0.01
     assert len(hashing.random_bits(1, torch.arange(3000), torch.arange(1), 1).unique()) > 2990
@@ -24,7 +29,7 @@ def test_draws_are_uniform_and_streams_uncorrelated():
 def test_uniform_is_in_range_and_depends_on_the_seed():
     u = hashing.uniform(0, torch.arange(5000))
     assert u.dtype == torch.float64
-    assert 0 <= u.min() and u.max() < 1
+    assert u.min() >= 0 and u.max() < 1
     assert scipy.stats.kstest(u, "uniform").pvalue > 0.01
     assert not torch.equal(u, hashing.uniform(1, torch.arange(5000)))
     assert not torch.equal(hashing.uniform(1 << 40, torch.arange(9)), hashing.uniform(0, torch.arange(9)))

@@ -18,7 +18,9 @@ class Deep(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Dropout2d(0.3), nn.Flatten(), nn.Dropout(0.4), nn.Linear(5 * 6, 3))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Dropout2d(0.3), nn.Flatten(), nn.Dropout(0.4), nn.Linear(5 * 6, 3)
+        )
 
     def forward(self, inputs):
         return self.body(inputs)

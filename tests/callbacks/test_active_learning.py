@@ -99,7 +99,8 @@ for k in range(1, cycle + 1):
     data.pool.label(torch.tensor([row.index for row in run.read_queries() if row.cycle == k]))
 task = ClassificationTask(lambda: MLP(width=7, dropout=0.3), lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
 task.draw_weights(seeds.derive(0, "weights", cycle))
-trainer = Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False, enable_checkpointing=False, callbacks=[Seeded()])
+quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+trainer = Trainer(accelerator="cpu", max_epochs=2, callbacks=[Seeded()], **quiet)
 trainer.fit(task, datamodule=data)
 torch.save(task.state_dict(), out)
 """
@@ -184,7 +185,11 @@ def test_best_weights_query(tmp_path):
                 module.network.output.weight.data.mul_(-1)
 
     run = run_experiment(
-        tmp_path, MaxSoftmax(), callbacks=(Spoil(), checkpoint), query_weights="best", trainer={"check_val_every_n_epoch": 1, "max_epochs": 3}
+        tmp_path,
+        MaxSoftmax(),
+        callbacks=(Spoil(), checkpoint),
+        query_weights="best",
+        trainer={"check_val_every_n_epoch": 1, "max_epochs": 3},
     )
     for cycle, row in enumerate(run.read_cycles()):
         best = [path for path in run.cycle(cycle).iterdir() if path.name != "last.ckpt"]
@@ -210,7 +215,12 @@ def test_early_stopping_limits_and_max_steps_work_in_every_cycle(tmp_path):
     for name, trainer, callbacks, expected in [
         ("steps", {"max_steps": 5, "max_epochs": -1}, (), [5, 5, 5]),
         ("limit", {"limit_train_batches": 2}, (), [4, 4, 4]),
-        ("early", {"max_epochs": 9, "check_val_every_n_epoch": 1}, (EarlyStopping("val/accuracy", min_delta=9, patience=2, mode="max"),), [9, 12, 18]),
+        (
+            "early",
+            {"max_epochs": 9, "check_val_every_n_epoch": 1},
+            (EarlyStopping("val/accuracy", min_delta=9, patience=2, mode="max"),),
+            [9, 12, 18],
+        ),
     ]:
         count = CountBatches()
         run = run_experiment(tmp_path / name, callbacks=(count, *callbacks), trainer=trainer)
@@ -270,7 +280,7 @@ def test_bad_arguments(tmp_path, arguments, match):
 def test_a_module_that_is_no_task_is_refused(tmp_path):
     from lightning.pytorch.demos.boring_classes import BoringModel
 
-    with pytest.raises(UserError, match="Expected a Task and a PoolDataModule .* got BoringModel"):
+    with pytest.raises(UserError, match=r"Expected a Task and a PoolDataModule .* got BoringModel"):
         run_experiment(tmp_path, task=BoringModel())
 
 

@@ -40,9 +40,7 @@ def run_on(processes: int, folder, strategy=None, **arguments: Any):
 @pytest.mark.parametrize("strategy", [Entropy(), BALD(5, 0.5), Odin(10.0, 0.01)], ids=lambda s: type(s).__name__)
 def test_the_same_weights_select_the_same_items_on_1_2_and_3_processes(tmp_path, strategy):
     """Without training, every number of processes has the weights that were drawn."""
-    runs = [
-        run_on(n, tmp_path / str(n), strategy, data=make_data(eval_batch_size=40), trainer={"max_epochs": 0}) for n in (1, 2, 3)
-    ]
+    runs = [run_on(n, tmp_path / str(n), strategy, data=make_data(eval_batch_size=40), trainer={"max_epochs": 0}) for n in (1, 2, 3)]
     tables = [run.queries.read_bytes() for run in runs]
     assert tables[0] == tables[1] == tables[2]
     assert [row["val/accuracy"] for row in runs[0].read_cycles()] == [row["val/accuracy"] for row in runs[2].read_cycles()]

@@ -96,7 +96,9 @@ def test_sigkill_while_the_state_changes(tmp_path, whole, death):
 
 
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(("hook", "at"), [("on_train_batch_start", 3), ("on_train_batch_start", 9), ("on_scoring", 4), ("on_validation_start", 3)])
+@pytest.mark.parametrize(
+    ("hook", "at"), [("on_train_batch_start", 3), ("on_train_batch_start", 9), ("on_scoring", 4), ("on_validation_start", 3)]
+)
 def test_signals_in_training_scoring_and_evaluation(tmp_path, whole, what, hook, at):
     status = in_child(lambda: run_experiment(tmp_path, callbacks=(Dies(hook, at, what),)))
     assert status != 0

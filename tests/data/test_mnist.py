@@ -115,7 +115,10 @@ def test_download_checks_and_moves_whole_files(tmp_path, monkeypatch):
     assert len(list((tmp_path / "got").iterdir())) == 4
 
 
-@pytest.mark.parametrize(("arguments", "match"), [({"pool_size": 5001}, "from 1 to 5000"), ({"pool_repeat": 5000}, "from 0 to 4999"), ({"initial_size": 601}, "pool's 600")])
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [({"pool_size": 5001}, "from 1 to 5000"), ({"pool_repeat": 5000}, "from 0 to 4999"), ({"initial_size": 601}, "pool's 600")],
+)
 def test_sizes_that_do_not_fit(arguments, match):
     with pytest.raises(UserError, match=match):
         ready(make_data(**arguments))

@@ -12,7 +12,13 @@ from tests.conftest import make_data, same_weights
 
 
 def fit(task, data=None, **arguments):
-    settings = {"max_epochs": 3, "logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    settings = {
+        "max_epochs": 3,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     trainer = Trainer(accelerator="cpu", **{**settings, **arguments})
     trainer.fit(task, datamodule=data or make_data(initial_size=333))
     return trainer
@@ -117,6 +123,6 @@ def test_a_loss_that_is_not_finite_names_cycle_step_and_items(block):
 
     poison = Poison()
     task = Diverging(lambda: MLP(width=3), block=block)
-    with pytest.raises(UserError, match="The loss became nan in cycle 0, epoch 1, step 1 of the epoch") as error:
+    with pytest.raises(UserError, match="The loss became nan in cycle 0, epoch 1, step 1 of it") as error:
         fit(task, make_data(initial_size=80), callbacks=[poison])
     assert ", ".join(str(int(i)) for i in poison.order[32:40]) in str(error.value)
