@@ -10,7 +10,7 @@ help:  ## Show this list
 
 demo: $(INSTALLED)  ## Run the main job on the embedded sample, and say where its learning curve lies
 	rm -rf runs/demo
-	$(BIN)/python -m al_lightning fit --config configs/demo.yaml --run_dir runs/demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/demo.yaml --run_dir runs/demo
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest

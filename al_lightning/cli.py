@@ -226,5 +226,5 @@ def main(args: ArgsType = None) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        full = error.filename or error
+        full = error.filename2 or error.filename or error
         sys.exit(f"al_lightning: error: the disk is full ({full}). Make room, then go on with fit --resume --run_dir <run>.")

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
+from tqdm import tqdm
 
 from al_lightning import environment, seeds
 from al_lightning.acquisition import Strategy, selection
@@ -290,7 +291,7 @@ class ActiveLearningCallback(Callback):
                 self.run.remove_checkpoint(self.cycle - 1)
 
         self._on_rank_zero(write)
-        trainer.lightning_module.print(self._line(finished))
+        self._say(self._line(finished))
         self._tell("on_cycle_end", trainer, trainer.lightning_module, finished)
 
     def _rows(self, cycle: int, indices: Tensor, scores: Tensor | None = None) -> list[Labeled]:
@@ -378,7 +379,7 @@ class ActiveLearningCallback(Callback):
             self._stopped = self._reason_to_stop({name: float(value) for name, value in last.items() if name.startswith("val/")})
             if self._stopped is None:
                 raise UserError(f"Expected a query after cycle {last['cycle']} in {self.run.queries}, but its rows are missing.")
-            self.task.print(f"The run in {self.run.path} is complete: {self._stopped}.")
+            self._say(f"The run in {self.run.path} is complete: {self._stopped}.")
         elif cycles and self.retrain == "warm":
             self._load_warm_weights(len(cycles) - 1)
         return sum(int(cycle["train_steps"]) for cycle in cycles)
@@ -430,6 +431,10 @@ class ActiveLearningCallback(Callback):
         if isinstance(outcome, UserError):
             raise outcome
         return outcome  # type: ignore[no-any-return]
+
+    def _say(self, line: str) -> None:
+        if self.trainer.is_global_zero:
+            tqdm.write(line)  # above any progress bar
 
     def _stop_if_terminated(self) -> None:
         if self.trainer.received_sigterm:

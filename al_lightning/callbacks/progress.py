@@ -36,10 +36,6 @@ class CycleProgressBar(TQDMProgressBar):
         """No bar: the training bar stands for the cycle."""
         return Tqdm(disable=True)
 
-    def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
-        """Prints above the bars, whether or not one is open."""
-        tqdm.write(sep.join(map(str, args)), **kwargs)
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the cycle's bar."""
         super().on_train_start(trainer, pl_module)
