@@ -198,10 +198,6 @@ class RunDirectory:
         _cut(self.queries, 1 + len(labeled))
         return cycles, labeled
 
-    def remove_checkpoint(self, cycle: int) -> None:
-        """Removes a cycle's last.ckpt."""
-        self.checkpoint(cycle).unlink(missing_ok=True)
-
 
 def _whole_rows(text: str) -> str:
     """Without what follows the last line end: a row that is not written to its end."""

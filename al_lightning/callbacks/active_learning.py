@@ -1,11 +1,7 @@
 """The experiment: train, evaluate, score the pool, label, start again."""
 
-import os
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -14,62 +10,15 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
-from al_lightning import environment, seeds
+from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
+from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.record import RunRecord, load_weights
 from al_lightning.callbacks.restart import FitRestart, Stage
-from al_lightning.callbacks.scoring import PeakMemory, score_batches, shares
+from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory
 from al_lightning.tasks import Task
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a cycle chose to label.
-
-    Attributes:
-        indices: int64 ``(n,)``, in rank order.
-        scores: float64 ``(n,)``, of these.
-        pool_scores: float64 ``(N,)``, of every unlabeled item.
-        tied_share: share of the pool's ranking keys that another one equals.
-        seconds: for scoring and selecting.
-        peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
-    """
-
-    indices: Tensor
-    scores: Tensor
-    pool_scores: Tensor
-    tied_share: float
-    seconds: float
-    peak_bytes: int
-
-
-@dataclass(frozen=True)
-class FinishedCycle:
-    """What a cycle came to: the argument of the hook ``on_cycle_end``.
-
-    Attributes:
-        cycle: its number, from 0.
-        labeled: size of its training set.
-        metrics: the evaluation's, by name.
-        epochs: finished epochs.
-        train_steps: optimizer steps.
-        train_seconds: for training, with the validation in it.
-        logged_steps: steps of all cycles so far, as the loggers count them.
-        query: None in the last cycle.
-    """
-
-    cycle: int
-    labeled: int
-    metrics: dict[str, float]
-    epochs: int
-    train_steps: int
-    train_seconds: float
-    logged_steps: int
-    query: Query | None
 
 
 class ActiveLearningCallback(Callback):
@@ -144,7 +93,7 @@ class ActiveLearningCallback(Callback):
             metrics = self._evaluate()
             self._stopped = self._reason_to_stop(metrics)
             query = None if self._stopped else self._query()
-            self._record(metrics, seconds, query)
+            self._finish_cycle(metrics, seconds, query)
             if query is not None:
                 self.data.pool.label(query.indices)
                 self._begin_cycle()
@@ -178,9 +127,9 @@ class ActiveLearningCallback(Callback):
     def _begin_cycle(self) -> None:
         self.restart.end()
         self._validated = None
-        self._clear_cycle_directory()
+        directory = self.record.clear(self.cycle)
         self._seed("cycle", self.cycle)
-        self.restart.begin(self._draw_weights, str(self.run.cycle(self.cycle)))
+        self.restart.begin(self._draw_weights, directory)
 
     def _draw_weights(self) -> None:
         if self.retrain == "scratch" or self.cycle == 0:
@@ -192,15 +141,13 @@ class ActiveLearningCallback(Callback):
 
     def _settle_weights(self) -> None:
         """Loads the best weights, if they are to query, and writes the cycle's checkpoint."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         if self.query_weights == "best":
-            checkpoint = self._best_checkpoint()
-            self.task.load_state_dict(torch.load(checkpoint, map_location=self.task.device, weights_only=True)["state_dict"])
+            self.task.load_state_dict(load_weights(self._best_checkpoint()))
             self._validated = None
-        if self.keep != "none" and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            path = self.run.checkpoint(self.cycle)
-            partial = path.with_name("partial.ckpt")
-            self.trainer.save_checkpoint(partial, weights_only=False)
-            self._on_rank_zero(lambda: os.replace(partial, path))
+        if self.keep != "none":
+            self.record.save_checkpoint(self.cycle)
 
     def _best_checkpoint(self) -> str:
         monitoring = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
@@ -220,13 +167,11 @@ class ActiveLearningCallback(Callback):
     def _query(self) -> Query:
         started = time.perf_counter()
         memory = PeakMemory(self.data.device)
-        indices, keys = self._score_pool()
-        if not bool(keys.isfinite().all()):
-            names = [self.data.item(int(index)) for index in indices[~keys.isfinite()]]
-            raise UserError(
-                f"The score of {len(names)} items became NaN or infinite in cycle {self.cycle}, the first of them {', '.join(names[:5])}. "
-                "Look at these items; if it is every item, the training diverged: lower the learning rate."
+        with self.restart.forward_context():
+            indices, keys = score_pool(
+                self.trainer, self.data, self.strategy, self.task.network, seeds.derive(self.seed, "scoring", self.cycle), self._scored
             )
+        self._refuse_not_finite(indices, keys)
         size = min(self.query_size, len(indices))
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
@@ -242,35 +187,19 @@ class ActiveLearningCallback(Callback):
             peak_bytes=memory.bytes(),
         )
 
-    def _score_pool(self) -> tuple[Tensor, Tensor]:
-        """Sorted indices of the unlabeled items, and their keys; every process scores its share and learns all."""
-        trainer, unlabeled = self.trainer, self.data.pool.unlabeled_indices
-        share = shares(unlabeled, self.data.eval_batch_size, trainer.world_size)
-        done, total = 0, sum(map(len, share[trainer.global_rank]))
+    def _scored(self, done: int, total: int) -> None:
+        self._tell("on_scoring", self.trainer, done, total)
+        self._stop_if_terminated()
 
-        def after_batch(items: int) -> None:
-            nonlocal done
-            done += items
-            self._tell("on_scoring", trainer, done, total)
-            self._stop_if_terminated()
-
-        seed = seeds.derive(self.seed, "scoring", self.cycle)
-        with self.restart.forward_context():
-            indices, keys = score_batches(
-                self.strategy, self.task.network, share[trainer.global_rank], self.data.pool_batches, seed, after_batch
+    def _refuse_not_finite(self, indices: Tensor, keys: Tensor) -> None:
+        if not bool(keys.isfinite().all()):
+            names = [self.data.item(int(index)) for index in indices[~keys.isfinite()]]
+            raise UserError(
+                f"The score of {len(names)} items became NaN or infinite in cycle {self.cycle}, the first of them {', '.join(names[:5])}. "
+                "Look at these items; if it is every item, the training diverged: lower the learning rate."
             )
-        if trainer.world_size > 1:
-            longest = max(sum(map(len, batches)) for batches in share)
-            mine = torch.full((2, longest), torch.nan, dtype=torch.float64)
-            mine[:, : len(indices)] = torch.stack([indices.double(), keys])
-            everyone = trainer.strategy.all_gather(mine.to(self.data.device)).cpu().transpose(0, 1).flatten(1)
-            indices, keys = everyone[:, ~everyone[0].isnan()]
-            indices = indices.long()
-        order = indices.argsort()
-        return indices[order], keys[order]
 
-    def _record(self, metrics: dict[str, float], seconds: float, query: Query | None) -> None:
-        """Makes the cycle a finished one. The row of the learning curve comes last: it says that all before it is there."""
+    def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> None:
         trainer = self.trainer
         finished = FinishedCycle(
             cycle=self.cycle,
@@ -282,41 +211,9 @@ class ActiveLearningCallback(Callback):
             logged_steps=self.restart.logged_steps,
             query=query,
         )
-
-        def write() -> None:
-            if query is not None:
-                self.run.append_queries(self._rows(self.cycle + 1, query.indices, query.scores))
-            self.run.append_cycle(_curve_row(finished))
-            if self.keep == "last":
-                self.run.remove_checkpoint(self.cycle - 1)
-
-        self._on_rank_zero(write)
-        self._say(self._line(finished))
+        self.record.finish(finished, keep_earlier=self.keep != "last")
+        self._say(finished.line(self.cycles, self.query_size, self._stopped))
         self._tell("on_cycle_end", trainer, trainer.lightning_module, finished)
-
-    def _rows(self, cycle: int, indices: Tensor, scores: Tensor | None = None) -> list[Labeled]:
-        return [
-            Labeled(cycle, rank, index, self.data.item(index), None if scores is None else float(scores[rank]))
-            for rank, index in enumerate(indices.tolist())
-        ]
-
-    def _line(self, finished: FinishedCycle) -> str:
-        shown = [f"{finished.labeled:,} labeled", *(f"{name} {value:.4f}" for name, value in finished.metrics.items())]
-        shown.append(f"{finished.train_seconds:.1f} s training")
-        if finished.query is not None:
-            shown.append(f"{finished.query.seconds:.1f} s query")
-            if self.cycles is not None:
-                shown.append(f"about {_clock(self._seconds_left(finished))} left")
-        else:
-            shown.append(f"{self._stopped}")
-        of = "" if self.cycles is None else f"/{self.cycles}"
-        return f"cycle {finished.cycle + 1}{of}: " + ", ".join(shown)
-
-    def _seconds_left(self, finished: FinishedCycle) -> float:
-        """Training grows with the labeled set; the query costs what it cost."""
-        assert self.cycles is not None and finished.query is not None
-        later = [finished.labeled + self.query_size * n for n in range(1, self.cycles - finished.cycle)]
-        return sum(later) / finished.labeled * finished.train_seconds + finished.query.seconds * len(later)
 
     # Lightning's hooks
 
@@ -332,14 +229,17 @@ class ActiveLearningCallback(Callback):
         if trainer.ckpt_path is not None:
             raise UserError("Expected no ckpt_path: an experiment goes on from its run directory, with resume=True.")
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
-        self.run = RunDirectory(trainer.default_root_dir)
         self.restart = FitRestart(trainer, self)
+        self.record = RunRecord(trainer, datamodule)
         self._stopped = self._validated = None
-        self._logged_steps = self._open_run()
-        self._clear_cycle_directory()
+        cycles = self.record.open(self.seed, self.resume)
+        self._logged_steps = sum(int(row["train_steps"]) for row in cycles)
         self._seed("cycle", self.cycle)
         self._draw_weights()
-        self.restart.aim_checkpoints(str(self.run.cycle(self.cycle)))
+        if cycles:
+            self._go_on_after(cycles[-1])
+        if not self._stopped:
+            self.restart.aim_checkpoints(self.record.clear(self.cycle))
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -367,70 +267,17 @@ class ActiveLearningCallback(Callback):
         if stage == "fit":
             self.restart.restore_stage()
 
-    # The run directory
+    # Parts
 
-    def _open_run(self) -> int:
-        """Starts a run, or brings the pool to where the run is; returns the training steps of its finished cycles."""
-        cycles, labeled = self._on_rank_zero(self._start_or_recover)
-        for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
-            self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
-        if cycles and self.cycle < len(cycles):  # the last finished cycle made no query
-            last = cycles[-1]
-            self._stopped = self._reason_to_stop({name: float(value) for name, value in last.items() if name.startswith("val/")})
+    def _go_on_after(self, row: dict[str, str]) -> None:
+        """Goes on with a run whose last finished cycle left this row."""
+        if self.cycle == int(row["cycle"]):  # it made no query
+            self._stopped = self._reason_to_stop({name: float(value) for name, value in row.items() if name.startswith("val/")})
             if self._stopped is None:
-                raise UserError(f"Expected a query after cycle {last['cycle']} in {self.run.queries}, but its rows are missing.")
-            self._say(f"The run in {self.run.path} is complete: {self._stopped}.")
-        elif cycles and self.retrain == "warm":
-            self._load_warm_weights(len(cycles) - 1)
-        return sum(int(cycle["train_steps"]) for cycle in cycles)
-
-    def _start_or_recover(self) -> tuple[list[dict[str, str]], list[Labeled]]:
-        data = self.data.fingerprint()
-        cycles: list[dict[str, str]] = []
-        labeled: list[Labeled] = []
-        if not self.resume:
-            self.run.refuse_run()
-        if self.run.holds_run():
-            known = self.run.read_environment()
-            _refuse_other_data(known["data"], data)
-            cycles, labeled = self.run.recover()
-            known["resumed"] = [*known.get("resumed", []), environment.describe(self.data.device, self.trainer.world_size)]
-            self.run.write_environment(known)
-        else:
-            description = environment.describe(self.data.device, self.trainer.world_size)
-            self.run.write_environment({**description, "seed": self.seed, "data": data})
-        initial = self.data.pool.labeled_indices
-        if not labeled:
-            self.run.append_queries(self._rows(0, initial))
-        elif {row.index for row in labeled if row.cycle == 0} != set(initial.tolist()):
-            raise UserError(f"Expected the initial set of {self.run.queries}, but this configuration and data draw another one.")
-        return cycles, labeled
-
-    def _load_warm_weights(self, cycle: int) -> None:
-        path = self.run.checkpoint(cycle)
-        if not path.is_file():
-            raise UserError(f"Expected {path} to go on with its weights (retrain=warm), but it is missing.")
-        self.task.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-
-    def _clear_cycle_directory(self) -> None:
-        """Removes what a killed process left of the cycle that now begins."""
-        if self._stopped is None:
-            self._on_rank_zero(lambda: shutil.rmtree(self.run.cycle(self.cycle), ignore_errors=True))
-
-    # Processes and callbacks
-
-    def _on_rank_zero(self, work: Callable[[], _T]) -> _T:
-        """Does something in the first process; its result, or its error, is every process's."""
-        outcome: Any = None
-        if self.trainer.is_global_zero:
-            try:
-                outcome = work()
-            except UserError as error:
-                outcome = error
-        outcome = self.trainer.strategy.broadcast(outcome)
-        if isinstance(outcome, UserError):
-            raise outcome
-        return outcome  # type: ignore[no-any-return]
+                raise UserError(f"Expected a query after cycle {row['cycle']} in {self.record.run.queries}, but its rows are missing.")
+            self._say(f"The run in {self.record.run.path} is complete: {self._stopped}.")
+        elif self.retrain == "warm":
+            self.task.load_state_dict(self.record.weights(int(row["cycle"])))
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:
@@ -444,30 +291,3 @@ class ActiveLearningCallback(Callback):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, hook):
                 getattr(callback, hook)(*arguments)
-
-
-def _curve_row(finished: FinishedCycle) -> dict[str, Any]:
-    return {
-        "cycle": finished.cycle,
-        "labeled": finished.labeled,
-        **finished.metrics,
-        "epochs": finished.epochs,
-        "train_steps": finished.train_steps,
-        "train_seconds": finished.train_seconds,
-        "query_seconds": finished.query.seconds if finished.query else None,
-        "query_peak_bytes": finished.query.peak_bytes if finished.query else None,
-    }
-
-
-def _refuse_other_data(then: dict[str, int | str], now: dict[str, int | str]) -> None:
-    if then != now:
-        changed = ", ".join(
-            f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)
-        )
-        raise UserError(f"Expected the data that this run was started with, but it changed: {changed}.")
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

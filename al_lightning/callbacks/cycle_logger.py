@@ -6,7 +6,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from al_lightning.callbacks.active_learning import FinishedCycle, Query
+from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 
 _X_AXIS = "active_learning/labeled"

@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning.acquisition import Strategy
+from al_lightning.data import PoolDataModule
 
 
 def shares(indices: Tensor, batch_size: int, world: int) -> list[list[Tensor]]:
@@ -22,6 +24,43 @@ def shares(indices: Tensor, batch_size: int, world: int) -> list[list[Tensor]]:
     """
     batches = indices.split(batch_size) if len(indices) else ()
     return [list(batches[rank::world]) for rank in range(world)]
+
+
+def score_pool(
+    trainer: Trainer, data: PoolDataModule, strategy: Strategy, network: nn.Module, seed: int, progress: Callable[[int, int], None]
+) -> tuple[Tensor, Tensor]:
+    """Scores the unlabeled pool; every process does its share and learns all.
+
+    Args:
+        trainer: knows the processes.
+        data: the pool.
+        strategy: gives the keys.
+        network: on its device.
+        seed: of what is random in the strategy.
+        progress: told after each batch how many of this process's items are done, and how many there are.
+
+    Returns:
+        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(n,)``, float64.
+    """
+    share = shares(data.pool.unlabeled_indices, data.eval_batch_size, trainer.world_size)
+    mine = share[trainer.global_rank]
+    done, total = 0, sum(map(len, mine))
+
+    def after_batch(items: int) -> None:
+        nonlocal done
+        done += items
+        progress(done, total)
+
+    indices, keys = score_batches(strategy, network, mine, data.pool_batches, seed, after_batch)
+    if trainer.world_size > 1:
+        longest = max(sum(map(len, batches)) for batches in share)
+        padded = torch.full((2, longest), torch.nan, dtype=torch.float64)
+        padded[:, : len(indices)] = torch.stack([indices.double(), keys])
+        gathered = trainer.strategy.all_gather(padded.to(data.device)).cpu().transpose(0, 1).flatten(1)
+        indices, keys = gathered[:, ~gathered[0].isnan()]
+        indices = indices.long()
+    order = indices.argsort()
+    return indices[order], keys[order]
 
 
 def score_batches(

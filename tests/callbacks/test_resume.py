@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from al_lightning import runs
-from al_lightning.callbacks import active_learning, restart
+from al_lightning.callbacks import active_learning, record, restart
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
@@ -79,7 +79,7 @@ DEATHS = {
     **{f"table {at} written": lambda at=at: dies_at(RunDirectory, "_append", at, after=True) for at in range(1, 7)},
     "environment not written": lambda: dies_at(RunDirectory, "write_environment", 1),
     "environment not renamed": lambda: dies_at(runs.os, "replace", 1),
-    "checkpoint not renamed": lambda: dies_at(active_learning.os, "replace", 3),
+    "checkpoint not renamed": lambda: dies_at(record.os, "replace", 3),
     "between two cycles": lambda: dies_at(restart.FitRestart, "begin", 2),
     "after the choice": lambda: dies_at(active_learning.selection, "take", 2, after=True),
 }

@@ -1,0 +1,92 @@
+"""What a cycle came to: what hooks are told, tables hold and a person reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a cycle chose to label.
+
+    Attributes:
+        indices: int64 ``(n,)``, in rank order.
+        scores: float64 ``(n,)``, of these.
+        pool_scores: float64 ``(N,)``, of every unlabeled item.
+        tied_share: share of the pool's ranking keys that another one equals.
+        seconds: for scoring and selecting.
+        peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
+    """
+
+    indices: Tensor
+    scores: Tensor
+    pool_scores: Tensor
+    tied_share: float
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class FinishedCycle:
+    """What a cycle came to: the argument of the hook ``on_cycle_end``.
+
+    Attributes:
+        cycle: its number, from 0.
+        labeled: size of its training set.
+        metrics: the evaluation's, by name.
+        epochs: finished epochs.
+        train_steps: optimizer steps.
+        train_seconds: for training, with the validation in it.
+        logged_steps: steps of all cycles so far, as the loggers count them.
+        query: None in the last cycle.
+    """
+
+    cycle: int
+    labeled: int
+    metrics: dict[str, float]
+    epochs: int
+    train_steps: int
+    train_seconds: float
+    logged_steps: int
+    query: Query | None
+
+    def row(self) -> dict[str, Any]:
+        """The row of learning_curve.csv."""
+        return {
+            "cycle": self.cycle,
+            "labeled": self.labeled,
+            **self.metrics,
+            "epochs": self.epochs,
+            "train_steps": self.train_steps,
+            "train_seconds": self.train_seconds,
+            "query_seconds": self.query.seconds if self.query else None,
+            "query_peak_bytes": self.query.peak_bytes if self.query else None,
+        }
+
+    def line(self, cycles: int | None, query_size: int, stopped: str | None) -> str:
+        """One line for a person.
+
+        Args:
+            cycles: how many there will be; None if nobody knows.
+            query_size: items that each further cycle adds.
+            stopped: why this was the last cycle, if it was.
+        """
+        shown = [f"{self.labeled:,} labeled", *(f"{name} {value:.4f}" for name, value in self.metrics.items())]
+        shown.append(f"{self.train_seconds:.1f} s training")
+        if self.query is not None:
+            shown.append(f"{self.query.seconds:.1f} s query")
+        if self.query is not None and cycles is not None:
+            # Training grows with the labeled set; the query costs what it cost.
+            later = [self.labeled + query_size * n for n in range(1, cycles - self.cycle)]
+            left = sum(later) / self.labeled * self.train_seconds + self.query.seconds * len(later)
+            shown.append(f"about {_clock(left)} left")
+        if stopped is not None:
+            shown.append(stopped)
+        return f"cycle {self.cycle + 1}{'' if cycles is None else f'/{cycles}'}: {', '.join(shown)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
