@@ -1,0 +1,30 @@
+import dataclasses
+
+import torch
+
+from al_lightning.callbacks import FinishedCycle, Query
+
+QUERY = Query(torch.tensor([3]), torch.tensor([0.5]), torch.tensor([0.5, 0.1]), 0.0, seconds=2.0, peak_bytes=1024)
+FINISHED = FinishedCycle(1, 200, {"val/accuracy": 0.5}, 20, 140, train_seconds=10.0, logged_steps=210, query=QUERY)
+
+
+def test_line_worked_by_hand():
+    # Two more cycles, on 300 and 400 items: (300 + 400) / 200 * 10 s of training and 2 * 2 s of queries.
+    line = FINISHED.line(cycles=4, query_size=100, stopped=None)
+    assert line == "cycle 2/4: 200 labeled, val/accuracy 0.5000, 10.0 s training, 2.0 s query, about 0:00:39 left"
+    assert FINISHED.line(cycles=None, query_size=100, stopped=None).endswith("2.0 s query")
+    last = dataclasses.replace(FINISHED, query=None)
+    assert last.line(2, 100, "all cycles are done").endswith("10.0 s training, all cycles are done")
+
+
+def test_row():
+    assert FINISHED.row() == {
+        "cycle": 1,
+        "labeled": 200,
+        "val/accuracy": 0.5,
+        "epochs": 20,
+        "train_steps": 140,
+        "train_seconds": 10.0,
+        "query_seconds": 2.0,
+        "query_peak_bytes": 1024,
+    }
