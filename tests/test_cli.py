@@ -115,6 +115,9 @@ def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
     assert "initial_size from 1 to the pool's 600" in fails(
         capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601"
     )
+    assert "limit_train_batches" in fails(
+        capsys, "--config", config, "--run_dir", "r", "--model.block=4", "--trainer.limit_train_batches=1"
+    )
     main(["fit", "--config", config, "--run_dir", "r"])
     assert yaml.safe_load(RunDirectory("r").config.read_text())["data"]["init_args"]["initial_size"] == 70
 

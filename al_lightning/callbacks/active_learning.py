@@ -258,9 +258,11 @@ class ActiveLearningCallback(Callback):
             self._validated = (trainer.global_step, dict(sorted(metrics.items())))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the trainer its own stage back."""
+        """Gives the trainer its own stage back; a start that the user has to mend leaves no run in the way."""
         if hasattr(self, "restart"):
             self.restart.restore_stage()
+            if isinstance(exception, UserError):
+                self.record.discard_start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the trainer its own stage back."""

@@ -31,6 +31,7 @@ class RunRecord:
         self.trainer = trainer
         self.data = data
         self.run = RunDirectory(trainer.default_root_dir)
+        self._began = False
 
     def open(self, seed: int, resume: bool) -> list[dict[str, str]]:
         """Starts a run, or brings the pool to where the run is.
@@ -45,6 +46,12 @@ class RunRecord:
         for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
             self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
         return cycles
+
+    def discard_start(self) -> None:
+        """Removes the run that this process began, if it has not finished a cycle."""
+        if self._began and self.trainer.is_global_zero and not self.run.learning_curve.exists():
+            self.run.queries.unlink(missing_ok=True)
+            self.run.environment.unlink(missing_ok=True)
 
     def clear(self, cycle: int) -> str:
         """Removes what a killed process left of a cycle that now begins; returns the cycle's directory."""
@@ -96,6 +103,7 @@ class RunRecord:
             cycles, labeled = self.run.recover()
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
         else:
+            self._began = True
             self.run.write_environment({**here, "seed": seed, "data": data})
         if not labeled:
             self.run.append_queries(self._rows(0, initial))

@@ -10,7 +10,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs in [0, 1], labels, dataset indices."""
 
 # Mini-batches are gathered this many at a time: one index_select and one conversion for all of them.
-_GATHERED_BATCHES = 64
+_GATHERED_BATCHES = 16
 
 
 class ResidentImages:

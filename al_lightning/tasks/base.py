@@ -71,12 +71,14 @@ class Task(LightningModule, ABC):
             return
         self.automatic_optimization = False
         trainer = self.trainer
+        limit = 1.0 if trainer.fast_dev_run else trainer.limit_train_batches  # type: ignore[attr-defined]
         asked = {
             "several processes": trainer.world_size > 1,
             f"precision {trainer.precision}": trainer.precision != "32-true",
             "gradient_clip_val": bool(trainer.gradient_clip_val),
             "accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
-            "limit_train_batches": trainer.limit_train_batches != 1.0 and not trainer.fast_dev_run,  # type: ignore[attr-defined]
+            # 1 is one batch, 1.0 all of them.
+            "limit_train_batches": isinstance(limit, int) or limit != 1.0,
         }
         refused = [name for name, is_asked in asked.items() if is_asked]
         if refused:

@@ -259,7 +259,7 @@ def test_a_score_that_is_not_finite_names_cycle_and_item(tmp_path):
     with pytest.raises(UserError, match="NaN or infinite in cycle 0") as error:
         run_experiment(tmp_path, Nan(), data=data)
     assert f"the first of them {data.pool.unlabeled_indices[3]}," in str(error.value)
-    assert len(RunDirectory(tmp_path).read_queries()) == 70
+    assert not RunDirectory(tmp_path).holds_run()  # nothing was finished that another start could lose
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_blocks_stop_at_max_steps():
         ({"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         ({"precision": "bf16-mixed"}, "precision bf16-mixed"),
         ({"limit_train_batches": 3}, "limit_train_batches"),
+        ({"limit_train_batches": 1}, "limit_train_batches"),
     ],
 )
 def test_what_blocks_can_not_do_is_refused(arguments, match):
