@@ -116,7 +116,7 @@ def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
         capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601"
     )
     assert "limit_train_batches" in fails(
-        capsys, "--config", config, "--run_dir", "r", "--model.block=4", "--trainer.limit_train_batches=1"
+        capsys, "--config", config, "--run_dir", "r", "--model.block=4", "--trainer.limit_train_batches=2"
     )
     main(["fit", "--config", config, "--run_dir", "r"])
     assert yaml.safe_load(RunDirectory("r").config.read_text())["data"]["init_args"]["initial_size"] == 70
