@@ -23,10 +23,10 @@ _ELEMENTS_AT_ONCE = 2**18
 class Staged(Protocol):
     """A network whose part before the first dropout can be computed once for all passes: ``forward(x) == tail(prefix(x))``."""
 
-    def prefix(self, inputs: Tensor) -> Tensor:
-        """Everything before the first dropout."""
+    def prefix(self, inputs: Tensor) -> Any:
+        """Everything before the first dropout: a tensor, or a named tuple of tensors and other things."""
 
-    def tail(self, features: Tensor) -> Tensor:
+    def tail(self, features: Any) -> Tensor:
         """The rest, from the first dropout to the logits."""
 
 
@@ -52,6 +52,20 @@ def perturbed_logits(network: nn.Module, inputs: Tensor, temperature: float, eps
         inputs = inputs - epsilon * torch.sign(-gradient)
     logits: Tensor = network(inputs)
     return logits.float() / temperature
+
+
+def _elements(features: Any) -> int:
+    parts = [features] if isinstance(features, Tensor) else [part for part in features if isinstance(part, Tensor)]
+    return max(1, sum(part.numel() for part in parts))
+
+
+def _repeat(features: Any, times: int) -> Any:
+    """The batch's features ``times`` times over, for as many passes in one."""
+    if times == 1:
+        return features
+    if isinstance(features, Tensor):
+        return features.repeat(times, *[1] * (features.ndim - 1))
+    return type(features)(*(_repeat(part, times) if isinstance(part, Tensor) else part for part in features))
 
 
 class _LiveDropout:
@@ -110,12 +124,11 @@ def dropout_passes(
         nonlocal seen, varied
         features = prefix(inputs)
         live.indices = indices
-        at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // max(1, features.numel())))
+        at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
         first = None
-        for chunk in torch.arange(passes, device=features.device).split(at_once):
+        for chunk in torch.arange(passes, device=inputs.device).split(at_once):
             live.passes = chunk
-            repeated = features.repeat(len(chunk), *[1] * (features.ndim - 1))
-            logits_KBC = tail(repeated).float().unflatten(0, (len(chunk), len(indices)))
+            logits_KBC = tail(_repeat(features, len(chunk))).float().unflatten(0, (len(chunk), len(indices)))
             first = logits_KBC[:1] if first is None else first
             varied = varied or bool((logits_KBC != first).any())
             seen = True

@@ -1,0 +1,134 @@
+"""DeepLabv3+ (Chen et al., 2018) for images of any size, split where its dropout begins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+
+from al_lightning.errors import UserError
+
+_STRIDE = 16
+
+
+class Features(NamedTuple):
+    """What comes before the dropout.
+
+    Attributes:
+        aspp: the projected pyramid, stride 16.
+        high_res: the encoder's projected features of stride 4.
+        size: height and width of the image, without padding.
+    """
+
+    aspp: Tensor
+    high_res: Tensor
+    size: tuple[int, int]
+
+
+class DeepLabV3Plus(nn.Module):
+    """DeepLabv3+ around segmentation-models-pytorch: output stride 16, decoder at stride 4.
+
+    The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cut back: no pixel outside of
+    the image reaches a loss, a metric or a score.
+
+    Args:
+        num_classes: number of logits.
+        encoder: name of the encoder; ``tu-resnet50c`` is a ResNet-50 whose 7x7 stem is three 3x3 convolutions.
+        encoder_weights: ``imagenet`` downloads, None draws, and a path (.safetensors, .pth) reads them.
+        dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
+        atrous_rates: of the pyramid.
+
+    Raises:
+        UserError: the file of weights is missing or does not fit the encoder.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 19,
+        encoder: str = "tu-resnet50c",
+        encoder_weights: str | None = "imagenet",
+        dropout: float = 0.1,
+        atrous_rates: tuple[int, int, int] = (6, 12, 18),
+    ) -> None:
+        # Imported here, because it costs seconds that an MLP should not pay.
+        from segmentation_models_pytorch import DeepLabV3Plus as Network
+
+        super().__init__()
+        from_file = encoder_weights not in (None, "imagenet")
+        network = Network(
+            encoder,
+            encoder_weights=None if from_file else encoder_weights,
+            encoder_output_stride=_STRIDE,
+            decoder_atrous_rates=atrous_rates,
+            decoder_aspp_dropout=dropout,
+            classes=num_classes,
+        )
+        self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
+        if from_file:
+            assert encoder_weights is not None
+            load_encoder(self.encoder, Path(encoder_weights).expanduser())
+
+    def prefix(self, images: Tensor) -> Features:
+        """Everything before the dropout.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+        """
+        height, width = images.shape[2:]
+        features = self.encoder(pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)))
+        pyramid = self.decoder.aspp[0]
+        branches = torch.cat([branch(features[-1]) for branch in pyramid.convs], dim=1)
+        return Features(pyramid.project[:-1](branches), self.decoder.block1(features[2]), (height, width))
+
+    def tail(self, features: Features) -> Tensor:
+        """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""
+        dropped = self.decoder.aspp[0].project[-1](features.aspp)
+        upsampled = self.decoder.up(self.decoder.aspp[1:](dropped))
+        coarse = self.head(self.decoder.block2(torch.cat([upsampled, features.high_res], dim=1)))
+        height, width = features.size
+        logits = interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=True)
+        return logits[:, :, :height, :width]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""
+        return self.tail(self.prefix(images))
+
+
+def load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Loads weights in timm's or torchvision's names into an encoder; those of the classification head are left out.
+
+    Raises:
+        UserError: the file is missing or unreadable, or its names or shapes do not fit.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"Expected encoder weights in {path}, but there is no such file. Name a .safetensors or .pth file, imagenet or null."
+        )
+    given = _read(path)
+    own = encoder.state_dict()
+    wrapped = all(name.startswith("model.") for name in own)  # segmentation-models-pytorch's tu- encoders
+    named = {f"model.{name}" if wrapped else name: value for name, value in given.items()}
+    missing = [name for name in own if name not in named and not name.endswith("num_batches_tracked")]
+    misshapen = [name for name in own if name in named and named[name].shape != own[name].shape]
+    if missing or misshapen:
+        raise UserError(
+            f"Expected the weights of {type(encoder).__name__} in {path}, but {len(missing)} of {len(own)} are missing and "
+            f"{len(misshapen)} have another shape, the first {(missing + misshapen)[0]}. Is the encoder the one that they were trained in?"
+        )
+    encoder.load_state_dict({**own, **{name: named[name] for name in own if name in named}})
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state: Mapping[str, Tensor] = content.get("state_dict", content)
+        return state
+    except (OSError, RuntimeError, EOFError, AttributeError, UnpicklingError, SafetensorError) as error:
+        raise UserError(f"Expected {path} to hold weights as .safetensors or .pth, but it can't be read: {error}") from error

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from segmentation_models_pytorch import DeepLabV3Plus as Reference
+
+from al_lightning.acquisition.inference import dropout_passes
+from al_lightning.errors import UserError
+from al_lightning.models import DeepLabV3Plus
+
+SMALL = {"encoder": "tu-resnet18", "encoder_weights": None, "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return DeepLabV3Plus(**SMALL).eval()
+
+
+def test_logits_are_those_of_segmentation_models_pytorch(network):
+    reference = Reference("tu-resnet18", encoder_weights=None, classes=5, decoder_atrous_rates=(6, 12, 18)).eval()
+    reference.encoder.load_state_dict(network.encoder.state_dict())
+    reference.decoder.load_state_dict(network.decoder.state_dict())
+    reference.segmentation_head[0].load_state_dict(network.head.state_dict())
+    images = torch.rand(2, 3, 48, 80)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), reference(images))
+
+
+def test_any_size_and_padding_outside(network):
+    images = torch.rand(2, 3, 50, 67)
+    with torch.no_grad():
+        logits = network(images)
+        padded = network(torch.nn.functional.pad(images, (0, 13, 0, 14)))
+    assert logits.shape == (2, 5, 50, 67)
+    torch.testing.assert_close(logits, padded[:, :, :50, :67])
+
+
+def test_cached_prefix_equals_naive_passes_with_the_same_masks(network):
+    """The naive passes run the whole network, with the very masks that the cached ones drew."""
+    images, indices, masks = torch.rand(2, 3, 32, 48), torch.tensor([7, 3]), []
+    (dropout,) = (m for m in network.modules() if isinstance(m, torch.nn.Dropout))
+    with torch.no_grad(), dropout_passes(network, 4, 0.5, seed=2) as logits_of:
+        remember = dropout.register_forward_hook(lambda module, args, output: masks.append(output / args[0]))
+        cached = torch.cat(list(logits_of(images, indices)))
+        remember.remove()
+    masks = torch.cat([mask.unflatten(0, (-1, 2)) for mask in masks]).nan_to_num(0)
+    with torch.no_grad():
+        for number, mask in enumerate(masks):
+            handle = dropout.register_forward_hook(lambda module, args, output, mask=mask: output * mask)
+            naive = network(images)
+            handle.remove()
+            torch.testing.assert_close(cached[number], naive, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(cached[0], cached[1])
+
+
+def test_an_image_has_the_same_masks_in_any_batch(network):
+    images, indices = torch.rand(3, 3, 32, 32), torch.tensor([7, 3, 5])
+    with torch.no_grad(), dropout_passes(network, 3, 0.5, seed=2) as logits_of:
+        together = torch.cat(list(logits_of(images, indices)))
+        alone = torch.cat(list(logits_of(images[2:], indices[2:])))
+    torch.testing.assert_close(together[:, 2:], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_encoder_weights_from_a_file(tmp_path, network, suffix):
+    # As timm saves them: without the wrapper's prefix, with a classification head.
+    state = {name.removeprefix("model."): value for name, value in network.encoder.state_dict().items()} | {"fc.weight": torch.zeros(2, 2)}
+    path = tmp_path / f"weights.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save({"state_dict": state}, path)
+    loaded = DeepLabV3Plus(**{**SMALL, "encoder_weights": str(path)})
+    for name, value in loaded.encoder.state_dict().items():
+        assert torch.equal(value, network.encoder.state_dict()[name])
+    with pytest.raises(UserError, match=r"are missing and \d+ have another shape, the first model"):
+        DeepLabV3Plus(encoder="tu-resnet50c", encoder_weights=str(path))
+
+
+def test_bad_files_of_weights(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        DeepLabV3Plus(**{**SMALL, "encoder_weights": "nowhere.pth"})
+    for name in ("bad.safetensors", "bad.pth", "empty.pth"):
+        (tmp_path / name).write_bytes(b"no weights" if "bad" in name else b"")
+        with pytest.raises(UserError, match="can't be read"):
+            DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / name)})
+
+
+def test_the_shared_efficientnet_weights():
+    path = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
+    if not path.is_file():
+        pytest.skip(f"the weights are not here: {path}")
+    DeepLabV3Plus(encoder="timm-tf_efficientnet_lite0", encoder_weights=str(path))
