@@ -1,6 +1,12 @@
 """Pixel scores to one score an image. Classification scores ``(B,)`` pass through unchanged."""
 
+from abc import ABC, abstractmethod
+
+import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from al_lightning.errors import UserError
 
 
 def mean(scores: Tensor) -> Tensor:
@@ -11,3 +17,112 @@ def mean(scores: Tensor) -> Tensor:
 def count_above(scores: Tensor, threshold: float) -> Tensor:
     """Share of the pixels whose score is strictly greater than the threshold: ``(B, *)`` to ``(B,)``, in [0, 1]."""
     return mean((scores > threshold).to(scores.dtype))
+
+
+class Aggregation(ABC):
+    """How an image's score comes from its pixels'.
+
+    Attributes:
+        scales: whether scores twice as large give a result twice as large. Then it can be taken of scores given by their logarithms,
+            however small they are.
+    """
+
+    scales: bool = True
+
+    @abstractmethod
+    def __call__(self, scores: Tensor) -> Tensor:
+        """``(B, *)`` to ``(B,)``."""
+
+    def of_logarithms(self, logs: Tensor) -> Tensor:
+        """Something in the order of the aggregated scores, from their logarithms: the aggregate's logarithm, if it scales."""
+        if logs.ndim == 1:
+            return logs
+        if not self.scales:
+            return self(logs.exp())
+        largest_B1 = logs.flatten(1).amax(dim=1, keepdim=True)
+        relative = (logs - largest_B1.reshape(-1, *[1] * (logs.ndim - 1))).exp()
+        return self(relative).log() + largest_B1.squeeze(1)
+
+
+class Mean(Aggregation):
+    """Mean over the pixels."""
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """See :func:`mean`."""
+        return mean(scores)
+
+
+class Sum(Aggregation):
+    """Sum over the pixels: larger images count for more."""
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """``(B, *)`` to ``(B,)``."""
+        return scores.flatten(1).sum(dim=1) if scores.ndim > 1 else scores
+
+
+class Max(Aggregation):
+    """The largest pixel score."""
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """``(B, *)`` to ``(B,)``."""
+        return scores.flatten(1).amax(dim=1) if scores.ndim > 1 else scores
+
+
+class CountAbove(Aggregation):
+    """Share of the pixels whose score is strictly greater than a threshold.
+
+    Args:
+        threshold: in the score's own units; log 2 = 0.6931 for entropy, 0.5 for max-softmax, 0.8 for margin are Chen's (2020).
+    """
+
+    scales = False
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """See :func:`count_above`."""
+        return count_above(scores, self.threshold)
+
+
+class TopMean(Aggregation):
+    """Mean of the largest pixel scores.
+
+    Args:
+        share: of the pixels, in (0, 1]; at least one pixel is taken.
+    """
+
+    def __init__(self, share: float = 0.1) -> None:
+        if not 0 < share <= 1:
+            raise UserError(f"Expected a share of the pixels in (0, 1], got {share}.")
+        self.share = share
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """``(B, *)`` to ``(B,)``."""
+        if scores.ndim == 1:
+            return scores
+        pixels = scores.flatten(1)
+        return pixels.topk(max(1, round(self.share * pixels.shape[1])), dim=1).values.mean(dim=1)
+
+
+class PatchMax(Aggregation):
+    """The largest mean over a square patch: an image is as interesting as its most interesting place.
+
+    Args:
+        size: edge of a patch in pixels; patches overlap by half. Smaller images are one patch.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        if size < 1:
+            raise UserError(f"Expected patches of at least 1 pixel, got {size}.")
+        self.size = size
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """``(B, H, W)`` to ``(B,)``."""
+        if scores.ndim == 1:
+            return scores
+        patch = [min(self.size, edge) for edge in scores.shape[1:]]
+        stride = [max(1, edge // 2) for edge in patch]
+        # ceil_mode keeps the pixels at the far edges; patches that reach over the edge average what is there.
+        means = avg_pool2d(scores.unsqueeze(1), patch, stride, ceil_mode=True, count_include_pad=False)
+        return torch.flatten(means, 1).amax(dim=1)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from torch import Tensor, nn
 
 from al_lightning.acquisition import functional
-from al_lightning.acquisition.aggregation import mean
+from al_lightning.acquisition.aggregation import Aggregation, Mean
 from al_lightning.acquisition.hashing import uniform
 from al_lightning.acquisition.inference import dropout_passes, perturbed_logits
 from al_lightning.errors import UserError
@@ -65,7 +65,28 @@ class Order(Strategy):
         return nullcontext(lambda inputs, indices: -indices.double())
 
 
-class _SinglePass(Strategy):
+class _Uncertainty(Strategy):
+    """A score for each prediction, one an item or one a pixel, and what makes one of an image's pixels.
+
+    Args:
+        aggregation: of the pixels of a segmented image; their mean by default.
+    """
+
+    logarithmic: bool = False  # whether `keys` are logarithms of the scores
+
+    def __init__(self, aggregation: Aggregation | None = None) -> None:
+        self.aggregation = aggregation or Mean()
+
+    def aggregated(self, keys: Tensor) -> Tensor:
+        """``(B, *)`` to ``(B,)``."""
+        return self.aggregation.of_logarithms(keys) if self.logarithmic else self.aggregation(keys)
+
+    def score(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.score`."""
+        return keys.double().exp() if self.logarithmic and self.aggregation.scales else keys.double()
+
+
+class _SinglePass(_Uncertainty):
     """A function of the logits of one pass."""
 
     @abstractmethod
@@ -79,7 +100,7 @@ class _SinglePass(Strategy):
 
     def scorer(self, network: nn.Module, seed: int) -> AbstractContextManager[Scorer]:
         """See :meth:`Strategy.scorer`."""
-        return nullcontext(lambda inputs, indices: mean(self.keys(self.logits(network, inputs))))
+        return nullcontext(lambda inputs, indices: self.aggregated(self.keys(self.logits(network, inputs))))
 
 
 class Entropy(_SinglePass):
@@ -101,13 +122,11 @@ class Margin(_SinglePass):
 class MaxSoftmax(_SinglePass):
     """1 - max p. Ranked by its logarithm, which keeps the order where 1 - max p rounds to 0."""
 
+    logarithmic = True
+
     def keys(self, logits: Tensor) -> Tensor:
         """See :func:`functional.log_max_softmax`."""
         return functional.log_max_softmax(logits)
-
-    def score(self, keys: Tensor) -> Tensor:
-        """See :meth:`Strategy.score`."""
-        return keys.double().exp()
 
 
 class Odin(MaxSoftmax):
@@ -116,9 +135,11 @@ class Odin(MaxSoftmax):
     Args:
         temperature: divides the logits; > 0.
         epsilon: step in the network's input space, in its units; >= 0.
+        aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014) -> None:
+    def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014, aggregation: Aggregation | None = None) -> None:
+        super().__init__(aggregation)
         if temperature <= 0 or epsilon < 0:
             raise UserError(f"Expected temperature > 0 and epsilon >= 0, got temperature={temperature}, epsilon={epsilon}.")
         self.temperature = temperature
@@ -130,18 +151,20 @@ class Odin(MaxSoftmax):
         return perturbed_logits(network, inputs, self.temperature, self.epsilon)
 
 
-class _DropoutPasses(Strategy):
+class _DropoutPasses(_Uncertainty):
     """A function of K passes with live dropout.
 
     Args:
         passes: K, at least 2.
         query_p: drop probability while querying; None keeps the rate that the network trains with. A *keep* probability of 0.5 is 0.5,
             one of 0.9 is 0.1; kept units are scaled by 1 / (1 - query_p), as in training.
+        aggregation: of the pixels of a segmented image; their mean by default.
     """
 
     new_sums: type[functional.PassSums]
 
-    def __init__(self, passes: int = 10, query_p: float | None = None) -> None:
+    def __init__(self, passes: int = 10, query_p: float | None = None, aggregation: Aggregation | None = None) -> None:
+        super().__init__(aggregation)
         if passes < 2:
             raise UserError(f"Expected at least 2 passes, got {passes}: one pass has no disagreement to measure.")
         if query_p is not None and not 0 < query_p < 1:
@@ -158,7 +181,7 @@ class _DropoutPasses(Strategy):
                 sums = self.new_sums()
                 for logits in logits_of(inputs, indices):
                     sums.add(logits)
-                return mean(sums.score())
+                return self.aggregated(sums.score())
 
             yield score
 
