@@ -12,22 +12,25 @@ from al_lightning.runs import RunDirectory
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
+SAMPLE = ROOT / "al_lightning" / "data" / "sample"
+SMALL = {"initial_size": 16}
+TINY = {
+    "ClassificationTask": {"root": SAMPLE, "pool_size": 400, **SMALL},
+    "SegmentationTask": {"cache": "scenes", "train_sequences": 9, "val_sequences": 2, "height": 48, "width": 64, "crop": 32, **SMALL},
+}
+METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
+
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_config_runs(path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
-    sample = ROOT / "al_lightning" / "data" / "sample"
-    tiny = [
-        f"--data.init_args.root={sample}",
-        "--data.init_args.pool_size=400",
-        "--data.init_args.initial_size=64",
-        "--trainer.logger=false",
-    ]
-    short = ["--trainer.max_epochs=2", "--active_learning.cycles=2", "--active_learning.query_size=20"]
+    task = yaml.safe_load(path.read_text())["model"]["class_path"]
+    tiny = [f"--data.init_args.{name}={value}" for name, value in TINY[task].items()]
+    short = ["--trainer.max_epochs=2", "--active_learning.cycles=2", "--active_learning.query_size=20", "--trainer.logger=false"]
     main(["fit", "--config", str(path), "--run_dir", "run", *tiny, *short])
     run = RunDirectory("run")
-    assert [row["labeled"] for row in run.read_cycles()] == ["64", "84"]
-    assert all(0 < float(row["val/accuracy"]) < 1 for row in run.read_cycles())
+    assert [row["labeled"] for row in run.read_cycles()] == ["16", "36"]
+    assert all(0 < float(row[METRIC[task]]) < 1 for row in run.read_cycles())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))

@@ -9,7 +9,7 @@ ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
     {"errors", "seeds"},
-    {"acquisition", "models", "runs", "environment"},
+    {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
     {"callbacks"},
     {"cli"},

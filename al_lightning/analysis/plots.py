@@ -20,7 +20,7 @@ def draw_learning_curve(run: RunDirectory) -> Path:
     import io
 
     cycles = run.read_cycles()
-    metrics = [name for name in cycles[0] if name.startswith("val/")]
+    metrics = [name for name in cycles[0] if name.startswith("val/") and name.count("/") == 1]
     figure, axes = plt.subplots(1, max(1, len(metrics)), figsize=(1 + 4.5 * max(1, len(metrics)), 3.6), squeeze=False, layout="constrained")
     labeled = [int(cycle["labeled"]) for cycle in cycles]
     for axis, metric in zip(axes[0], metrics, strict=False):

@@ -72,7 +72,9 @@ class FinishedCycle:
             query_size: items that each further cycle adds.
             stopped: why this was the last cycle, if it was.
         """
-        shown = [f"{self.labeled:,} labeled", *(f"{name} {value:.4f}" for name, value in self.metrics.items())]
+        # A third part, as in val/iou/road, is for tables.
+        metrics = [f"{name} {value:.4f}" for name, value in self.metrics.items() if name.count("/") < 2]
+        shown = [f"{self.labeled:,} labeled", *metrics]
         shown.append(f"{self.train_seconds:.1f} s training")
         if self.query is not None:
             shown.append(f"{self.query.seconds:.1f} s query")

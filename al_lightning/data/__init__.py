@@ -1,7 +1,17 @@
 """Data sets and their pools: which items are labeled, and loaders over them."""
 
+from al_lightning.data.cityscapes import CityscapesDataModule
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
 from al_lightning.data.pool import Pool
+from al_lightning.data.synthetic import SyntheticScenesDataModule
 
-__all__ = ["FashionMNISTDataModule", "FashionMNISTSampleDataModule", "MNISTDataModule", "Pool", "PoolDataModule"]
+__all__ = [
+    "CityscapesDataModule",
+    "FashionMNISTDataModule",
+    "FashionMNISTSampleDataModule",
+    "MNISTDataModule",
+    "Pool",
+    "PoolDataModule",
+    "SyntheticScenesDataModule",
+]

@@ -2,5 +2,6 @@
 
 from al_lightning.tasks.base import Task
 from al_lightning.tasks.classification import ClassificationTask
+from al_lightning.tasks.segmentation import SegmentationTask
 
-__all__ = ["ClassificationTask", "Task"]
+__all__ = ["ClassificationTask", "SegmentationTask", "Task"]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -99,10 +99,10 @@ class Task(LightningModule, ABC):
 
     def training_step(self, batch: Batch | list[Batch], batch_idx: int) -> Tensor | None:
         """Trains on a mini-batch, or on each of a block's."""
-        if isinstance(batch, list):
-            self._train_block(batch)
+        if self.block > 1:
+            self._train_block(cast("list[Batch]", batch))
             return None
-        return self._recorded_loss(batch)
+        return self._recorded_loss(cast("Batch", batch))
 
     def on_train_epoch_start(self) -> None:
         """Begins the epoch's record of losses."""

@@ -1,0 +1,92 @@
+"""Semantic segmentation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import PolynomialLR
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from al_lightning.labels import IGNORED, class_map
+from al_lightning.models import DeepLabV3Plus
+from al_lightning.tasks.base import Batch, Task
+
+
+class SegmentationTask(Task):
+    """Pixel-wise cross-entropy; mean IoU, IoU by class and pixel accuracy from one confusion matrix over the whole evaluation set.
+
+    A class that neither occurs nor is predicted has no IoU: it is NaN, and not part of the mean.
+
+    Args:
+        network: makes the network; called once for the module, and again for each draw of fresh weights.
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
+        poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
+        classes: names of the classes, for their metrics; Cityscapes' 19 by default.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[], nn.Module] = DeepLabV3Plus,
+        optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=0.007, momentum=0.9, weight_decay=1e-4),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        poly_power: float | None = 0.9,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(network, optimizer, lr_scheduler, block=1)
+        self.poly_power = poly_power
+        self.classes = class_map().names if classes is None else list(classes)
+        # The data module has made the classes; torchmetrics would look at every batch's values again.
+        self.val_confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=IGNORED, validate_args=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images ``(B, 3, H, W)`` to logits ``(B, C, H, W)``."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy over the pixels that are not ignored; 0 where all are."""
+        summed = cross_entropy(self(inputs).float(), targets, ignore_index=IGNORED, reduction="sum")
+        return summed / (targets != IGNORED).sum().clamp_min(1)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Builds optimizer and scheduler from the factories, or the polynomial decay."""
+        if self.make_lr_scheduler is not None or self.poly_power is None:
+            return super().configure_optimizers()
+        optimizer = self.make_optimizer(self.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = PolynomialLR(optimizer, total_iters=steps, power=self.poly_power)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the confusion matrix."""
+        inputs, targets, _ = batch
+        self.val_confusion.update(self(inputs).argmax(dim=1), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics of all processes' images together."""
+        confusion = self.val_confusion.compute()
+        self.val_confusion.reset()
+        self.log_dict(iou_metrics(confusion, self.classes))
+
+
+def iou_metrics(confusion: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """Metrics of a confusion matrix.
+
+    Args:
+        confusion: ``(C, C)``, pixels by true class (rows) and predicted class (columns).
+        classes: names of the C classes.
+
+    Returns:
+        ``val/miou`` over the classes that occur or are predicted, ``val/pixel_accuracy``, and ``val/iou/<class>``, all in [0, 1].
+    """
+    counts = confusion.double()
+    hits = counts.diagonal()
+    unions = counts.sum(0) + counts.sum(1) - hits
+    ious = (hits / unions).float()  # 0 / 0 is NaN: no such class here
+    by_class = {f"val/iou/{name}": iou for name, iou in zip(classes, ious, strict=True)}
+    return {"val/miou": ious.nanmean(), "val/pixel_accuracy": (hits.sum() / counts.sum()).float(), **by_class}

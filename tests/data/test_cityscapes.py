@@ -1,0 +1,201 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
+from al_lightning.data.scenes import Augmentation, Normalization, list_scenes, read_image, read_label
+from al_lightning.errors import UserError
+from al_lightning.labels import class_map
+
+SIZES = [(40, 56), (40, 56), (33, 47), (40, 56), (48, 40)]  # height, width
+
+
+def write_scene(root, split, city, number, size, ids=None):
+    rng = np.random.default_rng(number)
+    for folder in ("leftImg8bit", "gtFine"):
+        (root / folder / split / city).mkdir(parents=True, exist_ok=True)
+    name = f"{city}_{number:06d}_000019"
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    label = rng.choice([0, 7, 8, 11, 23, 26], size).astype(np.uint8) if ids is None else np.full(size, ids, np.uint8)
+    Image.fromarray(image).save(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png")
+    Image.fromarray(label).save(root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png")
+    return image, label
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "scenes"
+    for number, size in enumerate(SIZES):
+        write_scene(root, "train", ["ulm", "aachen"][number % 2], number, size)
+    for number in (7, 8, 9):
+        write_scene(root, "val", "bonn", number, (40, 56))
+    return root
+
+
+def ready(root, **arguments):
+    data = CityscapesDataModule(**{"root": str(root), "initial_size": 2, "crop": 32, "batch_size": 2, "num_workers": 0, **arguments})
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def test_listing_is_sorted_and_items_have_names(root):
+    data = ready(root)
+    names = [data.item(index) for index in range(5)]
+    assert names == ["aachen_000001_000019", "aachen_000003_000019", "ulm_000000_000019", "ulm_000002_000019", "ulm_000004_000019"]
+    assert [scene.city for scene in data._train] == ["aachen"] * 2 + ["ulm"] * 3
+
+
+def test_images_and_labels_are_those_of_the_files(tmp_path):
+    image, label = write_scene(tmp_path, "train", "ulm", 3, (6, 9))
+    (scene,) = list_scenes(tmp_path, "train")
+    assert np.array_equal(read_image(scene), image)
+    expected = np.vectorize({0: 255, 7: 0, 8: 1, 11: 2, 23: 10, 26: 13}.get)(label)
+    assert np.array_equal(read_label(scene, class_map().table), expected)
+    normalized = Normalization((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))(image)
+    torch.testing.assert_close(
+        normalized[:, 4, 7], torch.tensor(image[4, 7] / 255 - [0.5, 0.25, 0.0]).div(torch.tensor([0.5, 1, 2])).float()
+    )
+
+
+def test_pool_batches_are_whole_images_of_any_size(root):
+    data = ready(root)
+    batches = [torch.tensor([3]), torch.tensor([0])]
+    loaded = list(data.pool_batches(batches))
+    assert [tuple(images.shape) for images, _ in loaded] == [(1, 3, 33, 47), (1, 3, 40, 56)]
+    assert [indices.tolist() for _, indices in loaded] == [[3], [0]]
+
+
+def test_training_crops_depend_on_seed_cycle_epoch_and_item_only(root):
+    def crops(data, epoch):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return {int(i): (x, y) for images, labels, indices in loader for x, y, i in zip(images, labels, indices, strict=True)}
+
+    data = ready(root, initial_size=4)
+    first, again, later, workers = crops(data, 0), crops(data, 0), crops(data, 1), crops(ready(root, initial_size=4, num_workers=2), 0)
+    assert len(first) == 4 and all(x.shape == (3, 32, 32) and y.shape == (32, 32) for x, y in first.values())
+    for index, (image, label) in first.items():
+        assert torch.equal(image, again[index][0]) and torch.equal(label, again[index][1])
+        assert torch.equal(image, workers[index][0])
+        assert not torch.equal(image, later[index][0])
+    data.pool.label(data.pool.unlabeled_indices[:1])
+    assert not all(torch.equal(image, crops(data, 0)[index][0]) for index, (image, _) in first.items() if index in crops(data, 0))
+
+
+def test_padding_of_a_small_image_is_ignored():
+    image, label = np.full((20, 10, 3), 200, np.uint8), np.full((20, 10), 3, np.uint8)
+    crop, classes = Augmentation(64, (1.0, 1.0))(image, label, seed=1)
+    assert crop.shape == (64, 64, 3)
+    assert (classes == 3).sum() == 200 and (classes == 255).sum() == 64 * 64 - 200
+    assert (crop[classes == 255] == 0).all()
+
+
+def test_the_label_of_a_pool_item_is_not_opened_before_it_is_labeled(root, monkeypatch):
+    opened, whole = [], scenes.Image.open
+
+    def watch(path, *args, **kwargs):
+        opened.append(Path(path))
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(scenes.Image, "open", watch)
+    data = ready(root)
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    list(data.pool_batches([torch.tensor([index]) for index in range(5)]))
+    data.fingerprint()
+    unlabeled = {data._train[index].label for index in data.pool.unlabeled_indices.tolist()}
+    assert len(unlabeled) == 3 and not unlabeled & set(opened)
+    assert {data._train[index].label for index in data.pool.labeled_indices.tolist()} <= set(opened)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda root: next(root.glob("gtFine/train/ulm/ulm_000002*")).unlink(), r"Expected the label .*ulm_000002.* no such file"),
+        (lambda root: next(root.glob("leftImg8bit/train/ulm/ulm_000002*")).write_bytes(b"no"), r"ulm_000002.* can't be read"),
+        (lambda root: write_size(root, "val/bonn/bonn_000008"), r"bonn_000008.* to be 56x40 .* got 10x12"),
+        (lambda root: [path.unlink() for path in root.glob("leftImg8bit/val/*/*.png")], r"Expected images .*val.* found none"),
+    ],
+)
+def test_bad_files_are_named_before_training(root, spoil, match):
+    spoil(root)
+    with pytest.raises(UserError, match=match):
+        ready(root)
+
+
+def write_size(root, stem):
+    Image.fromarray(np.zeros((12, 10), np.uint8)).save(root / "gtFine" / f"{stem}_000019_gtFine_labelIds.png")
+
+
+def test_bad_content_is_named_when_it_is_read(root):
+    data = ready(root)
+    scene = data._train[4]
+    truncate(scene.image)
+    with pytest.raises(UserError, match=r"ulm_000004.*truncated or corrupted"):
+        list(data.pool_batches([torch.tensor([4])]))
+    Image.fromarray(np.zeros((48, 40, 3), np.uint8)).save(data._train[3].label)
+    with pytest.raises(UserError, match=r"one channel .* colour map"):
+        read_label(data._train[3], class_map().table)
+    write_scene(root, "train", "ulm", 2, (33, 47))
+    Image.fromarray(np.zeros((10, 12), np.uint8)).save(data._train[3].label)
+    with pytest.raises(UserError, match=r"to be 47x33 .* got 12x10"):
+        read_label(data._train[3], class_map().table)
+
+
+def test_two_classes(root):
+    data = ready(root, foreground=["road", "parking", "rail track"])
+    _, labels, _ = next(iter(data.val_dataloader()))
+    assert set(labels.unique().tolist()) == {0, 1, 255}
+
+
+def test_fingerprint_sees_names_sizes_and_order(root):
+    before = ready(root).fingerprint()
+    assert before == ready(root).fingerprint() and before["items"] == 5
+    write_scene(root, "train", "ulm", 99, (40, 56))
+    assert ready(root).fingerprint() != before
+
+
+@pytest.mark.parametrize("arguments", [{"crop": 0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"initial_size": 6}])
+def test_bad_arguments(root, arguments):
+    with pytest.raises(UserError, match="Expected"):
+        ready(root, **arguments)
+
+
+def test_synthetic_scenes_are_drawn_once_and_repeat(tmp_path):
+    settings = {"train_sequences": 3, "val_sequences": 2, "frames": 2, "height": 48, "width": 64, "initial_size": 2}
+    first, second = (SyntheticScenesDataModule(cache=str(tmp_path / name), **settings) for name in ("a", "b"))
+    for data in (first, second):
+        data.prepare_data()
+        data.setup("fit")
+    assert (len(first._train), len(first._eval)) == (6, 4)
+    assert first.fingerprint() == second.fingerprint()
+    assert np.array_equal(read_image(first._train[3]), read_image(second._train[3]))
+    stamp = first._train[0].image.stat().st_mtime_ns
+    first.prepare_data()
+    assert first._train[0].image.stat().st_mtime_ns == stamp
+    other = SyntheticScenesDataModule(cache=str(tmp_path / "a"), **{**settings, "scenes_seed": 1})
+    assert other.root != first.root
+    pixels = torch.cat(
+        [torch.from_numpy(read_label(scene, first.classes.table)).flatten() for scene in [*first._train, *first._eval]]
+    ).long()
+    counts = pixels[pixels != 255].bincount(minlength=19)
+    assert (counts > 0).sum() >= 7 and counts.max() > 30 * counts[counts > 0].min()  # classes of very different size
+    frames = [read_image(scene).astype(float) for scene in first._train]
+    assert abs(frames[0] - frames[1]).mean() < 0.5 * abs(frames[0] - frames[2]).mean()  # neighbours in a sequence are near-duplicates
+
+
+def test_camvid():
+    root = Path(__file__).parents[2].parent / "shared" / "data" / "camvid-cityscapes"
+    if not root.is_dir():
+        pytest.skip(f"the data set is not here: {root}")
+    data = ready(root, initial_size=20)
+    assert (len(data._train), len(data._eval)) == (367, 101)
+    assert read_label(data._train[0], data.classes.table).shape == (360, 480)

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+from al_lightning.acquisition import BALD, CountAbove, Entropy
+from al_lightning.data import SyntheticScenesDataModule
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import SegmentationTask
+from al_lightning.tasks.segmentation import iou_metrics
+from tests.callbacks.test_resume import Dies
+from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
+
+
+class Tiny(nn.Module):
+    """Two convolutions with a dropout between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(8, 19, 1))
+
+    def forward(self, images):
+        return self.body(images)
+
+
+def make_data(**arguments):
+    settings = {"train_sequences": 6, "val_sequences": 2, "frames": 2, "height": 40, "width": 56}
+    return SyntheticScenesDataModule(**{**settings, "initial_size": 4, "crop": 32, "batch_size": 2, "num_workers": 0, **arguments})
+
+
+def run_scenes(folder, strategy=None, **arguments):
+    return run_experiment(
+        folder,
+        strategy or Entropy(),
+        data=make_data(cache=str(folder.parent / "scenes")),
+        task=SegmentationTask(Tiny),
+        query_size=3,
+        **arguments,
+    )
+
+
+def test_metrics_against_sklearn_and_torchmetrics_on_ragged_images():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.integers(0, 4, size), rng.choice([0, 1, 2, 255], size)) for size in [(5, 7), (3, 4), (6, 2)]]  # class 4 never occurs
+    task = SegmentationTask(Tiny, classes=["a", "b", "c", "d", "e"])
+    for predicted, true in pairs:
+        task.val_confusion.update(torch.from_numpy(predicted)[None], torch.from_numpy(true)[None])
+    found = iou_metrics(task.val_confusion.compute(), task.classes)
+    predicted, true = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    kept = true != 255
+    expected = sklearn.metrics.jaccard_score(true[kept], predicted[kept], labels=range(4), average=None)
+    np.testing.assert_allclose([float(found[f"val/iou/{name}"]) for name in "abcd"], expected, rtol=1e-6)
+    assert torch.isnan(found["val/iou/e"])
+    assert float(found["val/miou"]) == pytest.approx(expected.mean())
+    assert float(found["val/pixel_accuracy"]) == pytest.approx(sklearn.metrics.accuracy_score(true[kept], predicted[kept]))
+    reference = multiclass_jaccard_index(torch.from_numpy(predicted), torch.from_numpy(true), 5, ignore_index=255, average="none")
+    np.testing.assert_allclose([float(found[f"val/iou/{name}"]) for name in "abcd"], reference[:4], rtol=1e-6)
+
+
+def test_the_loss_ignores_what_is_ignored():
+    task = SegmentationTask(Tiny).eval()
+    images, targets = torch.rand(2, 3, 5, 6), torch.randint(0, 19, (2, 5, 6))
+    targets[0, :3] = 255
+    kept = targets != 255
+    logits = task(images).permute(0, 2, 3, 1)[kept]
+    torch.testing.assert_close(task.loss(images, targets), nn.functional.cross_entropy(logits, targets[kept]))
+    assert float(task.loss(images, torch.full_like(targets, 255))) == 0
+
+
+def test_the_rate_decays_polynomially_to_zero(tmp_path):
+    data = make_data(cache=str(tmp_path / "scenes"))
+    task = SegmentationTask(Tiny)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
+    rates = []
+    task.on_train_batch_start = lambda *_: rates.append(task.trainer.optimizers[0].param_groups[0]["lr"])
+    Trainer(accelerator="cpu", max_epochs=3, **quiet).fit(task, datamodule=data)
+    np.testing.assert_allclose(rates, [0.007 * (1 - step / 6) ** 0.9 for step in range(6)])
+
+
+@pytest.mark.parametrize("strategy", [Entropy(CountAbove(2.5)), BALD(3)], ids=lambda s: type(s).__name__)
+def test_the_loop_runs_and_resumes_on_scenes(tmp_path, strategy):
+    whole = run_scenes(tmp_path / "whole", strategy)
+    curve = whole.read_cycles()
+    assert [row["labeled"] for row in curve] == ["4", "7", "10"]
+    assert all(0 < float(row["val/miou"]) < 1 for row in curve) and "val/iou/road" in curve[0]
+    assert all(row.item.startswith("city") for row in whole.read_queries())
+    dies = Dies("on_train_batch_start", 6, 9)
+    assert in_child(lambda: run_scenes(tmp_path / "killed", strategy, callbacks=(dies,))) == -9
+    resumed = run_scenes(tmp_path / "killed", strategy, resume=True)
+    assert resumed.queries.read_bytes() == whole.queries.read_bytes()
+    assert without_seconds(resumed) == without_seconds(whole)
+    assert same_weights(weights(resumed, 2), weights(whole, 2))
+
+
+def test_1_and_2_processes_select_the_same_scenes(tmp_path):
+    make_data(cache=str(tmp_path / "scenes"), val_sequences=2).prepare_data()
+    tables, curves = [], []
+    for processes in (1, 2):
+        trainer = {"max_epochs": 0, "check_val_every_n_epoch": 1, "devices": processes, "strategy": "ddp_fork" if processes > 1 else "auto"}
+        folder = tmp_path / str(processes)
+        assert in_child(lambda folder=folder, trainer=trainer: run_scenes(folder, trainer=trainer)) == 0
+        tables.append((folder / "queries.csv").read_bytes())
+        curves.append([row["val/miou"] for row in RunDirectory(folder).read_cycles()])
+    assert tables[0] == tables[1]
+    assert curves[0] == curves[1]  # every evaluation image once
