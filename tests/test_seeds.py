@@ -1,5 +1,7 @@
 import hashlib
+import random
 
+import numpy as np
 import torch
 
 from al_lightning import seeds
@@ -18,3 +20,14 @@ def test_generators_repeat():
     a, b = (torch.rand(3, generator=seeds.generator(1, "x")) for _ in range(2))
     assert torch.equal(a, b)
     assert not torch.equal(a, torch.rand(3, generator=seeds.generator(1, "y")))
+
+
+def test_global_generators():
+    draws = []
+    for seed in (2**61, 2**61, 5):
+        seeds.seed_global_generators(seed)
+        draws.append((random.random(), np.random.rand(), float(torch.rand(1))))
+    assert draws[0] == draws[1]
+    assert all(a != b for a, b in zip(draws[1], draws[2], strict=True))
+    torch.manual_seed(5)
+    assert float(torch.rand(1)) == draws[2][2]

@@ -4,7 +4,7 @@ import time
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -137,7 +137,7 @@ class ActiveLearningCallback(Callback):
 
     def _seed(self, *purpose: str | int) -> None:
         """Seeds the global generators, so that a cycle's draws don't depend on what came before it."""
-        seed_everything(seeds.derive(self.seed, *purpose, self.trainer.global_rank) % 2**32, workers=True, verbose=False)
+        seeds.seed_global_generators(seeds.derive(self.seed, *purpose, self.trainer.global_rank))
 
     def _settle_weights(self) -> None:
         """Loads the best weights, if they are to query, and writes the cycle's checkpoint."""

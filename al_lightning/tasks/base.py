@@ -57,7 +57,7 @@ class Task(LightningModule, ABC):
     def draw_weights(self, seed: int) -> None:
         """Gives the network the weights that a new one has under a seed. In place: optimizers and DDP keep their parameters."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             fresh = self.make_network()
         self.network.load_state_dict(fresh.state_dict())
 

@@ -80,7 +80,7 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(tmp_path):
 
 FRESH = """
 import sys, torch
-from lightning.pytorch import Trainer, Callback, seed_everything
+from lightning.pytorch import Trainer, Callback
 from al_lightning import seeds
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
@@ -90,7 +90,7 @@ from tests.conftest import make_data
 # A plain Lightning fit: nothing of the active-learning callback but its seeds.
 class Seeded(Callback):
     def on_train_epoch_start(self, trainer, module):
-        seed_everything(seeds.derive(0, "epoch", cycle, trainer.current_epoch, 0) % 2**32, workers=True, verbose=False)
+        torch.manual_seed(seeds.derive(0, "epoch", cycle, trainer.current_epoch, 0))
 
 run, cycle, out = RunDirectory(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 data = make_data()
