@@ -37,9 +37,7 @@ class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
         if "active_learning.strategy" in message:
-            message += (
-                f"\nStrategies are {', '.join(name for name in acquisition.__all__ if name != 'Strategy')}, or the import path of one."
-            )
+            message += f"\nStrategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
 

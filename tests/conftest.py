@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ def in_child(work: Callable[[], Any]) -> int:
     """Runs work in a forked process; returns its wait status as :mod:`subprocess` counts it (negative: the signal that ended it)."""
     process = os.fork()
     if process == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells make background jobs ignore it
         try:
             work()
         except BaseException:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def payloads(content):
             at += left
             continue
         length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if at + 7 + length > len(content):
+            return  # it is being written
         parts.append(content[at + 7 : at + 7 + length])
         at += 7 + length
         if kind in (1, 4):
@@ -30,12 +33,19 @@ def payloads(content):
 
 
 def records(path):
+    """All records of a run that has ended; W&B's own process may still be writing the last ones."""
     from wandb.proto import wandb_internal_pb2
 
-    for payload in payloads(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(payload)
-        yield record
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = []
+        for payload in payloads(path.read_bytes()):
+            found.append(wandb_internal_pb2.Record())
+            found[-1].ParseFromString(payload)
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} holds no exit record")
 
 
 def test_offline_file(tmp_path, monkeypatch):
