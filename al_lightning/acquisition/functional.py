@@ -149,10 +149,13 @@ class BaldSums(PassSums):
     entropies_B: Tensor | float = 0.0
 
     def _add(self, logits: Tensor) -> None:
-        # A softmax over a short last axis costs several times one over an axis that is not the last.
-        probabilities_KBC = logits.transpose(1, 2).contiguous().softmax(1).transpose(1, 2) if logits.ndim == 3 else logits.softmax(2)
+        # (K, C, B) for classification: a softmax over a short last axis costs several times one over an axis that is not the last.
+        logs_KBC = logits.transpose(1, 2).contiguous().log_softmax(1).transpose(1, 2) if logits.ndim == 3 else logits.log_softmax(2)
+        probabilities_KBC = logs_KBC.exp()
         self.probabilities_BC = self.probabilities_BC + probabilities_KBC.sum(dim=0)
-        self.entropies_B = self.entropies_B + torch.special.entr(probabilities_KBC).sum(dim=(0, 2))
+        # p log p, without a logarithm of p; the clamp makes 0 * -inf the 0 that it means.
+        weighted_KBC = logs_KBC.clamp_min(torch.finfo(logits.dtype).min).mul_(probabilities_KBC)
+        self.entropies_B = self.entropies_B - weighted_KBC.sum(dim=(0, 2))
 
     def score(self) -> Tensor:
         """See :func:`bald`."""
