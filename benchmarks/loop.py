@@ -79,12 +79,17 @@ def training_step() -> list[tuple[str, str, str]]:
     ]
 
 
+def scored_pool(size: int) -> tuple[Repeated, MLP, list[torch.Tensor]]:
+    """A pool of unlabeled images, a network to score them, and their batches."""
+    data = Repeated(pool=size + 300, initial_size=300)
+    data.setup("fit")
+    (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+    return data, MLP(16, dropout=0.1).eval(), batches
+
+
 def scoring() -> list[tuple[str, str, str]]:
     """(b) entropy against the forward passes alone, (c) ten dropout passes against one."""
-    data = Repeated(pool=60_300, initial_size=300)
-    data.setup("fit")
-    network = MLP(16, dropout=0.1).eval()
-    (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+    data, network, batches = scored_pool(60_000)
 
     def score(strategy: Strategy) -> float:
         return seconds(lambda: score_batches(strategy, network, batches, data.pool_batches, 0, lambda items: None))
@@ -120,10 +125,7 @@ def memory() -> list[tuple[str, str, str]]:
     """(e) Peak memory of scoring, over what was there before."""
 
     def peak(pool: int, passes: int) -> float:
-        data = Repeated(pool=pool + 300, initial_size=300)
-        data.setup("fit")
-        network = MLP(16, dropout=0.1).eval()
-        (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+        data, network, batches = scored_pool(pool)
         strategy = BALD(passes, query_p=0.5)
         score_batches(strategy, network, batches[:2], data.pool_batches, 0, lambda items: None)
         before = PeakMemory(torch.device("cpu")).bytes()

@@ -1,8 +1,8 @@
 """Restarts training inside one ``trainer.fit``, so that what follows equals a fit in a fresh process.
 
-Everything that is protected in Lightning is used in this module and nowhere else, so that an upgrade has one place to look at. The
-process group, the DDP wrapper, the devices, the loggers and the signal handlers live on; loops, optimizers, gradient scaler and the
-other callbacks begin anew, and every hook that a fresh fit would call is called.
+What is protected in Lightning is used in this module, so that an upgrade has one place to look at (block training in tasks/base.py
+moves two counters beside it). The process group, the DDP wrapper, the devices, the loggers and the signal handlers live on; loops,
+optimizers, gradient scaler and the other callbacks begin anew, and every hook of the callbacks that a fresh fit would call is called.
 """
 
 import copy
