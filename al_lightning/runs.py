@@ -4,6 +4,7 @@
     learning_curve.csv    one row a finished cycle
     queries.csv           one row a labeled item
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
+    cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     environment.json      versions, device, seed, command line, git commit, data
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
@@ -90,6 +91,10 @@ class RunDirectory:
         """The checkpoint of a cycle's last weights."""
         return self.cycle(cycle) / "last.ckpt"
 
+    def scores(self, cycle: int) -> Path:
+        """The table of all scored items of a cycle."""
+        return self.cycle(cycle) / "scores.csv"
+
     def holds_run(self) -> bool:
         """Whether a run got as far as its initial set here: then there is something to lose."""
         return self.queries.exists() or self.learning_curve.exists()
@@ -131,17 +136,30 @@ class RunDirectory:
         values = [f"{row[c]:.9g}" if isinstance(row[c], float) else row[c] for c in columns]
         self._append(self.learning_curve, columns, [values])
 
+    def write_scores(self, cycle: int, indices: Sequence[int], items: Sequence[str], scores: Mapping[str, Sequence[float]]) -> None:
+        """Writes a cycle's scores.csv.
+
+        Args:
+            cycle: whose weights scored.
+            indices: of the scored items.
+            items: their names.
+            scores: of these items, by column.
+        """
+        rows = [
+            [index, item, *(f"{value:.9g}" for value in values)]
+            for index, item, *values in zip(indices, items, *scores.values(), strict=True)
+        ]
+        write_atomically(self.scores(cycle), _table([["index", "item", *scores], *rows]).encode())
+
     def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        header: list[Sequence[Any]] = []
         if not path.exists():
-            writer.writerow(columns)
+            header = [columns]
         elif (found := _header(path)) != list(columns):
             raise UserError(f"Expected the columns {', '.join(columns)} in {path}, got {', '.join(found)}.")
-        writer.writerows(rows)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _whole_or_not_at_all(path) as file:
-            file.write(text.getvalue().encode())
+            file.write(_table([*header, *rows]).encode())
 
     # Reading
 
@@ -197,6 +215,12 @@ class RunDirectory:
         _cut(self.learning_curve, 1 + len(cycles))
         _cut(self.queries, 1 + len(labeled))
         return cycles, labeled
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _whole_rows(text: str) -> str:

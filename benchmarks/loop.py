@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from al_lightning.acquisition import BALD, Entropy, Strategy
-from al_lightning.callbacks.scoring import PeakMemory, score_batches, shares
+from al_lightning.callbacks.scoring import PeakMemory, score_batches
 from al_lightning.models import MLP
 from benchmarks.common import Repeated, alternating, experiment, plain_epoch, prepare, ratio, seconds
 
@@ -83,7 +83,7 @@ def scored_pool(size: int) -> tuple[Repeated, MLP, list[torch.Tensor]]:
     """A pool of unlabeled images, a network to score them, and their batches."""
     data = Repeated(pool=size + 300, initial_size=300)
     data.setup("fit")
-    (batches,) = shares(data.pool.unlabeled_indices, data.eval_batch_size, 1)
+    batches = data.scoring_batches(data.pool.unlabeled_indices)
     return data, MLP(16, dropout=0.1).eval(), batches
 
 
@@ -92,7 +92,7 @@ def scoring() -> list[tuple[str, str, str]]:
     data, network, batches = scored_pool(60_000)
 
     def score(strategy: Strategy) -> float:
-        return seconds(lambda: score_batches(strategy, network, batches, data.pool_batches, 0, lambda items: None))
+        return seconds(lambda: score_batches([strategy], network, batches, data.pool_batches, 0, lambda items: None))
 
     def forward() -> float:
         with torch.inference_mode():
@@ -127,10 +127,10 @@ def memory() -> list[tuple[str, str, str]]:
     def peak(pool: int, passes: int) -> float:
         data, network, batches = scored_pool(pool)
         strategy = BALD(passes, query_p=0.5)
-        score_batches(strategy, network, batches[:2], data.pool_batches, 0, lambda items: None)
+        score_batches([strategy], network, batches[:2], data.pool_batches, 0, lambda items: None)
         before = PeakMemory(torch.device("cpu")).bytes()
         record = PeakMemory(torch.device("cpu"))
-        score_batches(strategy, network, batches, data.pool_batches, 0, lambda items: None)
+        score_batches([strategy], network, batches, data.pool_batches, 0, lambda items: None)
         return (record.bytes() - before) / 2**20
 
     peak(10_000, 2)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from al_lightning.acquisition.description import described
 from al_lightning.errors import UserError
 
 
@@ -32,6 +33,9 @@ class Aggregation(ABC):
     @abstractmethod
     def __call__(self, scores: Tensor) -> Tensor:
         """``(B, *)`` to ``(B,)``."""
+
+    def __str__(self) -> str:
+        return described(self)
 
     def of_logarithms(self, logs: Tensor) -> Tensor:
         """Something in the order of the aggregated scores, from their logarithms: the aggregate's logarithm, if it scales."""

@@ -7,6 +7,7 @@ have probability 0 (logit -inf); NaN or +inf in gives NaN out.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -140,6 +141,27 @@ class PassSums(ABC):
     @abstractmethod
     def score(self) -> Tensor:
         """``(B, *)``, of all passes that were added."""
+
+
+class OnePass(PassSums):
+    """The score of a single pass, as a sum of one.
+
+    Args:
+        function: from logits ``(B, C, *)`` to ``(B, *)``.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def _add(self, logits: Tensor) -> None:
+        if self.passes != 1:
+            raise ValueError(f"Expected one pass, got {self.passes}.")
+        self._score = self.function(logits[0])
+
+    def score(self) -> Tensor:
+        """``(B, *)``."""
+        return self._score
 
 
 class BaldSums(PassSums):

@@ -4,8 +4,11 @@ Networks come in eval mode and leave as they came: dropout is made live by hooks
 changes, batch norm least of all.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -30,27 +33,107 @@ class Staged(Protocol):
         """The rest, from the first dropout to the logits."""
 
 
-def perturbed_logits(network: nn.Module, inputs: Tensor, temperature: float, epsilon: float) -> Tensor:
+class Batch:
+    """Items on their way through a network; what comes before its first dropout is computed once, for whoever asks.
+
+    Args:
+        network: in eval mode.
+        inputs: ``(B, *)``.
+        indices: ``(B,)`` dataset indices.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor) -> None:
+        self.network, self.inputs, self.indices = network, inputs, indices
+
+    @cached_property
+    def features(self) -> Any:
+        """The prefix's output; the inputs themselves where the network is not :class:`Staged`."""
+        return self.network.prefix(self.inputs) if isinstance(self.network, Staged) else self.inputs
+
+    def logits(self, features: Any = None) -> Tensor:
+        """Logits of these features, or of the batch's own, in float32 or better: ``(B, C, *)``."""
+        tail = self.network.tail if isinstance(self.network, Staged) else self.network
+        logits: Tensor = tail(self.features if features is None else features)
+        return logits.float()
+
+
+LogitsOf = Callable[[Batch], Iterator[Tensor]]
+"""From a batch to chunks of logits, ``(k, B, C, *)``, with the sum of k = K passes."""
+
+
+class Prediction(ABC):
+    """How logits are made. What compares equal is made once for all strategies that ask for it.
+
+    Attributes:
+        needs_grad: whether a gradient is taken.
+    """
+
+    needs_grad: bool = False
+
+    @abstractmethod
+    def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
+        """What makes logits of batches of a network in eval mode, valid inside the context."""
+
+
+@dataclass(frozen=True)
+class PlainPass(Prediction):
+    """One pass, without dropout."""
+
+    def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
+        """See :meth:`Prediction.logits`."""
+        return nullcontext(lambda batch: iter([batch.logits().unsqueeze(0)]))
+
+
+@dataclass(frozen=True)
+class PerturbedPass(Prediction):
+    """ODIN's pass, see :func:`perturbed_logits`."""
+
+    temperature: float
+    epsilon: float
+
+    @property
+    def needs_grad(self) -> bool:  # type: ignore[override]
+        """Where the input is moved at all."""
+        return self.epsilon != 0
+
+    def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
+        """See :meth:`Prediction.logits`."""
+        return nullcontext(lambda batch: iter([perturbed_logits(batch, self.temperature, self.epsilon).unsqueeze(0)]))
+
+
+@dataclass(frozen=True)
+class DropoutPasses(Prediction):
+    """Passes with live dropout, see :func:`dropout_passes`."""
+
+    passes: int
+    drop: float | None
+
+    def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
+        """See :meth:`Prediction.logits`."""
+        return dropout_passes(network, self.passes, self.drop, seed)
+
+
+def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor:
     """Tempered logits of ODIN's perturbed input, ``f(x - epsilon * sign(-grad_x log p_yhat(x; T))) / T``.
 
     Source: Liang et al., Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks, 2018.
 
     Args:
-        network: in eval mode; its parameters get no gradients.
-        inputs: ``(B, *)``, in the units that epsilon is given in.
+        batch: its network's parameters get no gradients.
         temperature: T > 0, divides the logits.
-        epsilon: size of the step in every input value; 0 takes no gradient at all.
+        epsilon: size of the step in every input value, in the units of the network's inputs; 0 takes no gradient at all.
 
     Returns:
         ``(B, C, *)``.
     """
-    if epsilon != 0:
-        with torch.enable_grad():
-            moved = inputs.detach().clone().requires_grad_()
-            log_p = (network(moved).float() / temperature).log_softmax(dim=1).amax(dim=1).sum()
-            (gradient,) = torch.autograd.grad(log_p, moved)
-        inputs = inputs - epsilon * torch.sign(-gradient)
-    logits: Tensor = network(inputs)
+    if epsilon == 0:
+        return batch.logits() / temperature
+    network, inputs = batch.network, batch.inputs
+    with torch.enable_grad():
+        moved = inputs.detach().clone().requires_grad_()
+        log_p = (network(moved).float() / temperature).log_softmax(dim=1).amax(dim=1).sum()
+        (gradient,) = torch.autograd.grad(log_p, moved)
+    logits: Tensor = network(inputs - epsilon * torch.sign(-gradient))
     return logits.float() / temperature
 
 
@@ -69,11 +152,12 @@ def _repeat(features: Any, times: int) -> Any:
 
 
 class _LiveDropout:
-    """The hooks' shared knowledge: whose masks to draw, for which passes."""
+    """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn."""
 
     def __init__(self, drop: float | None, seed: int) -> None:
         self.drop = drop
         self.seed = seed
+        self.active = False
         self.indices = torch.empty(0, dtype=torch.int64)
         self.passes = torch.empty(0, dtype=torch.int64)
 
@@ -82,6 +166,8 @@ class _LiveDropout:
 
     def hook(self, layer: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def drop(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            if not self.active:
+                return output
             assert isinstance(module, _DropoutNd)
             # (K * B, F, ...): Dropout draws for every element, Dropout1d/2d/3d for every channel.
             features = output.shape[1:] if isinstance(module, nn.Dropout) else output.shape[1:2]
@@ -94,10 +180,8 @@ class _LiveDropout:
 
 
 @contextmanager
-def dropout_passes(
-    network: nn.Module, passes: int, drop: float | None, seed: int
-) -> Iterator[Callable[[Tensor, Tensor], Iterator[Tensor]]]:
-    """Makes dropout live, and yields a function from (inputs, indices) to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
+def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int) -> Iterator[LogitsOf]:
+    """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
     An item's masks depend on the seed, its index, the pass and the layer, so on nothing that batching or devices could change.
 
@@ -117,20 +201,23 @@ def dropout_passes(
             f"Expected a network with dropout for {passes} stochastic passes, but {type(network).__name__} has no dropout layer with "
             "a rate above 0: every pass would be the same. Give the network dropout, or set the strategy's query_p."
         )
-    prefix, tail = (network.prefix, network.tail) if isinstance(network, Staged) else (lambda inputs: inputs, network)
     seen = varied = False
 
-    def logits_of(inputs: Tensor, indices: Tensor) -> Iterator[Tensor]:
+    def logits_of(batch: Batch) -> Iterator[Tensor]:
         nonlocal seen, varied
-        features = prefix(inputs)
-        live.indices = indices
+        features = batch.features
+        live.indices = batch.indices
         at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
         first = None
-        for chunk in torch.arange(passes, device=inputs.device).split(at_once):
-            live.passes = chunk
-            logits_KBC = tail(_repeat(features, len(chunk))).float().unflatten(0, (len(chunk), len(indices)))
-            first = logits_KBC[:1] if first is None else first
-            varied = varied or bool((logits_KBC != first).any())
+        for chunk in torch.arange(passes, device=batch.inputs.device).split(at_once):
+            live.passes, live.active = chunk, True
+            try:
+                logits_KBC = batch.logits(_repeat(features, len(chunk))).unflatten(0, (len(chunk), len(batch.indices)))
+            finally:
+                live.active = False
+            if not varied:
+                first = logits_KBC[:1] if first is None else first
+                varied = bool((logits_KBC != first).any())
             seen = True
             yield logits_KBC
 

@@ -1,68 +1,85 @@
 """Query strategies: how predictions are made, and what score they give. Higher = query first, for every strategy.
 
 A strategy turns batches into ranking keys. The key is the score itself, or, where the score would underflow, something that orders
-items in the same way (see :meth:`Strategy.score`).
+items in the same way (see :meth:`Strategy.score`). Most are a prediction, a measure of its logits, and an aggregation of the measured
+pixels; :func:`joint_scorer` makes each prediction and each measurement once, however many strategies share it.
 """
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from torch import Tensor, nn
 
 from al_lightning.acquisition import functional
 from al_lightning.acquisition.aggregation import Aggregation, Mean
+from al_lightning.acquisition.description import described
+from al_lightning.acquisition.functional import PassSums
 from al_lightning.acquisition.hashing import uniform
-from al_lightning.acquisition.inference import dropout_passes, perturbed_logits
+from al_lightning.acquisition.inference import Batch, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
 
-Scorer = Callable[[Tensor, Tensor], Tensor]
-"""From inputs ``(B, *)`` and dataset indices ``(B,)`` to ranking keys ``(B,)``."""
+Measure = Callable[[], PassSums]
+"""Makes what takes the logits of all passes and gives one score a prediction. The same object measures the same."""
 
 
 class Strategy(ABC):
     """How a query is chosen.
 
     Attributes:
-        needs_inputs: False where items are ranked without looking at them; the scorer then gets empty inputs.
-        needs_grad: True where scoring takes a gradient.
+        prediction: how logits are made; None where items are ranked without looking at them.
+        measure: what is made of the logits, if there are any.
     """
 
-    needs_inputs: bool = True
-    needs_grad: bool = False
+    prediction: Prediction | None = None
+    measure: Measure | None = None
 
     @abstractmethod
-    def scorer(self, network: nn.Module, seed: int) -> AbstractContextManager[Scorer]:
-        """A scorer for one pass over the pool, valid inside the context.
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """Ranking keys ``(B,)``.
 
         Args:
-            network: in eval mode, on its device.
+            measured: ``(B, *)`` what the measure gave; None without a prediction.
+            indices: ``(B,)`` dataset indices.
             seed: of whatever is random in the strategy.
         """
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """The scores that a person reads, pixel by pixel, from what was measured; higher = more worth labeling."""
+        return measured
 
     def score(self, keys: Tensor) -> Tensor:
         """The score that a person reads, from ranking keys: float64, in the same order."""
         return keys.double()
 
+    def aggregated_by(self, aggregation: Aggregation) -> "Strategy":
+        """The same strategy with another aggregation.
+
+        Raises:
+            UserError: it has none.
+        """
+        raise UserError(f"Expected a strategy with pixel scores for the aggregation {aggregation}, got {self}.")
+
+    def __str__(self) -> str:
+        return described(self)
+
 
 class Random(Strategy):
     """Uniformly at random: the baseline."""
 
-    needs_inputs = False
-
-    def scorer(self, network: nn.Module, seed: int) -> AbstractContextManager[Scorer]:
-        """See :meth:`Strategy.scorer`."""
-        return nullcontext(lambda inputs, indices: uniform(seed, indices))
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return uniform(seed, indices)
 
 
 class Order(Strategy):
     """In the order of the listing."""
 
-    needs_inputs = False
-
-    def scorer(self, network: nn.Module, seed: int) -> AbstractContextManager[Scorer]:
-        """See :meth:`Strategy.scorer`."""
-        return nullcontext(lambda inputs, indices: -indices.double())
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return -indices.double()
 
 
 class _Uncertainty(Strategy):
@@ -72,61 +89,55 @@ class _Uncertainty(Strategy):
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    logarithmic: bool = False  # whether `keys` are logarithms of the scores
+    logarithmic: bool = False  # whether what is measured are logarithms of the scores
 
     def __init__(self, aggregation: Aggregation | None = None) -> None:
-        self.aggregation = aggregation or Mean()
+        self.aggregation = aggregation
 
-    def aggregated(self, keys: Tensor) -> Tensor:
-        """``(B, *)`` to ``(B,)``."""
-        return self.aggregation.of_logarithms(keys) if self.logarithmic else self.aggregation(keys)
+    @property
+    def _aggregate(self) -> Aggregation:
+        return self.aggregation or Mean()
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        assert measured is not None
+        return self._aggregate.of_logarithms(measured) if self.logarithmic else self._aggregate(measured)
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """See :meth:`Strategy.readable`."""
+        return measured.exp() if self.logarithmic else measured
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
-        return keys.double().exp() if self.logarithmic and self.aggregation.scales else keys.double()
+        return keys.double().exp() if self.logarithmic and self._aggregate.scales else keys.double()
+
+    def aggregated_by(self, aggregation: Aggregation) -> Strategy:
+        """See :meth:`Strategy.aggregated_by`."""
+        other = copy.copy(self)
+        other.aggregation = aggregation
+        return other
 
 
-class _SinglePass(_Uncertainty):
-    """A function of the logits of one pass."""
-
-    @abstractmethod
-    def keys(self, logits: Tensor) -> Tensor:
-        """``(B, C, *)`` to ``(B, *)``."""
-
-    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Logits in float32 or better."""
-        logits: Tensor = network(inputs)
-        return logits.float()
-
-    def scorer(self, network: nn.Module, seed: int) -> AbstractContextManager[Scorer]:
-        """See :meth:`Strategy.scorer`."""
-        return nullcontext(lambda inputs, indices: self.aggregated(self.keys(self.logits(network, inputs))))
-
-
-class Entropy(_SinglePass):
+class Entropy(_Uncertainty):
     """Entropy of the softmax."""
 
-    def keys(self, logits: Tensor) -> Tensor:
-        """See :func:`functional.entropy`."""
-        return functional.entropy(logits)
+    prediction = PlainPass()
+    measure = partial(functional.OnePass, functional.entropy)
 
 
-class Margin(_SinglePass):
+class Margin(_Uncertainty):
     """1 - (p1 - p2), with the two largest probabilities."""
 
-    def keys(self, logits: Tensor) -> Tensor:
-        """See :func:`functional.margin`."""
-        return functional.margin(logits)
+    prediction = PlainPass()
+    measure = partial(functional.OnePass, functional.margin)
 
 
-class MaxSoftmax(_SinglePass):
+class MaxSoftmax(_Uncertainty):
     """1 - max p. Ranked by its logarithm, which keeps the order where 1 - max p rounds to 0."""
 
+    prediction: Prediction = PlainPass()
+    measure = partial(functional.OnePass, functional.log_max_softmax)
     logarithmic = True
-
-    def keys(self, logits: Tensor) -> Tensor:
-        """See :func:`functional.log_max_softmax`."""
-        return functional.log_max_softmax(logits)
 
 
 class Odin(MaxSoftmax):
@@ -144,11 +155,7 @@ class Odin(MaxSoftmax):
             raise UserError(f"Expected temperature > 0 and epsilon >= 0, got temperature={temperature}, epsilon={epsilon}.")
         self.temperature = temperature
         self.epsilon = epsilon
-        self.needs_grad = epsilon != 0
-
-    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """See :func:`~al_lightning.acquisition.inference.perturbed_logits`."""
-        return perturbed_logits(network, inputs, self.temperature, self.epsilon)
+        self.prediction = PerturbedPass(temperature, epsilon)
 
 
 class _DropoutPasses(_Uncertainty):
@@ -161,8 +168,6 @@ class _DropoutPasses(_Uncertainty):
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    new_sums: type[functional.PassSums]
-
     def __init__(self, passes: int = 10, query_p: float | None = None, aggregation: Aggregation | None = None) -> None:
         super().__init__(aggregation)
         if passes < 2:
@@ -171,31 +176,19 @@ class _DropoutPasses(_Uncertainty):
             raise UserError(f"Expected a drop probability query_p between 0 and 1, got {query_p}.")
         self.passes = passes
         self.query_p = query_p
-
-    @contextmanager
-    def scorer(self, network: nn.Module, seed: int) -> Iterator[Scorer]:
-        """See :meth:`Strategy.scorer`."""
-        with dropout_passes(network, self.passes, self.query_p, seed) as logits_of:
-
-            def score(inputs: Tensor, indices: Tensor) -> Tensor:
-                sums = self.new_sums()
-                for logits in logits_of(inputs, indices):
-                    sums.add(logits)
-                return self.aggregated(sums.score())
-
-            yield score
+        self.prediction = DropoutPasses(passes, query_p)
 
 
 class BALD(_DropoutPasses):
     """Mutual information between prediction and weights, by MC dropout."""
 
-    new_sums = functional.BaldSums
+    measure = functional.BaldSums
 
 
 class VoteEntropy(_DropoutPasses):
     """Entropy of the classes that K dropout passes vote for."""
 
-    new_sums = functional.VoteSums
+    measure = functional.VoteSums
 
 
 class Inverse(Strategy):
@@ -207,15 +200,70 @@ class Inverse(Strategy):
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
-        self.needs_inputs = strategy.needs_inputs
-        self.needs_grad = strategy.needs_grad
+        self.prediction = strategy.prediction
+        self.measure = strategy.measure
 
-    @contextmanager
-    def scorer(self, network: nn.Module, seed: int) -> Iterator[Scorer]:
-        """See :meth:`Strategy.scorer`."""
-        with self.strategy.scorer(network, seed) as score:
-            yield lambda inputs, indices: -score(inputs, indices)
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return -self.strategy.keys(measured, indices, seed)
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """See :meth:`Strategy.readable`."""
+        return -self.strategy.readable(measured)
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
         return -self.strategy.score(-keys)
+
+    def aggregated_by(self, aggregation: Aggregation) -> Strategy:
+        """See :meth:`Strategy.aggregated_by`."""
+        return Inverse(self.strategy.aggregated_by(aggregation))
+
+
+Measurer = Callable[[Tensor, Tensor], list[Tensor | None]]
+Scorer = Callable[[Tensor, Tensor], list[Tensor]]
+"""From inputs ``(B, *)`` and dataset indices ``(B,)`` to each strategy's tensor."""
+
+
+@contextmanager
+def joint_measurer(
+    strategies: Sequence[Strategy], network: nn.Module, seed: int
+) -> Iterator[Measurer]:
+    """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that make no prediction.
+
+    Args:
+        strategies: of which several may share predictions and measurements; each of these is made once.
+        network: in eval mode, on its device.
+        seed: of dropout masks.
+    """
+    wanted: dict[Prediction, list[Measure]] = {}
+    for strategy in strategies:
+        if strategy.prediction is not None and strategy.measure is not None:
+            measures = wanted.setdefault(strategy.prediction, [])
+            if strategy.measure not in measures:
+                measures.append(strategy.measure)
+
+    with ExitStack() as stack:
+        logits_of = {prediction: stack.enter_context(prediction.logits(network, seed)) for prediction in wanted}
+
+        def measure(inputs: Tensor, indices: Tensor) -> list[Tensor | None]:
+            batch = Batch(network, inputs, indices)
+            found: dict[tuple[Prediction | None, Measure | None], Tensor] = {}
+            for prediction, measures in wanted.items():
+                sums = [new_sums() for new_sums in measures]
+                for logits in logits_of[prediction](batch):
+                    for each in sums:
+                        each.add(logits)
+                found |= {(prediction, of): each.score() for of, each in zip(measures, sums, strict=True)}
+            return [found.get((strategy.prediction, strategy.measure)) for strategy in strategies]
+
+        yield measure
+
+
+@contextmanager
+def joint_scorer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Scorer]:
+    """Ranking keys ``(B,)`` of each strategy. Arguments as of :func:`joint_measurer`."""
+    with joint_measurer(strategies, network, seed) as measure:
+        yield lambda inputs, indices: [
+            strategy.keys(measured, indices, seed) for strategy, measured in zip(strategies, measure(inputs, indices), strict=True)
+        ]

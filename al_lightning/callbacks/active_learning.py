@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from al_lightning import seeds
-from al_lightning.acquisition import Strategy, selection
+from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.record import RunRecord, load_weights
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -38,6 +38,8 @@ class ActiveLearningCallback(Callback):
         label_budget: stop when this many items are labeled.
         target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``.
         keep: checkpoints to keep, of ``all`` cycles, of the ``last`` finished one, or ``none``.
+        also_record: strategies, or aggregations for the strategy, whose scores of the whole pool go into ``cycles/NNN/scores.csv`` beside
+            the strategy's own. What they share with each other and with the strategy is computed once.
         seed: of weights, batch order, dropout and ties. The command line links it to ``seed_everything``.
         resume: go on with the run in the trainer's ``default_root_dir``.
     """
@@ -54,6 +56,7 @@ class ActiveLearningCallback(Callback):
         label_budget: int | None = None,
         target: dict[str, float] | None = None,
         keep: Literal["all", "last", "none"] = "all",
+        also_record: list[Strategy | Aggregation] | None = None,
         seed: int = 0,
         resume: bool = False,
     ) -> None:
@@ -74,6 +77,13 @@ class ActiveLearningCallback(Callback):
         self.label_budget = label_budget
         self.target = target
         self.keep = keep
+        given = also_record or []
+        self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in given]
+        names = [str(each) for each in (strategy, *self.also_record)]
+        if len(set(names)) < len(names):
+            raise UserError(
+                f"Expected active_learning.also_record to name each score once, not the strategy's own, got {', '.join(names)}."
+            )
         self.seed = seed
         self.resume = resume
         self._stopped: str | None = None  # why, once it has
@@ -93,9 +103,11 @@ class ActiveLearningCallback(Callback):
             metrics = self._evaluate()
             self._stopped = self._reason_to_stop(metrics)
             query = None if self._stopped else self._query()
-            self._finish_cycle(metrics, seconds, query)
+            finished = self._finish_cycle(metrics, seconds, query)
             if query is not None:
                 self.data.pool.label(query.indices)
+            self._tell("on_cycle_end", self.trainer, self.trainer.lightning_module, finished)
+            if query is not None:
                 self._begin_cycle()
                 train = again
 
@@ -168,10 +180,16 @@ class ActiveLearningCallback(Callback):
         started = time.perf_counter()
         memory = PeakMemory(self.data.device)
         with self.restart.forward_context():
-            indices, keys = score_pool(
-                self.trainer, self.data, self.strategy, self.task.network, seeds.derive(self.seed, "scoring", self.cycle), self._scored
+            indices, (keys, *other_keys) = score_pool(
+                self.trainer,
+                self.data,
+                [self.strategy, *self.also_record],
+                self.task.network,
+                seeds.derive(self.seed, "scoring", self.cycle),
+                self._scored,
             )
-        self._refuse_not_finite(indices, keys)
+        self._refuse_not_finite(indices, keys + sum(other_keys))
+        self._report_constant([keys, *other_keys])
         size = min(self.query_size, len(indices))
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
@@ -181,7 +199,9 @@ class ActiveLearningCallback(Callback):
         return Query(
             indices=chosen,
             scores=scores[torch.searchsorted(indices, chosen)],
+            pool_indices=indices,
             pool_scores=scores,
+            recorded={str(other): other.score(its) for other, its in zip(self.also_record, other_keys, strict=True)},
             tied_share=selection.tied_share(keys),
             seconds=time.perf_counter() - started,
             peak_bytes=memory.bytes(),
@@ -199,7 +219,13 @@ class ActiveLearningCallback(Callback):
                 "Look at these items; if it is every item, the training diverged: lower the learning rate."
             )
 
-    def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> None:
+    def _report_constant(self, keys: list[Tensor]) -> None:
+        for strategy, its in zip([self.strategy, *self.also_record], keys, strict=True):
+            if len(its) > 1 and bool((its == its[0]).all()):
+                score = float(strategy.score(its[:1]))
+                self._say(f"{strategy} gives all {len(its):,} items the same score, {score:.6g}: it can't tell them apart in this cycle.")
+
+    def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> FinishedCycle:
         trainer = self.trainer
         finished = FinishedCycle(
             cycle=self.cycle,
@@ -213,7 +239,7 @@ class ActiveLearningCallback(Callback):
         )
         self.record.finish(finished, keep_earlier=self.keep != "last")
         self._say(finished.line(self.cycles, self.query_size, self._stopped))
-        self._tell("on_cycle_end", trainer, trainer.lightning_module, finished)
+        return finished
 
     # Lightning's hooks
 

@@ -13,7 +13,9 @@ class Query:
     Attributes:
         indices: int64 ``(n,)``, in rank order.
         scores: float64 ``(n,)``, of these.
-        pool_scores: float64 ``(N,)``, of every unlabeled item.
+        pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
+        pool_scores: float64 ``(N,)``, of these.
+        recorded: by name, further scores ``(N,)`` of these, which decided nothing.
         tied_share: share of the pool's ranking keys that another one equals.
         seconds: for scoring and selecting.
         peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
@@ -21,7 +23,9 @@ class Query:
 
     indices: Tensor
     scores: Tensor
+    pool_indices: Tensor
     pool_scores: Tensor
+    recorded: dict[str, Tensor]
     tied_share: float
     seconds: float
     peak_bytes: int

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from al_lightning import environment
-from al_lightning.callbacks.cycle import FinishedCycle
+from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import Labeled, RunDirectory
@@ -82,12 +82,19 @@ class RunRecord:
 
         def write() -> None:
             if finished.query is not None:
+                if finished.query.recorded:
+                    self._write_scores(finished.cycle, finished.query)
                 self.run.append_queries(self._rows(finished.cycle + 1, finished.query.indices, finished.query.scores))
             self.run.append_cycle(finished.row())
             if not keep_earlier:
                 self.run.checkpoint(finished.cycle - 1).unlink(missing_ok=True)
 
         self._on_rank_zero(write)
+
+    def _write_scores(self, cycle: int, query: Query) -> None:
+        items = [self.data.item(index) for index in query.pool_indices.tolist()]
+        scores = {"score": query.pool_scores.tolist()} | {name: values.tolist() for name, values in query.recorded.items()}
+        self.run.write_scores(cycle, query.pool_indices.tolist(), items, scores)
 
     def _start_or_recover(self, seed: int, resume: bool) -> tuple[list[dict[str, str]], list[Labeled]]:
         here = environment.describe(self.data.device, self.trainer.world_size)

@@ -1,7 +1,7 @@
 """Scores the unlabeled pool on every process."""
 
 import resource
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,39 +10,45 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning.acquisition import Strategy
+from al_lightning.acquisition.strategies import Scorer, joint_scorer
 from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
 
 
-def shares(indices: Tensor, batch_size: int, world: int) -> list[list[Tensor]]:
-    """Splits the pool into batches, and the batches among processes.
+def shares(batches: Sequence[Tensor], world: int) -> list[list[Tensor]]:
+    """Shares batches out among processes.
 
     The batches do not depend on the number of processes, so an item is scored beside the same others, and its score is the same to
     the last bit, however many take part.
 
     Returns:
-        For each process its batches; every index is in exactly one.
+        For each process its batches; every batch is in exactly one.
     """
-    batches = indices.split(batch_size) if len(indices) else ()
     return [list(batches[rank::world]) for rank in range(world)]
 
 
 def score_pool(
-    trainer: Trainer, data: PoolDataModule, strategy: Strategy, network: nn.Module, seed: int, progress: Callable[[int, int], None]
+    trainer: Trainer,
+    data: PoolDataModule,
+    strategies: Sequence[Strategy],
+    network: nn.Module,
+    seed: int,
+    progress: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor]:
     """Scores the unlabeled pool; every process does its share and learns all.
 
     Args:
         trainer: knows the processes.
         data: the pool.
-        strategy: gives the keys.
+        strategies: give the keys.
         network: on its device.
-        seed: of what is random in the strategy.
+        seed: of what is random in the strategies.
         progress: told after each batch how many of this process's items are done, and how many there are.
 
     Returns:
-        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(n,)``, float64.
+        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(data.pool.unlabeled_indices, data.eval_batch_size, trainer.world_size)
+    share = shares(data.scoring_batches(data.pool.unlabeled_indices), trainer.world_size)
     mine = share[trainer.global_rank]
     done, total = 0, sum(map(len, mine))
 
@@ -51,20 +57,20 @@ def score_pool(
         done += items
         progress(done, total)
 
-    indices, keys = score_batches(strategy, network, mine, data.pool_batches, seed, after_batch)
+    indices, keys = score_batches(strategies, network, mine, data.pool_batches, seed, after_batch)
     if trainer.world_size > 1:
         longest = max(sum(map(len, batches)) for batches in share)
-        padded = torch.full((2, longest), torch.nan, dtype=torch.float64)
-        padded[:, : len(indices)] = torch.stack([indices.double(), keys])
+        padded = torch.full((1 + len(keys), longest), torch.nan, dtype=torch.float64)
+        padded[:, : len(indices)] = torch.cat([indices.double().unsqueeze(0), keys])
         gathered = trainer.strategy.all_gather(padded.to(data.device)).cpu().transpose(0, 1).flatten(1)
-        indices, keys = gathered[:, ~gathered[0].isnan()]
-        indices = indices.long()
+        together = gathered[:, ~gathered[0].isnan()]
+        indices, keys = together[0].long(), together[1:]
     order = indices.argsort()
-    return indices[order], keys[order]
+    return indices[order], keys[:, order]
 
 
 def score_batches(
-    strategy: Strategy,
+    strategies: Sequence[Strategy],
     network: nn.Module,
     batches: list[Tensor],
     load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
@@ -74,27 +80,57 @@ def score_batches(
     """Ranking keys of the items of some batches.
 
     Args:
-        strategy: gives the keys.
+        strategies: give the keys; what they share is computed once.
         network: on its device; it is scored in eval mode and left as it came.
         batches: dataset indices of each batch.
         load: from batches to (inputs, indices) of each.
-        seed: of what is random in the strategy.
+        seed: of what is random in the strategies.
         after_batch: called with the number of items of each finished batch.
 
     Returns:
-        Indices ``(n,)`` and keys ``(n,)``, float64, both on the CPU.
+        Indices ``(n,)`` and keys ``(S, n)``, float64, both on the CPU.
+
+    Raises:
+        UserError: not even one item fits into the device's memory.
     """
-    loaded = load(batches) if strategy.needs_inputs else ((torch.empty(0), batch) for batch in batches)
+    predictions = [strategy.prediction for strategy in strategies if strategy.prediction is not None]
+    loaded = load(batches) if predictions else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.float64)]
+    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64)]
     # A strategy that takes gradients can't be given inference tensors.
-    grad_mode = torch.no_grad() if strategy.needs_grad else torch.inference_mode()
-    with grad_mode, _evaluating(network), strategy.scorer(network, seed) as score:
+    grad_mode = torch.no_grad() if any(prediction.needs_grad for prediction in predictions) else torch.inference_mode()
+    with grad_mode, _evaluating(network), joint_scorer(strategies, network, seed) as score:
+        score = _fitting(score)
         for inputs, batch in loaded:
-            keys.append(score(inputs, batch.to(device)).double().cpu())
+            keys.append(torch.stack(score(inputs, batch.to(device))).cpu())
             indices.append(batch)
             after_batch(len(batch))
-    return torch.cat(indices), torch.cat(keys)
+    return torch.cat(indices), torch.cat(keys, dim=1)
+
+
+def _fitting(score: Scorer) -> Scorer:
+    """Scores in parts, where a batch does not fit into the device's memory; parts that were too large are not tried again."""
+    most: int | None = None
+
+    def score_in_parts(inputs: Tensor, indices: Tensor) -> list[Tensor]:
+        nonlocal most
+        while True:
+            at_once = len(indices) if most is None else most
+            try:
+                parts = [score(*part) for part in zip(inputs.split(at_once), indices.split(at_once), strict=True)]
+                return [torch.cat([part.double() for part in keys]) for keys in zip(*parts, strict=True)]
+            except torch.OutOfMemoryError as error:
+                at_once = min(at_once, len(indices))
+                if at_once == 1:
+                    shape = "x".join(map(str, inputs.shape[1:]))
+                    raise UserError(
+                        f"Expected to score at least one item of shape {shape} at a time, but it does not fit into the device's memory: "
+                        f"{str(error).split('. ')[0]}. Use another device, a smaller network, or smaller images."
+                    ) from error
+                most = at_once // 2
+            torch.cuda.empty_cache()
+
+    return score_in_parts
 
 
 @contextmanager

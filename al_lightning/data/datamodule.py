@@ -47,6 +47,10 @@ class PoolDataModule(LightningDataModule, ABC):
         """Where this process computes."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
+    def scoring_batches(self, indices: Tensor) -> list[Tensor]:
+        """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""
+        return list(indices.split(self.eval_batch_size)) if len(indices) else []
+
     @abstractmethod
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """Inputs of pool items under the evaluation transform, without a look at their labels.

@@ -27,6 +27,7 @@ class SegmentationTask(Task):
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
         poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
         classes: names of the classes, for their metrics; Cityscapes' 19 by default.
+        channels_last: keep weights and features with the channels innermost, which many devices convolve faster.
     """
 
     def __init__(
@@ -36,8 +37,11 @@ class SegmentationTask(Task):
         lr_scheduler: LRSchedulerCallable | None = None,
         poly_power: float | None = 0.9,
         classes: Sequence[str] | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, block=1)
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)  # features follow their weights, and so does a fresh draw, in place
         self.poly_power = poly_power
         self.classes = class_map().names if classes is None else list(classes)
         # The data module has made the classes; torchmetrics would look at every batch's values again.

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from al_lightning.acquisition.hashing import keep_mask
-from al_lightning.acquisition.inference import dropout_passes, perturbed_logits
+from al_lightning.acquisition.inference import Batch, dropout_passes, perturbed_logits
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 
@@ -29,8 +29,8 @@ class Deep(nn.Module):
 def test_odin_without_perturbation_is_tempered_softmax():
     network, x = make_mlp(), torch.rand(5, 3, 2)
     with torch.no_grad():
-        assert torch.equal(perturbed_logits(network, x, 1.0, 0.0), network(x))
-        assert torch.equal(perturbed_logits(network, x, 10.0, 0.0), network(x) / 10)
+        assert torch.equal(perturbed_logits(Batch(network, x, torch.arange(5)), 1.0, 0.0), network(x))
+        assert torch.equal(perturbed_logits(Batch(network, x, torch.arange(5)), 10.0, 0.0), network(x) / 10)
 
 
 def test_odin_gradient_against_finite_differences():
@@ -56,7 +56,7 @@ def test_odin_gradient_against_finite_differences():
             return float_of(inputs)
 
     with torch.no_grad():
-        found = perturbed_logits(Wrapped(), x, temperature, epsilon)
+        found = perturbed_logits(Batch(Wrapped(), x, torch.arange(4)), temperature, epsilon)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, check_dtype=False)
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -73,7 +73,7 @@ def test_cached_prefix_equals_naive_passes_with_the_same_masks(monkeypatch, at_o
     monkeypatch.setattr("al_lightning.acquisition.inference._ELEMENTS_AT_ONCE", at_once)
     network, x, indices = make_mlp(), torch.rand(5, 3, 2), torch.tensor([9, 2, 30, 4, 1])
     with torch.no_grad(), dropout_passes(network, 7, 0.5, seed=11) as logits_of:
-        chunks = list(logits_of(x, indices))
+        chunks = list(logits_of(Batch(network, x, indices)))
     assert len(chunks) == (1 if at_once > 1 else 7)
     torch.testing.assert_close(torch.cat(chunks), naive_passes(network, x, indices, 7, 0.5, 11))
 
@@ -81,8 +81,8 @@ def test_cached_prefix_equals_naive_passes_with_the_same_masks(monkeypatch, at_o
 def test_an_item_has_the_same_masks_in_any_batch():
     network, x, indices = Deep().eval(), torch.rand(5, 1, 5, 4), torch.arange(5)
     with torch.no_grad(), dropout_passes(network, 3, None, seed=1) as logits_of:
-        (whole,) = logits_of(x, indices)
-        (part,) = logits_of(x[3:], indices[3:])
+        (whole,) = logits_of(Batch(network, x, indices))
+        (part,) = logits_of(Batch(network, x[3:], indices[3:]))
     torch.testing.assert_close(part, whole[:, 3:])
 
 
@@ -90,7 +90,7 @@ def test_dropout2d_drops_whole_channels():
     seen = []
     network = nn.Sequential(nn.Dropout2d(0.5)).eval()
     with dropout_passes(network, 4, None, seed=0) as logits_of:
-        seen = torch.cat(list(logits_of(torch.ones(3, 8, 2, 5), torch.arange(3))))
+        seen = torch.cat(list(logits_of(Batch(network, torch.ones(3, 8, 2, 5), torch.arange(3)))))
     channels = seen.flatten(3)
     assert ((channels == 0).all(-1) | (channels == 2).all(-1)).all()
     assert (channels == 0).any() and (channels == 2).any()
@@ -110,7 +110,7 @@ def test_batch_norm_does_not_move():
     network = Deep().eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.no_grad(), dropout_passes(network, 3, None, seed=0) as logits_of:
-        list(logits_of(torch.rand(5, 1, 5, 4), torch.arange(5)))
+        list(logits_of(Batch(network, torch.rand(5, 1, 5, 4), torch.arange(5))))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -129,5 +129,6 @@ def test_passes_that_coincide_are_an_error():
         def forward(self, inputs):
             return self.linear(inputs)
 
-    with pytest.raises(UserError, match="all passes agree"), dropout_passes(Unused().eval(), 5, None, seed=0) as logits_of:
-        list(logits_of(torch.rand(4, 3), torch.arange(4)))
+    network = Unused().eval()
+    with pytest.raises(UserError, match="all passes agree"), dropout_passes(network, 5, None, seed=0) as logits_of:
+        list(logits_of(Batch(network, torch.rand(4, 3), torch.arange(4))))

@@ -20,6 +20,7 @@ from al_lightning.acquisition import (
     VoteEntropy,
     selection,
 )
+from al_lightning.acquisition.strategies import joint_measurer, joint_scorer
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 
@@ -38,8 +39,9 @@ def batch():
 
 
 def keys_of(strategy, network, batch, seed=0):
-    with torch.no_grad(), strategy.scorer(network, seed) as score:
-        return score(*batch)
+    with torch.no_grad(), joint_scorer([strategy], network, seed) as score:
+        (keys,) = score(*batch)
+    return keys
 
 
 def test_every_strategy_is_tested_here():
@@ -86,7 +88,49 @@ def test_contract(strategy, network, batch):
     inverse = Inverse(strategy)
     assert torch.equal(keys_of(inverse, network, batch), -keys)
     torch.testing.assert_close(inverse.score(-keys), -scores)
-    assert (inverse.needs_inputs, inverse.needs_grad) == (strategy.needs_inputs, strategy.needs_grad)
+    assert inverse.prediction == strategy.prediction
+
+
+def test_strategies_that_share_passes_score_as_they_do_alone(network, batch):
+    """Each prediction is made once: the prefix for all, the tail once for single passes and K times for dropout passes."""
+    strategies = [*ALL, Entropy(CountAbove(0.3)), Inverse(BALD(4, 0.5)), BALD(3, None)]
+    alone = [keys_of(strategy, network, batch) for strategy in strategies]
+    calls = {"prefix": 0, "tail": 0}
+
+    def counting(name, method):
+        def call(values):
+            calls[name] += len(values)
+            return method(values)
+
+        return call
+
+    network.prefix, network.tail = counting("prefix", network.prefix), counting("tail", network.tail)
+    with torch.no_grad(), joint_scorer(strategies, network, 0) as score:
+        together = score(*batch)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    odin = 2 * 9  # its perturbed pass, and the one that it takes the gradient of
+    tempered = 9  # without a perturbation it shares the prefix
+    assert calls == {"prefix": 9 + odin, "tail": 9 + tempered + 9 * (4 + 3) + odin}
+
+
+def test_what_is_measured_is_what_a_person_reads(network, batch):
+    strategies = [Random(), Entropy(), MaxSoftmax(), Inverse(MaxSoftmax())]
+    with torch.no_grad(), joint_measurer(strategies, network, 0) as measure:
+        nothing, *measured = measure(*batch)
+        p = network(batch[0]).softmax(1)
+    assert nothing is None
+    shown = [strategy.readable(m) for strategy, m in zip(strategies[1:], measured, strict=True)]
+    for found, expected in zip(shown, [torch.special.entr(p).sum(1), 1 - p.amax(1), p.amax(1) - 1], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_another_aggregation_is_another_strategy():
+    entropy = Entropy()
+    counted = Inverse(entropy).aggregated_by(CountAbove(0.25))
+    assert str(counted) == "Inverse(strategy=Entropy(aggregation=CountAbove(threshold=0.25)))"
+    assert str(entropy) == "Entropy" and str(BALD(4, 0.5)) == "BALD(passes=4, query_p=0.5)"
+    with pytest.raises(UserError, match="pixel scores"):
+        Random().aggregated_by(Max())
 
 
 def test_scores_against_numpy(network, batch):

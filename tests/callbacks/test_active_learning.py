@@ -3,12 +3,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from al_lightning.acquisition import Entropy, Margin, MaxSoftmax, Random
+from al_lightning.acquisition import BALD, Entropy, Margin, MaxSoftmax, Order, Random
+from al_lightning.callbacks import ActiveLearningCallback
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
@@ -248,8 +250,8 @@ def test_the_evaluation_is_that_of_the_weights_that_query(tmp_path):
 
 
 class Nan(Entropy):
-    def keys(self, logits):
-        keys = super().keys(logits)
+    def keys(self, measured, indices, seed):
+        keys = super().keys(measured, indices, seed)
         keys[3] = float("nan")
         return keys
 
@@ -310,3 +312,39 @@ def test_other_callbacks_hear_of_cycles_and_scoring(tmp_path):
     assert Listener.cycles[2].query is None
     assert Listener.cycles[2].logged_steps == 6 + 8 + 12
     assert Listener.scored == [(250, 530), (500, 530), (530, 530), (250, 480), (480, 480)]
+
+
+def test_other_scores_of_the_whole_pool_are_recorded_from_the_same_pass(tmp_path):
+    also = [Margin(), BALD(3, 0.5), Order()]
+
+    def run(name, strategy, **arguments):
+        task = ClassificationTask(lambda: MLP(width=7, dropout=0.1))
+        return run_experiment(tmp_path / name, strategy, task=task, cycles=2, query_size=9, **arguments)
+
+    recording, plain, margins = run("recording", Entropy(), also_record=also), run("plain", Entropy()), run("margin", Margin())
+    assert recording.queries.read_bytes() == plain.queries.read_bytes()  # what is recorded beside decides nothing
+    assert not plain.scores(0).exists()
+    assert not recording.scores(1).exists()  # the last cycle scores nothing
+    table = pandas.read_csv(recording.scores(0))
+    assert list(table.columns) == ["index", "item", "score", "Margin", "BALD(passes=3, query_p=0.5)", "Order"]
+    assert len(table) == 530 and table["index"].is_monotonic_increasing
+    for scored, queried in (("score", recording), ("Margin", margins)):
+        first = table.sort_values(scored, ascending=False)[:9]
+        rows = [row for row in queried.read_queries() if row.cycle == 1]
+        assert set(first["index"]) == {row.index for row in rows}
+        np.testing.assert_allclose(first[scored], [row.score for row in rows])
+
+
+def test_a_score_that_is_the_same_for_all_items_is_reported(tmp_path, capsys):
+    run_experiment(tmp_path / "run", Entropy(), also_record=[VoteEntropyOfNothing()], cycles=2)
+    assert "VoteEntropyOfNothing gives all 530 items the same score, 0.25" in capsys.readouterr().out
+
+
+class VoteEntropyOfNothing(Random):
+    def keys(self, measured, indices, seed):
+        return torch.full((len(indices),), 0.25)
+
+
+def test_scores_to_record_have_different_names():
+    with pytest.raises(UserError, match="each score once"):
+        ActiveLearningCallback(Entropy(), 1, also_record=[Entropy()])

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from segmentation_models_pytorch import DeepLabV3Plus as Reference
 
-from al_lightning.acquisition.inference import dropout_passes
+from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
 from al_lightning.models import DeepLabV3Plus
 
@@ -43,7 +43,7 @@ def test_cached_prefix_equals_naive_passes_with_the_same_masks(network):
     (dropout,) = (m for m in network.modules() if isinstance(m, torch.nn.Dropout))
     with torch.no_grad(), dropout_passes(network, 4, 0.5, seed=2) as logits_of:
         remember = dropout.register_forward_hook(lambda module, args, output: masks.append(output / args[0]))
-        cached = torch.cat(list(logits_of(images, indices)))
+        cached = torch.cat(list(logits_of(Batch(network, images, indices))))
         remember.remove()
     masks = torch.cat([mask.unflatten(0, (-1, 2)) for mask in masks]).nan_to_num(0)
     with torch.no_grad():
@@ -58,8 +58,8 @@ def test_cached_prefix_equals_naive_passes_with_the_same_masks(network):
 def test_an_image_has_the_same_masks_in_any_batch(network):
     images, indices = torch.rand(3, 3, 32, 32), torch.tensor([7, 3, 5])
     with torch.no_grad(), dropout_passes(network, 3, 0.5, seed=2) as logits_of:
-        together = torch.cat(list(logits_of(images, indices)))
-        alone = torch.cat(list(logits_of(images[2:], indices[2:])))
+        together = torch.cat(list(logits_of(Batch(network, images, indices))))
+        alone = torch.cat(list(logits_of(Batch(network, images[2:], indices[2:]))))
     torch.testing.assert_close(together[:, 2:], alone, rtol=1e-4, atol=1e-5)
 
 
