@@ -198,6 +198,11 @@ def _is_chatter(message: str) -> bool:
     return "`Trainer.fit` stopped" in message or "Tip:" in message
 
 
+def _without_traceback(message: str) -> str:
+    """The message alone, where torch has put a loading process's traceback before it."""
+    return message.rsplit(f"{UserError.__name__}: ", 1)[-1].strip() if message.startswith("Caught ") else message
+
+
 def hide_absent_gpus() -> None:
     """Tells torch once that there is no GPU; unasked, it looks for a driver in every optimizer step (a third of a tiny model's step)."""
     if not torch.cuda.is_available():
@@ -217,7 +222,7 @@ def main(args: ArgsType = None) -> None:
     try:
         ActiveLearningCLI(args)
     except UserError as error:
-        sys.exit(f"al_lightning: error: {error}")
+        sys.exit(f"al_lightning: error: {_without_traceback(str(error))}")
     except SIGTERMException:
         print("al_lightning: stopped by SIGTERM. Continue with fit --resume --run_dir <run>.", file=sys.stderr)
         sys.exit(143)

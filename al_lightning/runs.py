@@ -3,6 +3,7 @@
     config.yaml           the configuration, as resolved
     learning_curve.csv    one row a finished cycle
     queries.csv           one row a labeled item
+    crops.csv             the part of each image that is the item, where items are crops
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     environment.json      versions, device, seed, command line, git commit, data
@@ -74,6 +75,11 @@ class RunDirectory:
         return self.path / "queries.csv"
 
     @property
+    def crops(self) -> Path:
+        """The table of what part of its image each item is."""
+        return self.path / "crops.csv"
+
+    @property
     def environment(self) -> Path:
         """What the run ran on."""
         return self.path / "environment.json"
@@ -119,6 +125,11 @@ class RunDirectory:
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json."""
         write_atomically(self.environment, (json.dumps(environment, indent=2) + "\n").encode())
+
+    def write_crops(self, items: Sequence[str], boxes: Sequence[Sequence[int]]) -> None:
+        """Writes crops.csv: top, left, height, width of each item in its image."""
+        rows = [[index, item, *box] for index, (item, box) in enumerate(zip(items, boxes, strict=True))]
+        write_atomically(self.crops, _table([["index", "item", "top", "left", "height", "width"], *rows]).encode())
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
         """Records which items are labeled."""

@@ -226,9 +226,7 @@ Scorer = Callable[[Tensor, Tensor], list[Tensor]]
 
 
 @contextmanager
-def joint_measurer(
-    strategies: Sequence[Strategy], network: nn.Module, seed: int
-) -> Iterator[Measurer]:
+def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Measurer]:
     """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that make no prediction.
 
     Args:

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
 
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 
+_LARGEST = 512  # pixels along an edge of a logged image
 _X_AXIS = "active_learning/labeled"
 
 
@@ -59,14 +61,10 @@ class CycleLogger(Callback):
 
         shown = query.indices[: self.images]
         table = wandb.Table(columns=["cycle", "rank", "index", "item", "score", "image"])
-        for rank, (inputs, index) in enumerate(zip(_inputs(datamodule, shown), shown.tolist(), strict=True)):
-            image = wandb.Image(inputs)
+        for rank, index in enumerate(shown.tolist()):
+            picture = Image.fromarray(np.ascontiguousarray(datamodule.picture(index)))
+            picture.thumbnail((_LARGEST, _LARGEST))
+            image = wandb.Image(picture)
             table.add_data(finished.cycle + 1, rank, index, datamodule.item(index), float(query.scores[rank]), image)
         histogram = wandb.Histogram(np_histogram=np.histogram(query.pool_scores.numpy(), bins=64))
         return {"active_learning/scores": histogram, "active_learning/queried": table}
-
-
-def _inputs(datamodule: PoolDataModule, indices: Any) -> Any:
-    """Images ``(H, W, C)`` of pool items."""
-    ((inputs, _),) = datamodule.pool_batches([indices])
-    return inputs.cpu().permute(0, 2, 3, 1).numpy()

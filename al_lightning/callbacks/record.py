@@ -52,6 +52,7 @@ class RunRecord:
         if self._began and self.trainer.is_global_zero and not self.run.learning_curve.exists():
             self.run.queries.unlink(missing_ok=True)
             self.run.environment.unlink(missing_ok=True)
+            self.run.crops.unlink(missing_ok=True)
 
     def clear(self, cycle: int) -> str:
         """Removes what a killed process left of a cycle that now begins; returns the cycle's directory."""
@@ -112,6 +113,8 @@ class RunRecord:
         else:
             self._began = True
             self.run.write_environment({**here, "seed": seed, "data": data})
+            if (boxes := self.data.boxes()) is not None:
+                self.run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
         if not labeled:
             self.run.append_queries(self._rows(0, initial))
         elif {row.index for row in labeled if row.cycle == 0} != set(initial.tolist()):

@@ -4,47 +4,50 @@ import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from al_lightning import seeds
+from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.pool import Pool, draw_initial
-from al_lightning.data.scenes import (
-    Augmentation,
-    EpochSampler,
-    LabeledScenes,
-    Normalization,
-    ShareSampler,
-    TrainingScenes,
-    UnlabeledScenes,
-    check_headers,
-    list_scenes,
-)
+from al_lightning.data.scene_datasets import EpochSampler, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
+from al_lightning.data.scenes import Box, Pixels, Size, check_labels, cropped, list_scenes
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
 log = logging.getLogger(__name__)
 
+# With score_batch_size=auto: pixels in a batch. A processor gains nothing from more; a GPU is busy with one image of 2048x1024.
+_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
+
 
 class CityscapesDataModule(PoolDataModule):
     """Images ``leftImg8bit/{train,val}/<city>/<name>_leftImg8bit.png`` with labels ``gtFine/.../<name>_gtFine_labelIds.png``.
 
-    The training images are the pool; a pool item's label file is not opened before the item is labeled. Evaluation and scoring are on
-    whole images of any size.
+    The training images are the pool, or one crop of each; a pool item's label file is not opened before the item is labeled. Evaluation
+    is on whole images of any size.
 
     Args:
         root: folder of leftImg8bit and gtFine.
         initial_size: images labeled before cycle 0.
+        query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
+            rest of the image takes no part. None for whole images.
         foreground: names of classes to tell from all others, for a two-class problem; None for the 19 classes.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
         mean: of the inputs that the encoder was trained on, by channel.
         std: likewise.
         batch_size: crops in a training batch, on each device.
-        eval_batch_size: images in a batch of evaluation and of scoring; more than 1 needs images of one size.
+        eval_batch_size: images in a batch of evaluation; more than 1 needs images of one size.
+        score_batch_size: images in a batch of scoring, which holds images of one size only; ``auto`` takes what keeps the device busy. A
+            batch that does not fit into a GPU's memory is scored in parts.
+        decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
+        cache_folder: for the decoded files on disk.
         num_workers: processes that load, for each loader.
         seed: of initial set, batch order and augmentation. The command line links it to ``seed_everything``.
 
@@ -56,6 +59,7 @@ class CityscapesDataModule(PoolDataModule):
         self,
         root: str = "data/cityscapes",
         initial_size: int = 50,
+        query_crop: int | None = None,
         foreground: list[str] | None = None,
         crop: int = 512,
         scale: tuple[float, float] = (0.5, 2.0),
@@ -63,13 +67,23 @@ class CityscapesDataModule(PoolDataModule):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         batch_size: int = 8,
         eval_batch_size: int = 1,
+        score_batch_size: int | Literal["auto"] = "auto",
+        decoded_cache: Literal["none", "memory", "disk"] = "none",
+        cache_folder: str = "data/decoded",
         num_workers: int = 2,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, seed)
         if crop < 1 or not 0 < scale[0] <= scale[1]:
             raise UserError(f"Expected a crop of at least 1 pixel and 0 < scale[0] <= scale[1], got crop={crop}, scale={scale}.")
+        for name, value in {"query_crop": query_crop, "score_batch_size": score_batch_size}.items():
+            if isinstance(value, int) and value < 1:
+                raise UserError(f"Expected data.init_args.{name} to be at least 1, got {value}.")
         self.root = Path(root).expanduser()
+        self.query_crop = query_crop
+        self.score_batch_size = score_batch_size
+        self.decoded_cache = decoded_cache
+        self.cache_folder = Path(cache_folder).expanduser()
         self.initial_size = initial_size
         self.classes = class_map(foreground)
         self.crop = crop
@@ -82,13 +96,22 @@ class CityscapesDataModule(PoolDataModule):
         if hasattr(self, "pool"):
             return
         self._train, self._eval = (list_scenes(self.root, split) for split in ("train", "val"))
+        if self.query_crop is not None:
+            self._train = cropped(self._train, self.query_crop, self.seed)
+        sizes = {scene.size for scene in self._eval}
+        if self.eval_batch_size > 1 and len(sizes) > 1:
+            raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
         pool = Pool(len(self._train))
         pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.seed, "initial")))
-        check_headers(self._eval, with_labels=True)
-        check_headers(self._train, with_labels=False)
-        check_headers([self._train[index] for index in pool.labeled_indices.tolist()], with_labels=True)
+        check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
+        self._files = self._open_files()
         self.pool = pool
         log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
+
+    def _open_files(self) -> SceneFiles:
+        if self.decoded_cache == "memory":
+            return InMemory([*self._train, *self._eval])
+        return OnDisk(self.cache_folder) if self.decoded_cache == "disk" else Uncached()
 
     # Loaders
 
@@ -100,7 +123,7 @@ class CityscapesDataModule(PoolDataModule):
         rank, world = self.rank_and_world
         indices = self.pool.labeled_indices
         dataset = TrainingScenes(
-            self._train, self.classes.table, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
+            self._train, self._files, self.classes.table, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
         )
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed)
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
@@ -108,13 +131,31 @@ class CityscapesDataModule(PoolDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole evaluation images; several processes share them without repeating any."""
         rank, world = self.rank_and_world
-        dataset = LabeledScenes(self._eval, self.classes.table, self.normalization)
+        dataset = LabeledScenes(self._eval, self._files, self.classes.table, self.normalization)
         return self._loader(dataset, batch_size=self.eval_batch_size, sampler=ShareSampler(len(dataset), rank, world))
+
+    def scoring_batches(self, indices: Tensor) -> list[Tensor]:
+        """Cuts pool items into batches of images of one size, in their order."""
+        batches: list[list[int]] = []
+        size: Size | None = None
+        for index in indices.tolist():
+            found = self._train[index].item_size
+            if size != found or len(batches[-1]) >= self._score_batch_size(found):
+                batches.append([])
+                size = found
+            batches[-1].append(index)
+        return [torch.tensor(batch) for batch in batches]
+
+    def _score_batch_size(self, size: Size) -> int:
+        if self.score_batch_size != "auto":
+            return self.score_batch_size
+        pixels = _PIXELS_AT_ONCE.get(self.device.type, _PIXELS_AT_ONCE["cuda"])
+        return max(1, pixels // (size[0] * size[1]))
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""
         wanted = [batch.tolist() for batch in batches]
-        loader = self._loader(UnlabeledScenes(self._train, self.normalization), batch_sampler=wanted)
+        loader = self._loader(UnlabeledScenes(self._train, self._files, self.normalization), batch_sampler=wanted)
         return ((images.to(self.device, non_blocking=True), indices) for images, indices in loader)
 
     # Identity
@@ -123,10 +164,33 @@ class CityscapesDataModule(PoolDataModule):
         """``<city>_<seq>_<frame>``."""
         return self._train[index].name
 
+    def city(self, index: int) -> str:
+        """The city that an item was seen in."""
+        return self._train[index].city
+
+    def picture(self, index: int) -> Pixels:
+        """See :meth:`PoolDataModule.picture`."""
+        return self._files.image(self._train[index])
+
+    def boxes(self) -> list[Box] | None:
+        """The part of each image that is the item; None where it is the whole image."""
+        return None if self.query_crop is None else [scene.box for scene in self._train if scene.box is not None]
+
+    def targets(self, index: int) -> Tensor:
+        """Classes of a labeled item's pixels, int64 ``(H, W)``; 255 is ignored.
+
+        Raises:
+            UserError: the item is not labeled.
+        """
+        if not bool(self.pool.labeled[index]):
+            raise UserError(f"Expected a labeled item, but nobody has labeled {self.item(index)} yet.")
+        return classes_of(self._files.label(self._train[index]), self.classes.table)
+
     def fingerprint(self) -> dict[str, int | str]:
-        """The number of images, and a hash of all names and file sizes in their order."""
+        """The number of images, and a hash of all names, file sizes and crops in their order."""
         digest = hashlib.sha256()
         for scene in [*self._train, *self._eval]:
             sizes = [path.stat().st_size for path in (scene.image, scene.label)]
-            digest.update(repr((scene.name, *sizes)).encode())
+            box = () if scene.box is None else (tuple(scene.box),)
+            digest.update(repr((scene.name, *sizes, *box)).encode())
         return {"items": len(self._train), "sha256": digest.hexdigest()}

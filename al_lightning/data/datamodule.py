@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -65,6 +67,14 @@ class PoolDataModule(LightningDataModule, ABC):
     @abstractmethod
     def item(self, index: int) -> str:
         """The name that a person knows an index by."""
+
+    @abstractmethod
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """An item as a person looks at it: ``(H, W)`` or ``(H, W, 3)``."""
+
+    def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
+        """Top, left, height and width of the part of each image that is the item, in pixels; None where items are whole."""
+        return None
 
     @abstractmethod
     def fingerprint(self) -> dict[str, int | str]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision.datasets
 from torch import Tensor
@@ -186,6 +188,11 @@ class _IDXDataModule(PoolDataModule):
     def item(self, index: int) -> str:
         """The index as text: these images have no names."""
         return str(index)
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """See :meth:`PoolDataModule.picture`."""
+        pixels: npt.NDArray[np.uint8] = self._train.images[index, 0].cpu().numpy()
+        return pixels
 
     def fingerprint(self) -> dict[str, int | str]:
         """See :meth:`PoolDataModule.fingerprint`."""

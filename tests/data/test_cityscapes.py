@@ -6,7 +6,10 @@ import torch
 from PIL import Image
 
 from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
-from al_lightning.data.scenes import Augmentation, Normalization, list_scenes, read_image, read_label
+from al_lightning.data.augmentation import Augmentation, Normalization
+from al_lightning.data.decoding import InMemory, OnDisk, Uncached
+from al_lightning.data.scene_datasets import classes_of
+from al_lightning.data.scenes import list_scenes
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -52,9 +55,10 @@ def test_listing_is_sorted_and_items_have_names(root):
 def test_images_and_labels_are_those_of_the_files(tmp_path):
     image, label = write_scene(tmp_path, "train", "ulm", 3, (6, 9))
     (scene,) = list_scenes(tmp_path, "train")
-    assert np.array_equal(read_image(scene), image)
+    assert scene.size == (6, 9)
+    assert np.array_equal(Uncached().image(scene), image)
     expected = np.vectorize({0: 255, 7: 0, 8: 1, 11: 2, 23: 10, 26: 13}.get)(label)
-    assert np.array_equal(read_label(scene, class_map().table), expected)
+    assert np.array_equal(classes_of(Uncached().label(scene), class_map().table), expected)
     normalized = Normalization((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))(image)
     torch.testing.assert_close(
         normalized[:, 4, 7], torch.tensor(image[4, 7] / 255 - [0.5, 0.25, 0.0]).div(torch.tensor([0.5, 1, 2])).float()
@@ -86,6 +90,30 @@ def test_training_crops_depend_on_seed_cycle_epoch_and_item_only(root):
     assert not all(torch.equal(image, crops(data, 0)[index][0]) for index, (image, _) in first.items() if index in crops(data, 0))
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.7])
+def test_the_crop_chosen_first_is_a_crop_of_the_resized_image(factor):
+    """On a ramp along each axis a resized crop shows the ramp again, at the slope of the factor."""
+    height, width, crop = 90, 140, 48
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    image, label = np.stack([y, x, 0 * y], axis=2), (x // 10).astype(np.uint8)
+    seen = [Augmentation(crop, (factor, factor))(image, label, seed) for seed in range(40)]
+    for pixels, classes in seen:
+        assert pixels.shape == (48, 48, 3) and classes.shape == (48, 48)
+        inside = classes != 255
+        assert inside.sum() == min(48, round(90 * factor)) * min(48, round(140 * factor))
+        rows, columns = np.nonzero(inside)
+        inner = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(float)
+        slope = abs(inner[3:-3, -4, 1] - inner[3:-3, 3, 1]) / (inner.shape[1] - 7)
+        np.testing.assert_allclose(slope, 1 / factor, rtol=0.05)
+        edge = abs(inner[..., 1] / 10 % 1 - 0.5) < 0.3  # away from the steps between classes
+        expected = inner[..., 1] // 10
+        assert (classes[inside].reshape(inner.shape[:2])[edge] == expected[edge]).mean() > 0.97
+    lefts = {int(pixels[24, :, 1].min()) for pixels, _ in seen}
+    assert len(lefts) > 10  # crops lie anywhere
+    flips = [pixels[24, 24, 1] > pixels[24, 25, 1] for pixels, _ in seen]
+    assert 8 < sum(flips) < 32
+
+
 def test_padding_of_a_small_image_is_ignored():
     image, label = np.full((20, 10, 3), 200, np.uint8), np.full((20, 10), 3, np.uint8)
     crop, classes = Augmentation(64, (1.0, 1.0))(image, label, seed=1)
@@ -110,6 +138,97 @@ def test_the_label_of_a_pool_item_is_not_opened_before_it_is_labeled(root, monke
     unlabeled = {data._train[index].label for index in data.pool.unlabeled_indices.tolist()}
     assert len(unlabeled) == 3 and not unlabeled & set(opened)
     assert {data._train[index].label for index in data.pool.labeled_indices.tolist()} <= set(opened)
+
+
+def test_query_crops_are_the_items(root):
+    data, again, other = (ready(root, query_crop=24, seed=seed) for seed in (5, 5, 6))
+    boxes = data.boxes()
+    assert boxes == again.boxes() != other.boxes()
+    assert len(boxes) == 5 and {(box.height, box.width) for box in boxes} == {(24, 24)}
+    for index, box in enumerate(boxes):
+        whole = Uncached().image(data._train[index]._replace(box=None))
+        assert box.top + 24 <= whole.shape[0] and box.left + 24 <= whole.shape[1]
+        assert np.array_equal(data.picture(index), whole[box.top : box.top + 24, box.left : box.left + 24])
+    assert [tuple(images.shape) for images, _ in data.pool_batches([torch.tensor([3]), torch.tensor([0])])] == [(1, 3, 24, 24)] * 2
+    index = int(data.pool.labeled_indices[0])
+    box, label = boxes[index], Uncached().label(data._train[index]._replace(box=None))
+    expected = data.classes.table.numpy()[label[box.top : box.top + 24, box.left : box.left + 24]]
+    assert np.array_equal(data.targets(index), expected)
+    assert all(x.shape == (1, 3, 40, 56) for x, _, _ in data.val_dataloader())  # evaluation stays on whole images
+    assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert ready(root).boxes() is None
+    assert ready(root, query_crop=44).boxes()[0].height == 40  # what the image lacks, the crop lacks
+
+
+def test_the_targets_of_an_unlabeled_item_are_refused(root):
+    data = ready(root)
+    with pytest.raises(UserError, match="nobody has labeled"):
+        data.targets(int(data.pool.unlabeled_indices[0]))
+
+
+def test_scoring_batches_hold_images_of_one_size(root):
+    for number in range(20, 25):
+        write_scene(root, "train", "zurich", number, (40, 56))
+    indices = torch.arange(10)
+    sizes = [data._train[i].size for data in [ready(root)] for i in range(10)]
+    assert sizes[:5] == [(40, 56), (40, 56), (40, 56), (33, 47), (48, 40)]
+    batches = ready(root, score_batch_size=2).scoring_batches(indices)
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2], [3], [4], [5, 6], [7, 8], [9]]
+    assert [batch.tolist() for batch in ready(root).scoring_batches(indices)] == [[0, 1, 2], [3], [4], [5, 6, 7, 8, 9]]
+    data = ready(root)
+    assert [x.shape[0] for x, _ in data.pool_batches(data.scoring_batches(indices))] == [3, 1, 1, 5]
+    write_scene(root, "val", "bonn", 50, (32, 32))
+    with pytest.raises(UserError, match="one size for eval_batch_size=2, got 2 sizes"):
+        ready(root, eval_batch_size=2)
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_cached_files_are_what_is_decoded(root, kind, tmp_path, monkeypatch):
+    plain = ready(root, initial_size=4)
+    cached = ready(root, initial_size=4, decoded_cache=kind, cache_folder=str(tmp_path / "decoded"), num_workers=2)
+
+    def everything(data):
+        loader = data.train_dataloader()
+        batches = [*loader, *data.val_dataloader(), *data.pool_batches([torch.tensor([i]) for i in range(5)])]
+        return [tensor for batch in batches for tensor in batch]
+
+    expected = everything(plain)
+    assert all(torch.equal(a, b) for a, b in zip(everything(cached), expected, strict=True))
+    decoded = []
+    whole = scenes.Image.Image.convert
+    monkeypatch.setattr(scenes.Image.Image, "convert", lambda self, *a: decoded.append(1) or whole(self, *a))
+    cached.num_workers = 0  # what the loading processes decoded is there for this one
+    assert all(torch.equal(a, b) for a, b in zip(everything(cached), expected, strict=True))
+    assert not decoded
+    if kind == "disk":
+        files = list((tmp_path / "decoded").iterdir())
+        assert len(files) == 5 + 3 + 4 + 3  # no label of an unlabeled item
+        for file in files:
+            file.write_bytes(file.read_bytes()[:-9])  # as a power cut leaves it
+        again = ready(root, initial_size=4, decoded_cache="disk", cache_folder=str(tmp_path / "decoded"))
+        assert all(torch.equal(a, b) for a, b in zip(everything(again), expected, strict=True)) and decoded
+    else:
+        import pickle
+
+        spawned = pickle.loads(pickle.dumps(cached._files))
+        assert np.array_equal(spawned.image(cached._train[0]), cached.picture(0)) and decoded
+
+
+def test_a_crop_of_a_file_on_disk_reads_no_more_than_the_crop(root, tmp_path):
+    (scene, *_) = list_scenes(root, "train")
+    files = OnDisk(tmp_path / "decoded")
+    files.image(scene)
+    assert isinstance(files.image(scene), np.memmap)
+    assert isinstance(files.label(scene), np.ndarray) and not files.image(scene).flags.writeable
+
+
+def test_a_cache_that_can_not_be_kept_is_one_error(root, tmp_path):
+    (tmp_path / "decoded").write_text("a file in the way")
+    with pytest.raises(UserError, match=r"write a decoded image into .*decoded"):
+        OnDisk(tmp_path / "decoded").image(list_scenes(root, "train")[0])
+    huge = [scene._replace(size=(2**22, 2**22)) for scene in list_scenes(root, "train")]
+    with pytest.raises(UserError, match=r"GiB of memory for decoded images"):
+        InMemory(huge)
 
 
 def truncate(path):
@@ -143,11 +262,11 @@ def test_bad_content_is_named_when_it_is_read(root):
         list(data.pool_batches([torch.tensor([4])]))
     Image.fromarray(np.zeros((48, 40, 3), np.uint8)).save(data._train[3].label)
     with pytest.raises(UserError, match=r"one channel .* colour map"):
-        read_label(data._train[3], class_map().table)
+        Uncached().label(data._train[3])
     write_scene(root, "train", "ulm", 2, (33, 47))
     Image.fromarray(np.zeros((10, 12), np.uint8)).save(data._train[3].label)
     with pytest.raises(UserError, match=r"to be 47x33 .* got 12x10"):
-        read_label(data._train[3], class_map().table)
+        Uncached().label(data._train[3])
 
 
 def test_two_classes(root):
@@ -163,7 +282,7 @@ def test_fingerprint_sees_names_sizes_and_order(root):
     assert ready(root).fingerprint() != before
 
 
-@pytest.mark.parametrize("arguments", [{"crop": 0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"initial_size": 6}])
+@pytest.mark.parametrize("arguments", [{"crop": 0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"initial_size": 6}, {"query_crop": 0}])
 def test_bad_arguments(root, arguments):
     with pytest.raises(UserError, match="Expected"):
         ready(root, **arguments)
@@ -177,18 +296,18 @@ def test_synthetic_scenes_are_drawn_once_and_repeat(tmp_path):
         data.setup("fit")
     assert (len(first._train), len(first._eval)) == (6, 4)
     assert first.fingerprint() == second.fingerprint()
-    assert np.array_equal(read_image(first._train[3]), read_image(second._train[3]))
+    assert np.array_equal(first.picture(3), second.picture(3))
     stamp = first._train[0].image.stat().st_mtime_ns
     first.prepare_data()
     assert first._train[0].image.stat().st_mtime_ns == stamp
     other = SyntheticScenesDataModule(cache=str(tmp_path / "a"), **{**settings, "scenes_seed": 1})
     assert other.root != first.root
     pixels = torch.cat(
-        [torch.from_numpy(read_label(scene, first.classes.table)).flatten() for scene in [*first._train, *first._eval]]
+        [classes_of(Uncached().label(scene), first.classes.table).flatten() for scene in [*first._train, *first._eval]]
     ).long()
     counts = pixels[pixels != 255].bincount(minlength=19)
     assert (counts > 0).sum() >= 7 and counts.max() > 30 * counts[counts > 0].min()  # classes of very different size
-    frames = [read_image(scene).astype(float) for scene in first._train]
+    frames = [Uncached().image(scene).astype(float) for scene in first._train]
     assert abs(frames[0] - frames[1]).mean() < 0.5 * abs(frames[0] - frames[2]).mean()  # neighbours in a sequence are near-duplicates
 
 
@@ -198,4 +317,4 @@ def test_camvid():
         pytest.skip(f"the data set is not here: {root}")
     data = ready(root, initial_size=20)
     assert (len(data._train), len(data._eval)) == (367, 101)
-    assert read_label(data._train[0], data.classes.table).shape == (360, 480)
+    assert Uncached().label(data._train[0]).shape == (360, 480)

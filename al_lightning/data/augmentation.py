@@ -1,0 +1,60 @@
+"""What is made of an image before a network sees it."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from al_lightning.data.scenes import Box, Pixels
+from al_lightning.labels import IGNORED
+
+
+class Augmentation:
+    """Random scale, crop and flip, repeatable from a seed; what a small image lacks of the crop is ignored by the loss.
+
+    The part of the image that the crop will show is chosen first and only this part is read and resized: a fraction of the time of
+    resizing the image and cropping it then, and of the memory of a mapped file.
+
+    Args:
+        crop: edge of the square crop.
+        scale: smallest and largest factor.
+    """
+
+    def __init__(self, crop: int, scale: tuple[float, float]) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for its newest version otherwise
+        import albumentations
+
+        self.crop, self.scale = crop, scale
+        self.resize = albumentations.Resize
+        self.transform = albumentations.Compose(
+            [
+                albumentations.PadIfNeeded(crop, crop, border_mode=0, fill=0, fill_mask=IGNORED),
+                albumentations.HorizontalFlip(p=0.5),
+            ]
+        )
+
+    def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+        """The augmented pair, ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside of the image have the label 255."""
+        draw = np.random.default_rng(seed)
+        factor = draw.uniform(*self.scale)
+        edges = [min(round(self.crop / factor), edge) for edge in label.shape]
+        part = Box(*(int(draw.integers(0, whole - edge + 1)) for whole, edge in zip(label.shape, edges, strict=True)), *edges)
+        resize = self.resize(*(max(1, min(self.crop, round(edge * factor))) for edge in edges))
+        resized = resize(image=np.ascontiguousarray(part.of(image)), mask=np.ascontiguousarray(part.of(label)))
+        self.transform.set_random_seed(seed % 2**32)
+        done = self.transform(image=resized["image"], mask=resized["mask"])
+        return done["image"], done["mask"]
+
+
+class Normalization(NamedTuple):
+    """What an encoder expects of its inputs, in units of the full range."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, image: Pixels) -> Tensor:
+        """uint8 ``(H, W, 3)`` to float32 ``(3, H, W)``."""
+        values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
+        return values.sub_(torch.tensor(self.mean).view(3, 1, 1)).div_(torch.tensor(self.std).view(3, 1, 1))

@@ -1,0 +1,141 @@
+"""Where decoded images and labels are kept: nowhere, in memory that all loading processes share, or in files.
+
+A PNG is decoded as a whole whatever part of it is wanted. What is kept decoded is a memory map: a crop reads its own pixels only.
+"""
+
+import hashlib
+import mmap
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, decode_label
+from al_lightning.errors import UserError
+
+
+class SceneFiles(ABC):
+    """Reads the items of scenes."""
+
+    def image(self, scene: Scene) -> Pixels:
+        """uint8 ``(H, W, 3)``, RGB; a view that is not to be written to.
+
+        Raises:
+            UserError: the file is missing, truncated or no image.
+        """
+        pixels = self._read(scene.image, decode_image)
+        return pixels if scene.box is None else scene.box.of(pixels)
+
+    def label(self, scene: Scene) -> Pixels:
+        """uint8 ``(H, W)``, label ids; a view that is not to be written to.
+
+        Raises:
+            UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
+        """
+        ids = self._read(scene.label, decode_label)
+        if ids.shape != scene.size:
+            check_labels([scene])
+        return ids if scene.box is None else scene.box.of(ids)
+
+    @abstractmethod
+    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+        """The decoded content of a file."""
+
+
+class Uncached(SceneFiles):
+    """Decodes each time."""
+
+    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+        return decode(path)
+
+
+class InMemory(SceneFiles):
+    """Decodes each file once, into memory that forked loading processes share. A process that was spawned decodes for itself.
+
+    Args:
+        scenes: all that will be read. They need height * width * 4 bytes each, as they are read.
+
+    Raises:
+        UserError: the system can't promise that much memory.
+    """
+
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self._places: dict[Path, tuple[int, tuple[int, ...]]] = {}
+        end = 0
+        for scene in scenes:
+            for path, shape in ((scene.image, (*scene.size, 3)), (scene.label, scene.size)):
+                self._places[path] = (end, shape)
+                end += 1 + int(np.prod(shape))  # the first byte says whether the rest is there
+        try:
+            self._memory: mmap.mmap | None = mmap.mmap(-1, end)
+        except OSError as error:
+            raise UserError(
+                f"Expected {end / 2**30:.1f} GiB of memory for decoded images (decoded_cache=memory), but the system refuses: "
+                f"{error.strerror}. Use decoded_cache=disk or none."
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": None}
+
+    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+        if self._memory is None:
+            return decode(path)
+        start, shape = self._places[path]
+        kept = np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), start + 1).reshape(shape)
+        if not self._memory[start]:
+            pixels = decode(path)
+            if pixels.shape != shape:  # a label of another size than its image; the caller says so
+                return pixels
+            kept[:] = pixels
+            self._memory[start] = 1  # after the pixels, for whoever reads in between
+        return kept
+
+
+class OnDisk(SceneFiles):
+    """Keeps decoded files as memory-mapped arrays, named by a hash of the encoded content, for all runs that read the same images.
+
+    Args:
+        folder: for the arrays; an image of 2048x1024 takes 6 MiB, its label 2.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._keys: dict[Path, str] = {}
+
+    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+        kept = self.folder / f"{self._key(path)}.npy"
+        try:
+            mapped: Pixels = np.load(kept, mmap_mode="r")
+            return mapped
+        except (OSError, ValueError, EOFError):  # not there, or not whole
+            pixels = decode(path)
+            self._keep(kept, pixels)
+            return pixels
+
+    def _key(self, path: Path) -> str:
+        if path not in self._keys:
+            try:
+                self._keys[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise UserError(f"Expected an image in {path}, but it can't be read: {error}") from error
+        return self._keys[path]
+
+    def _keep(self, kept: Path, pixels: Pixels) -> None:
+        partial = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
+                partial = Path(file.name)
+                np.save(file, pixels)
+            os.replace(partial, kept)
+        except OSError as error:
+            if partial is not None:
+                partial.unlink(missing_ok=True)
+            raise UserError(
+                f"Expected to write a decoded image into {self.folder}, but: {error.strerror}. Make room, name another "
+                "data.init_args.cache_folder, or use decoded_cache=none."
+            ) from error

@@ -1,0 +1,113 @@
+"""Scenes as torch data sets, and the samplers that go with them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, DistributedSampler
+
+from al_lightning import seeds
+from al_lightning.data.augmentation import Augmentation, Normalization
+from al_lightning.data.decoding import SceneFiles
+from al_lightning.data.scenes import Pixels, Scene
+
+
+class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
+    """Augmented images and labels. Its keys are (epoch, index), from :class:`EpochSampler`: an item's augmentation depends on nothing else.
+
+    Args:
+        scenes: the whole listing.
+        files: reads them.
+        table: training class of each label id.
+        augmentation: random.
+        normalization: of the images.
+        seed: of the augmentation; should change with the cycle.
+    """
+
+    def __init__(
+        self, scenes: Sequence[Scene], files: SceneFiles, table: Tensor, augmentation: Augmentation, normalization: Normalization, seed: int
+    ) -> None:
+        self.scenes, self.files, self.table = scenes, files, table
+        self.augmentation, self.normalization = augmentation, normalization
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, key: Any) -> tuple[Tensor, Tensor, int]:
+        epoch, index = key
+        scene = self.scenes[index]
+        seed = seeds.derive(self.seed, "augment", epoch, index)
+        image, ids = self.augmentation(self.files.image(scene), self.files.label(scene), seed)
+        return self.normalization(image), classes_of(ids, self.table), index
+
+
+class LabeledScenes(Dataset[tuple[Tensor, Tensor, int]]):
+    """Whole items and labels, for evaluation. Arguments as of :class:`TrainingScenes`."""
+
+    def __init__(self, scenes: Sequence[Scene], files: SceneFiles, table: Tensor, normalization: Normalization) -> None:
+        self.scenes, self.files, self.table, self.normalization = scenes, files, table, normalization
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        scene = self.scenes[index]
+        return self.normalization(self.files.image(scene)), classes_of(self.files.label(scene), self.table), index
+
+
+class UnlabeledScenes(Dataset[tuple[Tensor, int]]):
+    """Whole items, for scoring: it has no way to their labels. Arguments as of :class:`TrainingScenes`."""
+
+    def __init__(self, scenes: Sequence[Scene], files: SceneFiles, normalization: Normalization) -> None:
+        self.images = [scene._replace(label=Path()) for scene in scenes]
+        self.files, self.normalization = files, normalization
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.normalization(self.files.image(self.images[index])), index
+
+
+def classes_of(ids: Pixels, table: Tensor) -> Tensor:
+    """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored."""
+    return torch.from_numpy(table.numpy()[np.ascontiguousarray(ids)]).long()
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """A seeded shuffle of given indices, shared among processes; yields (epoch, index).
+
+    Args:
+        indices: dataset indices.
+        rank: this process.
+        world: number of processes.
+        seed: of the shuffle; the epoch is added to it.
+    """
+
+    def __init__(self, indices: Tensor, rank: int, world: int, seed: int) -> None:
+        super().__init__(range(len(indices)), num_replicas=world, rank=rank, seed=seed)  # type: ignore[arg-type]
+        self.indices = indices.tolist()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([(self.epoch, self.indices[position]) for position in super().__iter__()])
+
+
+class ShareSampler(DistributedSampler[Any]):
+    """A process's share of an evaluation set: every world-th item. Unlike its base it repeats none to make the shares equal.
+
+    It is a DistributedSampler, so that Lightning leaves it as it is.
+    """
+
+    def __init__(self, size: int, rank: int, world: int) -> None:
+        super().__init__(range(size), num_replicas=world, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.share = range(rank, size, world)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.share)
+
+    def __len__(self) -> int:
+        return len(self.share)
