@@ -8,6 +8,7 @@ from segmentation_models_pytorch import DeepLabV3Plus as Reference
 from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
 from al_lightning.models import DeepLabV3Plus
+from tests.models.dropout import cached_equals_naive
 
 SMALL = {"encoder": "tu-resnet18", "encoder_weights": None, "num_classes": 5}
 
@@ -38,21 +39,7 @@ def test_any_size_and_padding_outside(network):
 
 
 def test_cached_prefix_equals_naive_passes_with_the_same_masks(network):
-    """The naive passes run the whole network, with the very masks that the cached ones drew."""
-    images, indices, masks = torch.rand(2, 3, 32, 48), torch.tensor([7, 3]), []
-    (dropout,) = (m for m in network.modules() if isinstance(m, torch.nn.Dropout))
-    with torch.no_grad(), dropout_passes(network, 4, 0.5, seed=2) as logits_of:
-        remember = dropout.register_forward_hook(lambda module, args, output: masks.append(output / args[0]))
-        cached = torch.cat(list(logits_of(Batch(network, images, indices))))
-        remember.remove()
-    masks = torch.cat([mask.unflatten(0, (-1, 2)) for mask in masks]).nan_to_num(0)
-    with torch.no_grad():
-        for number, mask in enumerate(masks):
-            handle = dropout.register_forward_hook(lambda module, args, output, mask=mask: output * mask)
-            naive = network(images)
-            handle.remove()
-            torch.testing.assert_close(cached[number], naive, rtol=1e-4, atol=1e-5)
-    assert not torch.equal(cached[0], cached[1])
+    cached_equals_naive(network, torch.rand(2, 3, 32, 48), passes=4)
 
 
 def test_an_image_has_the_same_masks_in_any_batch(network):

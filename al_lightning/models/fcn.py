@@ -1,0 +1,63 @@
+"""FCN (Long et al., 2015), as torchvision builds it: a ResNet-50 with atrous convolutions, output stride 8."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from al_lightning.models.deeplab import load_encoder
+
+
+class Features(NamedTuple):
+    """What comes before the dropout.
+
+    Attributes:
+        hidden: of the head, stride 8.
+        size: height and width of the image.
+    """
+
+    hidden: Tensor
+    size: tuple[int, int]
+
+
+class FCN(nn.Module):
+    """A fully convolutional network around torchvision's; its dropout precedes the last convolution.
+
+    Args:
+        num_classes: number of logits.
+        encoder_weights: ``imagenet`` downloads torchvision's ResNet-50, None draws, and a path (.safetensors, .pth) reads them.
+        dropout: drop probability in training (``train_p``).
+
+    Raises:
+        UserError: the file of weights is missing or does not fit.
+    """
+
+    def __init__(self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.1) -> None:
+        from torchvision.models import ResNet50_Weights
+        from torchvision.models.segmentation import fcn_resnet50
+
+        super().__init__()
+        downloaded = ResNet50_Weights.IMAGENET1K_V1 if encoder_weights == "imagenet" else None
+        network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
+        self.encoder, self.head = network.backbone, nn.Sequential(*network.classifier)
+        self.head[3] = nn.Dropout(dropout)
+        if encoder_weights not in (None, "imagenet"):
+            load_encoder(self.encoder, Path(encoder_weights).expanduser())
+
+    def prefix(self, images: Tensor) -> Features:
+        """Everything before the dropout.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+        """
+        height, width = images.shape[2:]
+        return Features(self.head[:3](self.encoder(images)["out"]), (height, width))
+
+    def tail(self, features: Features) -> Tensor:
+        """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""
+        return interpolate(self.head[3:](features.hidden), size=features.size, mode="bilinear", align_corners=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""
+        return self.tail(self.prefix(images))

@@ -1,0 +1,110 @@
+"""SegNet (Badrinarayanan et al., 2017) with the dropout of Bayesian SegNet (Kendall et al., 2017)."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, max_unpool2d, pad
+
+from al_lightning.models.deeplab import load_encoder
+
+_STRIDE = 32
+_CHANNELS = (64, 128, 256, 512, 512)
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+
+
+class Features(NamedTuple):
+    """What comes before the first dropout.
+
+    Attributes:
+        encoded: the third stage, pooled: stride 8.
+        indices: of the first three poolings.
+        size: height and width of the image, without padding.
+    """
+
+    encoded: Tensor
+    indices: tuple[Tensor, ...]
+    size: tuple[int, int]
+
+
+def _block(channels: list[int]) -> nn.Sequential:
+    """3x3 convolutions, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for inside, outside in pairwise(channels):
+        layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class SegNet(nn.Module):
+    """VGG16's convolutions with batch norm, and their mirror image, which puts values back where the encoder's poolings took them from.
+
+    Dropout follows the third to fifth encoder stage and the first three decoder stages. The image is padded with zeros at its right
+    and lower edge to a multiple of 32, and the logits are cut back.
+
+    Args:
+        num_classes: number of logits.
+        encoder_weights: ``imagenet`` downloads torchvision's VGG16-BN, None draws, and a path (.safetensors, .pth) reads them.
+        dropout: drop probability in training (``train_p``).
+
+    Raises:
+        UserError: the file of weights is missing or does not fit.
+    """
+
+    def __init__(self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5) -> None:
+        super().__init__()
+        encoder, decoder, before = [], [], 3
+        for channels, count in zip(_CHANNELS, _CONVOLUTIONS, strict=True):
+            encoder.append(_block([before, *[channels] * count]))
+            decoder.insert(0, _block([*[channels] * count, before if before > 3 else channels]))
+            before = channels
+        self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
+        self.dropout = nn.ModuleList(nn.Dropout(dropout) for _ in range(6))
+        self.head = nn.Conv2d(_CHANNELS[0], num_classes, 3, padding=1)
+        if encoder_weights is not None:
+            self._load(encoder_weights)
+
+    def _load(self, weights: str) -> None:
+        from torchvision.models import VGG16_BN_Weights, vgg16_bn
+
+        # In VGG16's own names: one list of layers, with the poolings in it.
+        vgg = vgg16_bn(weights=VGG16_BN_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
+        if weights != "imagenet":
+            load_encoder(nn.ModuleDict({"features": vgg.features}), Path(weights).expanduser())
+        theirs = [layer for layer in vgg.features if not isinstance(layer, nn.MaxPool2d)]
+        ours = [layer for stage in self.encoder for layer in stage.children()]
+        for layer, given in zip(ours, theirs, strict=True):
+            layer.load_state_dict(given.state_dict())
+
+    def prefix(self, images: Tensor) -> Features:
+        """The first three stages: what comes before the first dropout.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised.
+        """
+        height, width = images.shape[2:]
+        encoded, indices = pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)), []
+        for stage in self.encoder[:3]:
+            encoded, places = max_pool2d(stage(encoded), 2, return_indices=True)
+            indices.append(places)
+        return Features(encoded, tuple(indices), (height, width))
+
+    def tail(self, features: Features) -> Tensor:
+        """From the first dropout on, to logits ``(B, C, H, W)`` at the image's size."""
+        values, indices = self.dropout[0](features.encoded), [*features.indices]
+        for stage, dropout in zip(self.encoder[3:], self.dropout[1:3], strict=True):
+            values, places = max_pool2d(stage(values), 2, return_indices=True)
+            values = dropout(values)
+            indices.append(places)
+        for number, stage in enumerate(self.decoder):
+            places = indices.pop()
+            values = stage(max_unpool2d(values, places.repeat(len(values) // len(places), 1, 1, 1), [2, 2]))
+            if number < 3:
+                values = self.dropout[3 + number](values)
+        height, width = features.size
+        logits: Tensor = self.head(values)
+        return logits[:, :, :height, :width]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""
+        return self.tail(self.prefix(images))

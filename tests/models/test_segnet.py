@@ -1,0 +1,49 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import vgg16_bn
+
+from al_lightning.errors import UserError
+from al_lightning.models import SegNet
+from tests.models.dropout import cached_equals_naive
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return SegNet(num_classes=5, encoder_weights=None).eval()
+
+
+def test_any_size_and_padding_outside(network):
+    images = torch.rand(2, 3, 34, 61)
+    with torch.no_grad():
+        logits = network(images)
+        padded = network(torch.nn.functional.pad(images, (0, 3, 0, 30)))
+    assert logits.shape == (2, 5, 34, 61)
+    torch.testing.assert_close(logits, padded[:, :, :34, :61])
+
+
+def test_unpooling_mirrors_the_encoder(network):
+    """13 convolutions on each side; the decoder ends where the encoder began."""
+    sides = [[m for m in side.modules() if isinstance(m, torch.nn.Conv2d)] for side in (network.encoder, network.decoder)]
+    assert [len(side) for side in sides] == [13, 13]
+    assert [(c.in_channels, c.out_channels) for c in sides[1][:-1]] == [(c.out_channels, c.in_channels) for c in sides[0][:0:-1]]
+
+
+def test_cached_prefix(network):
+    cached_equals_naive(network, torch.rand(2, 3, 32, 64))
+
+
+def test_the_encoder_is_vgg16_bn_from_a_file(tmp_path):
+    torch.manual_seed(1)
+    vgg = vgg16_bn(weights=None).eval()
+    save_file({name: value for name, value in vgg.state_dict().items() if name.startswith("features")}, tmp_path / "vgg.safetensors")
+    network = SegNet(encoder_weights=str(tmp_path / "vgg.safetensors")).eval()
+    images = torch.rand(1, 3, 64, 32)
+    with torch.no_grad():
+        values = images
+        for stage in network.encoder:
+            values = torch.nn.functional.max_pool2d(stage(values), 2)
+        torch.testing.assert_close(values, vgg.features(images))
+    with pytest.raises(UserError, match="no such file"):
+        SegNet(encoder_weights="nowhere.pth")
