@@ -53,7 +53,9 @@ class SegNet(nn.Module):
 
     def __init__(self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5) -> None:
         super().__init__()
-        encoder, decoder, before = [], [], 3
+        encoder: list[nn.Module] = []
+        decoder: list[nn.Module] = []
+        before = 3
         for channels, count in zip(_CHANNELS, _CONVOLUTIONS, strict=True):
             encoder.append(_block([before, *[channels] * count]))
             decoder.insert(0, _block([*[channels] * count, before if before > 3 else channels]))
@@ -65,13 +67,15 @@ class SegNet(nn.Module):
             self._load(encoder_weights)
 
     def _load(self, weights: str) -> None:
-        from torchvision.models import VGG16_BN_Weights, vgg16_bn
+        from torchvision.models.vgg import VGG16_BN_Weights, cfgs, make_layers
 
         # In VGG16's own names: one list of layers, with the poolings in it.
-        vgg = vgg16_bn(weights=VGG16_BN_Weights.IMAGENET1K_V1 if weights == "imagenet" else None)
-        if weights != "imagenet":
-            load_encoder(nn.ModuleDict({"features": vgg.features}), Path(weights).expanduser())
-        theirs = [layer for layer in vgg.features if not isinstance(layer, nn.MaxPool2d)]
+        vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
+        if weights == "imagenet":
+            vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
+        else:
+            load_encoder(vgg, Path(weights).expanduser())
+        theirs = [layer for layer in vgg["features"].children() if not isinstance(layer, nn.MaxPool2d)]
         ours = [layer for stage in self.encoder for layer in stage.children()]
         for layer, given in zip(ours, theirs, strict=True):
             layer.load_state_dict(given.state_dict())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import vgg16_bn
+from torchvision.models.vgg import cfgs, make_layers
 
 from al_lightning.errors import UserError
 from al_lightning.models import SegNet
@@ -36,14 +36,14 @@ def test_cached_prefix(network):
 
 def test_the_encoder_is_vgg16_bn_from_a_file(tmp_path):
     torch.manual_seed(1)
-    vgg = vgg16_bn(weights=None).eval()
-    save_file({name: value for name, value in vgg.state_dict().items() if name.startswith("features")}, tmp_path / "vgg.safetensors")
+    vgg = make_layers(cfgs["D"], batch_norm=True).eval()
+    save_file({f"features.{name}": value for name, value in vgg.state_dict().items()}, tmp_path / "vgg.safetensors")
     network = SegNet(encoder_weights=str(tmp_path / "vgg.safetensors")).eval()
     images = torch.rand(1, 3, 64, 32)
     with torch.no_grad():
         values = images
         for stage in network.encoder:
             values = torch.nn.functional.max_pool2d(stage(values), 2)
-        torch.testing.assert_close(values, vgg.features(images))
+        torch.testing.assert_close(values, vgg(images))
     with pytest.raises(UserError, match="no such file"):
         SegNet(encoder_weights="nowhere.pth")
