@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
 from al_lightning.analysis import plots
-from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar
+from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -134,11 +134,14 @@ class ActiveLearningCLI(LightningCLI):
             arguments.id = uuid.uuid4().hex[:8]
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Adds the progress bar where there is none, and no checkpoints but the cycle's own where none are asked for."""
+        """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
         trainer = self.config_init.fit.trainer
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
         if trainer.enable_progress_bar is not False and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks = [*callbacks, CycleProgressBar()]
+        scenes = isinstance(self.config_init.fit.data, data.CityscapesDataModule)
+        if scenes and not any(isinstance(callback, ScenePictures) for callback in callbacks):
+            callbacks = [*callbacks, ScenePictures()]
         if trainer.enable_checkpointing is None and not any(isinstance(callback, Checkpoint) for callback in callbacks):
             kwargs["enable_checkpointing"] = False
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)

@@ -6,6 +6,7 @@
     crops.csv             the part of each image that is the item, where items are crops
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
+    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
     environment.json      versions, device, seed, command line, git commit, data
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
@@ -89,6 +90,11 @@ class RunDirectory:
         """The learning curve, drawn."""
         return self.path / "learning_curve.png"
 
+    @property
+    def iou_picture(self) -> Path:
+        """The IoU of each class, drawn."""
+        return self.path / "iou_by_class.png"
+
     def cycle(self, cycle: int) -> Path:
         """The directory of a cycle."""
         return self.path / "cycles" / f"{cycle:03d}"
@@ -100,6 +106,10 @@ class RunDirectory:
     def scores(self, cycle: int) -> Path:
         """The table of all scored items of a cycle."""
         return self.cycle(cycle) / "scores.csv"
+
+    def queried(self, cycle: int) -> Path:
+        """The table of what a cycle's queried images hold."""
+        return self.cycle(cycle) / "queried.csv"
 
     def holds_run(self) -> bool:
         """Whether a run got as far as its initial set here: then there is something to lose."""
@@ -161,6 +171,11 @@ class RunDirectory:
             for index, item, *values in zip(indices, items, *scores.values(), strict=True)
         ]
         write_atomically(self.scores(cycle), _table([["index", "item", *scores], *rows]).encode())
+
+    def write_queried(self, cycle: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes a cycle's queried.csv, one row a queried image."""
+        columns = list(rows[0]) if rows else []
+        write_atomically(self.queried(cycle), _table([columns, *([row[c] for c in columns] for row in rows)]).encode())
 
     def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         header: list[Sequence[Any]] = []

@@ -11,7 +11,7 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 
 _LARGEST = 512  # pixels along an edge of a logged image
-_X_AXIS = "active_learning/labeled"
+X_AXIS = "active_learning/labeled"
 
 
 class CycleLogger(Callback):
@@ -30,13 +30,13 @@ class CycleLogger(Callback):
         """Makes the number of labeled items the x-axis of the learning curve's panels."""
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-                logger.experiment.define_metric(_X_AXIS)
-                logger.experiment.define_metric("active_learning/*", step_metric=_X_AXIS)
+                logger.experiment.define_metric(X_AXIS)
+                logger.experiment.define_metric("active_learning/*", step_metric=X_AXIS)
 
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Logs a finished cycle."""
         values = {
-            _X_AXIS: finished.labeled,
+            X_AXIS: finished.labeled,
             "active_learning/cycle": finished.cycle,
             "active_learning/train_seconds": finished.train_seconds,
         }

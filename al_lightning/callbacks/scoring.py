@@ -2,15 +2,16 @@
 
 import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning.acquisition import Strategy
-from al_lightning.acquisition.strategies import Scorer, joint_scorer
+from al_lightning.acquisition.strategies import Scorer, joint_measurer, joint_scorer
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -97,9 +98,7 @@ def score_batches(
     loaded = load(batches) if predictions else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64)]
-    # A strategy that takes gradients can't be given inference tensors.
-    grad_mode = torch.no_grad() if any(prediction.needs_grad for prediction in predictions) else torch.inference_mode()
-    with grad_mode, _evaluating(network), joint_scorer(strategies, network, seed) as score:
+    with _scoring(strategies), _evaluating(network), joint_scorer(strategies, network, seed) as score:
         score = _fitting(score)
         for inputs, batch in loaded:
             keys.append(torch.stack(score(inputs, batch.to(device))).cpu())
@@ -131,6 +130,28 @@ def _fitting(score: Scorer) -> Scorer:
             torch.cuda.empty_cache()
 
     return score_in_parts
+
+
+def pixel_scores(strategy: Strategy, network: nn.Module, inputs: Tensor, indices: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Logits ``(B, C, H, W)`` of a plain pass, and the strategy's scores ``(B, H, W)`` as a person reads them.
+
+    Args:
+        strategy: whose scores; one that looks at no item has none.
+        network: on its device; it is left as it came.
+        inputs: ``(B, 3, H, W)``, on the device.
+        indices: ``(B,)`` dataset indices, on the device.
+        seed: of what is random in the strategy.
+    """
+    with _scoring([strategy]), _evaluating(network), joint_measurer([strategy], network, seed) as measure:
+        logits = network(inputs)
+        (measured,) = measure(inputs, indices)
+    return logits, None if measured is None else strategy.readable(measured)
+
+
+def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
+    """No gradients; and no inference tensors for a strategy that takes gradients itself."""
+    takes_gradients = any(strategy.prediction is not None and strategy.prediction.needs_grad for strategy in strategies)
+    return torch.no_grad() if takes_gradients else torch.inference_mode()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.pool import Pool, draw_initial
-from al_lightning.data.scene_datasets import EpochSampler, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
+from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
 from al_lightning.data.scenes import Box, Pixels, Size, check_labels, cropped, list_scenes
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
@@ -185,6 +185,23 @@ class CityscapesDataModule(PoolDataModule):
         if not bool(self.pool.labeled[index]):
             raise UserError(f"Expected a labeled item, but nobody has labeled {self.item(index)} yet.")
         return classes_of(self._files.label(self._train[index]), self.classes.table)
+
+    @property
+    def evaluation_size(self) -> int:
+        """Number of evaluation images."""
+        return len(self._eval)
+
+    def evaluation_example(self, position: int) -> Example:
+        """An evaluation image to look at, by its place in the listing."""
+        scene = self._eval[position]
+        picture = self._files.image(scene)
+        return Example(scene.name, position, picture, self.normalization(picture), classes_of(self._files.label(scene), self.classes.table))
+
+    def pool_example(self, index: int) -> Example:
+        """A pool item to look at."""
+        picture = self.picture(index)
+        targets = self.targets(index) if bool(self.pool.labeled[index]) else None
+        return Example(self.item(index), index, picture, self.normalization(picture), targets)
 
     def fingerprint(self) -> dict[str, int | str]:
         """The number of images, and a hash of all names, file sizes and crops in their order."""

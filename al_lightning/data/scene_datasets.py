@@ -1,6 +1,7 @@
 """Scenes as torch data sets, and the samplers that go with them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,25 @@ class UnlabeledScenes(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.normalization(self.files.image(self.images[index])), index
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image to look at.
+
+    Attributes:
+        name: ``<city>_<seq>_<frame>``.
+        index: its place in its listing.
+        picture: uint8 ``(H, W, 3)``.
+        inputs: ``(3, H, W)``, normalised.
+        targets: int64 ``(H, W)``; None if nobody has labeled it.
+    """
+
+    name: str
+    index: int
+    picture: Pixels
+    inputs: Tensor
+    targets: Tensor | None
 
 
 def classes_of(ids: Pixels, table: Tensor) -> Tensor:
