@@ -35,13 +35,24 @@ def test_each_cycle_leaves_its_pictures(tmp_path, strategy):
         assert sum(int(row[name]) for name in [*data.classes.names, "ignored"]) == 40 * 56
 
 
-def test_wandb_gets_them(tmp_path, monkeypatch):
-    logged = []
-    logger = WandbLogger(save_dir=str(tmp_path), offline=True)
-    monkeypatch.setattr(logger, "log_metrics", lambda metrics, step=None: logged.append(metrics))
-    monkeypatch.setattr(logger, "log_hyperparams", lambda *_: None)  # it would start a W&B process
+class Logged(WandbLogger):
+    """Keeps what it is told; starts no W&B process."""
+
+    rows: list[dict] = []
+    experiment = None
+    save_dir = None
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.append(metrics)
+
+    def log_hyperparams(self, *_):
+        pass
+
+
+def test_wandb_gets_them(tmp_path):
+    logger = Logged(save_dir=str(tmp_path), offline=True)
     run_scenes(tmp_path / "run", callbacks=(ScenePictures(1, 1),), cycles=2, trainer={"logger": logger})
-    assert logger._experiment is None
+    logged = logger.rows
     first, last = (row for row in logged if "active_learning/evaluation" in row)
     assert first["active_learning/labeled"] == 4
     assert first["active_learning/queried_content"].columns[:5] == ["rank", "index", "item", "city", "road"]
