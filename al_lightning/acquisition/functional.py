@@ -174,10 +174,10 @@ class BaldSums(PassSums):
         # (K, C, B) for classification: a softmax over a short last axis costs several times one over an axis that is not the last.
         logs_KBC = logits.transpose(1, 2).contiguous().log_softmax(1).transpose(1, 2) if logits.ndim == 3 else logits.log_softmax(2)
         probabilities_KBC = logs_KBC.exp()
-        self.probabilities_BC = self.probabilities_BC + probabilities_KBC.sum(dim=0)
         # p log p, without a logarithm of p; the clamp makes 0 * -inf the 0 that it means.
-        weighted_KBC = logs_KBC.clamp_min(torch.finfo(logits.dtype).min).mul_(probabilities_KBC)
+        weighted_KBC = logs_KBC.clamp_min_(torch.finfo(logits.dtype).min).mul_(probabilities_KBC)
         self.entropies_B = self.entropies_B - weighted_KBC.sum(dim=(0, 2))
+        self.probabilities_BC = _added(self.probabilities_BC, probabilities_KBC)
 
     def score(self) -> Tensor:
         """See :func:`bald`."""
@@ -193,10 +193,55 @@ class VoteSums(PassSums):
     votes_BC: Tensor | float = 0.0
 
     def _add(self, logits: Tensor) -> None:
-        winner_KB1 = logits.argmax(dim=2, keepdim=True)
-        self.votes_BC = self.votes_BC + torch.zeros_like(logits).scatter_(2, winner_KB1, 1.0).sum(dim=0)
+        largest_KB1 = logits.amax(dim=2, keepdim=True)
+        won_KBC = logits == largest_KB1  # a third of the time of an argmax over an axis that is not the last
+        if int(won_KBC.sum()) != largest_KB1.numel():  # classes that draw, or no number: one vote, and NaN where there is none
+            vote_KB1 = 1 + 0 * largest_KB1
+            self.votes_BC = _added(self.votes_BC, torch.zeros_like(logits).scatter_(2, logits.argmax(dim=2, keepdim=True), vote_KB1))
+        else:
+            self.votes_BC = _added(self.votes_BC, won_KBC.to(logits.dtype))
 
     def score(self) -> Tensor:
         """See :func:`vote_entropy`."""
         assert isinstance(self.votes_BC, Tensor)
         return torch.sum(torch.special.entr(self.votes_BC / self.passes), dim=1)
+
+
+def _added(total_BC: Tensor | float, values_KBC: Tensor) -> Tensor:
+    """The total with the sum over passes added, in place where there is one."""
+    if not isinstance(total_BC, Tensor):
+        return values_KBC.sum(dim=0)
+    for values_BC in values_KBC:
+        total_BC += values_BC
+    return total_BC
+
+
+# Elements of the logits that one core's cache holds together with what is made of them.
+_TILE = 2**18
+
+
+class Tiled(PassSums):
+    """Sums of dense logits, kept by strips of rows: what one core's cache holds is summed three times as fast.
+
+    Args:
+        new_sums: makes the sums of a strip.
+    """
+
+    def __init__(self, new_sums: Callable[[], PassSums]) -> None:
+        super().__init__()
+        self.new_sums = new_sums
+        self.strips: list[PassSums] = []
+        self.height: int | None = None
+
+    def _add(self, logits: Tensor) -> None:
+        if self.height is None and logits.ndim > 4 and logits.device.type == "cpu":
+            self.height = max(1, _TILE * logits.shape[3] // logits.numel())  # of the first chunk of passes, and kept
+        parts = (logits,) if self.height is None else logits.split(self.height, dim=3)
+        self.strips = self.strips or [self.new_sums() for _ in parts]
+        for strip, part in zip(self.strips, parts, strict=True):
+            strip.add(part)
+
+    def score(self) -> Tensor:
+        """``(B, *)``."""
+        scores = [strip.score() for strip in self.strips]
+        return torch.cat(scores, dim=1) if len(scores) > 1 else scores[0]

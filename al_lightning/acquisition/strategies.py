@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from al_lightning.acquisition import functional
 from al_lightning.acquisition.aggregation import Aggregation, Mean
 from al_lightning.acquisition.description import described
-from al_lightning.acquisition.functional import PassSums
+from al_lightning.acquisition.functional import PassSums, Tiled
 from al_lightning.acquisition.hashing import uniform
 from al_lightning.acquisition.inference import Batch, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
@@ -248,7 +248,7 @@ def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int
             batch = Batch(network, inputs, indices)
             found: dict[tuple[Prediction | None, Measure | None], Tensor] = {}
             for prediction, measures in wanted.items():
-                sums = [new_sums() for new_sums in measures]
+                sums = [Tiled(new_sums) for new_sums in measures]
                 for logits in logits_of[prediction](batch):
                     for each in sums:
                         each.add(logits)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import conv2d, interpolate, pad
 
 from al_lightning.errors import UserError
 
@@ -21,12 +21,12 @@ class Features(NamedTuple):
 
     Attributes:
         aspp: the projected pyramid, stride 16.
-        high_res: the encoder's projected features of stride 4.
+        detail: what the encoder's features of stride 4 add to the decoder's convolution.
         size: height and width of the image, without padding.
     """
 
     aspp: Tensor
-    high_res: Tensor
+    detail: Tensor
     size: tuple[int, int]
 
 
@@ -83,20 +83,38 @@ class DeepLabV3Plus(nn.Module):
         features = self.encoder(pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)))
         pyramid = self.decoder.aspp[0]
         branches = torch.cat([branch(features[-1]) for branch in pyramid.convs], dim=1)
-        return Features(pyramid.project[:-1](branches), self.decoder.block1(features[2]), (height, width))
+        _, detail_weights = self._separable_weights()
+        detail = _separable(self.decoder.block1(features[2]), *detail_weights)
+        return Features(pyramid.project[:-1](branches), detail, (height, width))
 
     def tail(self, features: Features) -> Tensor:
         """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""
         dropped = self.decoder.aspp[0].project[-1](features.aspp)
         upsampled = self.decoder.up(self.decoder.aspp[1:](dropped))
-        coarse = self.head(self.decoder.block2(torch.cat([upsampled, features.high_res], dim=1)))
+        pyramid_weights, _ = self._separable_weights()
+        mixed = _separable(upsampled, *pyramid_weights).add_(features.detail)
+        coarse = self.head(self.decoder.block2[1](mixed).relu_())
         height, width = features.size
         logits = interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=True)
         return logits[:, :, :height, :width]
 
+    def _separable_weights(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The decoder's separable convolution, for the channels of the pyramid and for those of the detail.
+
+        It is linear in its channels, so the two are convolved apart and summed: no dropout pass repeats the detail's part.
+        """
+        depthwise, pointwise = (convolution.weight for convolution in self.decoder.block2[0])
+        pyramid = self.decoder.aspp[1][0].weight.shape[0]
+        return (depthwise[:pyramid], pointwise[:, :pyramid]), (depthwise[pyramid:], pointwise[:, pyramid:])
+
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""
         return self.tail(self.prefix(images))
+
+
+def _separable(values: Tensor, depthwise: Tensor, pointwise: Tensor) -> Tensor:
+    """A 3x3 convolution of each channel, then a mixture of the channels."""
+    return conv2d(conv2d(values, depthwise, padding=1, groups=len(depthwise)), pointwise)
 
 
 def load_encoder(encoder: nn.Module, path: Path) -> None:

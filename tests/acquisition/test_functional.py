@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -100,3 +101,28 @@ def test_passes_added_in_chunks_equal_passes_at_once(sums):
     torch.testing.assert_close(parts.score(), whole.score())
     with pytest.raises(ValueError, match=r"\(K, B, C"):
         parts.add(logits[0, 0])
+
+
+@pytest.mark.parametrize("tile", [1, 100, 10**6])
+@pytest.mark.parametrize(
+    "new_sums", [functional.BaldSums, functional.VoteSums, partial(functional.OnePass, functional.entropy)], ids=["bald", "vote", "entropy"]
+)
+def test_sums_by_strips_are_the_sums(monkeypatch, tile, new_sums):
+    """Chunks of passes of different lengths cut the image at the same rows or not; the score is the same."""
+    monkeypatch.setattr(functional, "_TILE", tile)
+    logits = torch.randn(1 if isinstance(new_sums, partial) else 5, 2, 5, 7, 3)
+    tiled, whole = functional.Tiled(new_sums), new_sums()
+    for chunk in logits.split(2):
+        tiled.add(chunk)
+    whole.add(logits)
+    assert (len(tiled.strips) == 1) == (tile == 10**6)
+    torch.testing.assert_close(tiled.score(), whole.score())
+
+
+def test_votes_where_classes_draw_or_are_no_number():
+    ways = []
+    for second in (torch.tensor([5.0, 0, 0]), torch.tensor([0, 5.0, 0])):
+        ways.append(float(functional.vote_entropy(torch.stack([torch.tensor([[1.0, 1.0, 0.0]]), second.unsqueeze(0)]))))
+    assert sorted(ways) == [0.0, pytest.approx(np.log(2))]  # a draw is one vote, for either of the two
+    logits = torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, torch.nan, 1.0]]])
+    assert torch.isnan(functional.vote_entropy(logits))
