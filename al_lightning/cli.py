@@ -36,10 +36,19 @@ class _Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
-        if "active_learning.strategy" in message:
+        if isinstance(cause := _user_error(ex), UserError):
+            message = str(cause)
+        elif "active_learning.strategy" in message:
             message += f"\nStrategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
+
+
+def _user_error(error: BaseException | None) -> BaseException | None:
+    """What a constructor refused, at the bottom of what the parser made of it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -226,6 +235,10 @@ def main(args: ArgsType = None) -> None:
         ActiveLearningCLI(args)
     except UserError as error:
         sys.exit(f"al_lightning: error: {_without_traceback(str(error))}")
+    except ValueError as error:  # the parser's, about what a constructor refused
+        if (cause := _user_error(error)) is None:
+            raise
+        sys.exit(f"al_lightning: error: {cause}")
     except SIGTERMException:
         print("al_lightning: stopped by SIGTERM. Continue with fit --resume --run_dir <run>.", file=sys.stderr)
         sys.exit(143)

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from al_lightning.cli import main
+from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
 from tests.conftest import same_weights, weights, without_seconds
 
@@ -208,3 +210,29 @@ def test_ddp_through_the_command(config):
     assert run.read_environment()["processes"] == 2
     refused = subprocess.run([*COMMAND, "--config", config, "--run_dir", "r", *ddp], capture_output=True, text=True, timeout=200)
     assert refused.returncode != 0 and "holds a run already" in refused.stderr
+
+
+def test_what_a_constructor_refuses_is_one_line(capsys):
+    """The parser wraps it in what it tried; the user reads what the network said."""
+    config = Path(__file__).parents[1] / "configs" / "synthetic_scenes" / "entropy.yaml"
+    said = fails(capsys, "--config", str(config), "--model.init_args.network.init_args.encoder_weights", "nowhere.pth")
+    assert said.strip().splitlines()[-1].startswith("al_lightning: error: Expected encoder weights in nowhere.pth")
+    assert "Union" not in said
+
+
+def test_a_bad_image_is_one_line_also_from_a_loading_process(tmp_path, capsys):
+    data = SyntheticScenesDataModule(cache=str(tmp_path), train_sequences=2, val_sequences=1, frames=2, height=32, width=40)
+    data.prepare_data()
+    image = sorted(data.root.glob("leftImg8bit/val/*/*.png"))[-1]
+    image.write_bytes(image.read_bytes()[:-500])
+    config = Path(__file__).parents[1] / "configs" / "cityscapes" / "entropy.yaml"
+    network = ["encoder=tu-resnet18", "encoder_weights=none"]
+    said = fails(
+        capsys,
+        *["--config", str(config), "--run_dir", "r", f"--data.init_args.root={data.root}", "--data.init_args.initial_size=2"],
+        *["--data.init_args.num_workers=1", "--data.init_args.crop=32", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"],
+        *[f"--model.init_args.network.init_args.{argument}" for argument in network],
+        *["--trainer.logger=false", "--trainer.num_sanity_val_steps=0", "--trainer.check_val_every_n_epoch=1"],
+    )
+    assert re.search(rf"^al_lightning: error: Expected a whole image in .*{image.name}, but it is truncated", said, re.MULTILINE)
+    assert "Traceback" not in said

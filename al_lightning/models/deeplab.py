@@ -1,17 +1,13 @@
 """DeepLabv3+ (Chen et al., 2018) for images of any size, split where its dropout begins."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
-from al_lightning.errors import UserError
+from al_lightning.models.weights import load_encoder, source_of
 
 _STRIDE = 16
 
@@ -39,7 +35,7 @@ class DeepLabV3Plus(nn.Module):
     Args:
         num_classes: number of logits.
         encoder: name of the encoder; ``tu-resnet50c`` is a ResNet-50 whose 7x7 stem is three 3x3 convolutions.
-        encoder_weights: ``imagenet`` downloads, None draws, and a path (.safetensors, .pth) reads them.
+        encoder_weights: ``imagenet`` downloads, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
         atrous_rates: of the pyramid.
 
@@ -59,19 +55,18 @@ class DeepLabV3Plus(nn.Module):
         from segmentation_models_pytorch import DeepLabV3Plus as Network
 
         super().__init__()
-        from_file = encoder_weights not in (None, "imagenet")
+        source = source_of(encoder_weights)
         network = Network(
             encoder,
-            encoder_weights=None if from_file else encoder_weights,
+            encoder_weights="imagenet" if source == "imagenet" else None,
             encoder_output_stride=_STRIDE,
             decoder_atrous_rates=atrous_rates,
             decoder_aspp_dropout=dropout,
             classes=num_classes,
         )
         self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
-        if from_file:
-            assert encoder_weights is not None
-            load_encoder(self.encoder, Path(encoder_weights).expanduser())
+        if isinstance(source, Path):
+            load_encoder(self.encoder, source)
 
     def prefix(self, images: Tensor) -> Features:
         """Everything before the dropout.
@@ -115,38 +110,3 @@ class DeepLabV3Plus(nn.Module):
 def _separable(values: Tensor, depthwise: Tensor, pointwise: Tensor) -> Tensor:
     """A 3x3 convolution of each channel, then a mixture of the channels."""
     return conv2d(conv2d(values, depthwise, padding=1, groups=len(depthwise)), pointwise)
-
-
-def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Loads weights in timm's or torchvision's names into an encoder; those of the classification head are left out.
-
-    Raises:
-        UserError: the file is missing or unreadable, or its names or shapes do not fit.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"Expected encoder weights in {path}, but there is no such file. Name a .safetensors or .pth file, imagenet or null."
-        )
-    given = _read(path)
-    own = encoder.state_dict()
-    wrapped = all(name.startswith("model.") for name in own)  # segmentation-models-pytorch's tu- encoders
-    named = {f"model.{name}" if wrapped else name: value for name, value in given.items()}
-    missing = [name for name in own if name not in named and not name.endswith("num_batches_tracked")]
-    misshapen = [name for name in own if name in named and named[name].shape != own[name].shape]
-    if missing or misshapen:
-        raise UserError(
-            f"Expected the weights of {type(encoder).__name__} in {path}, but {len(missing)} of {len(own)} are missing and "
-            f"{len(misshapen)} have another shape, the first {(missing + misshapen)[0]}. Is the encoder the one that they were trained in?"
-        )
-    encoder.load_state_dict({**own, **{name: named[name] for name in own if name in named}})
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state: Mapping[str, Tensor] = content.get("state_dict", content)
-        return state
-    except (OSError, RuntimeError, EOFError, AttributeError, UnpicklingError, SafetensorError) as error:
-        raise UserError(f"Expected {path} to hold weights as .safetensors or .pth, but it can't be read: {error}") from error

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from al_lightning.models.deeplab import load_encoder
+from al_lightning.models.weights import load_encoder, source_of
 
 
 class Features(NamedTuple):
@@ -26,7 +26,7 @@ class FCN(nn.Module):
 
     Args:
         num_classes: number of logits.
-        encoder_weights: ``imagenet`` downloads torchvision's ResNet-50, None draws, and a path (.safetensors, .pth) reads them.
+        encoder_weights: ``imagenet`` downloads torchvision's ResNet-50, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability in training (``train_p``).
 
     Raises:
@@ -38,12 +38,13 @@ class FCN(nn.Module):
         from torchvision.models.segmentation import fcn_resnet50
 
         super().__init__()
-        downloaded = ResNet50_Weights.IMAGENET1K_V1 if encoder_weights == "imagenet" else None
+        source = source_of(encoder_weights)
+        downloaded = ResNet50_Weights.IMAGENET1K_V1 if source == "imagenet" else None
         network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
         self.encoder, self.head = network.backbone, nn.Sequential(*network.classifier)
         self.head[3] = nn.Dropout(dropout)
-        if encoder_weights not in (None, "imagenet"):
-            load_encoder(self.encoder, Path(encoder_weights).expanduser())
+        if isinstance(source, Path):
+            load_encoder(self.encoder, source)
 
     def prefix(self, images: Tensor) -> Features:
         """Everything before the dropout.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
-from al_lightning.models.deeplab import load_encoder
+from al_lightning.models.weights import load_encoder, source_of
 
 _STRIDE = 32
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -44,7 +44,7 @@ class SegNet(nn.Module):
 
     Args:
         num_classes: number of logits.
-        encoder_weights: ``imagenet`` downloads torchvision's VGG16-BN, None draws, and a path (.safetensors, .pth) reads them.
+        encoder_weights: ``imagenet`` downloads torchvision's VGG16-BN, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability in training (``train_p``).
 
     Raises:
@@ -63,18 +63,19 @@ class SegNet(nn.Module):
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.dropout = nn.ModuleList(nn.Dropout(dropout) for _ in range(6))
         self.head = nn.Conv2d(_CHANNELS[0], num_classes, 3, padding=1)
-        if encoder_weights is not None:
-            self._load(encoder_weights)
+        self._load(source_of(encoder_weights))
 
-    def _load(self, weights: str) -> None:
+    def _load(self, source: str | Path) -> None:
+        if source == "none":
+            return
         from torchvision.models.vgg import VGG16_BN_Weights, cfgs, make_layers
 
         # In VGG16's own names: one list of layers, with the poolings in it.
         vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
-        if weights == "imagenet":
+        if source == "imagenet":
             vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
         else:
-            load_encoder(vgg, Path(weights).expanduser())
+            load_encoder(vgg, Path(source))
         theirs = [layer for layer in vgg["features"].children() if not isinstance(layer, nn.MaxPool2d)]
         ours = [layer for stage in self.encoder for layer in stage.children()]
         for layer, given in zip(ours, theirs, strict=True):
