@@ -3,14 +3,18 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo demo-segmentation test lint bench bench-baal clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## Run the main job on the embedded sample, and say where its learning curve lies
 	rm -rf runs/demo
 	OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/demo.yaml --run_dir runs/demo
+
+demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trains DeepLabv3+, leaves pictures of each cycle
+	rm -rf runs/demo-segmentation
+	OMP_NUM_THREADS=2 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest
@@ -23,9 +27,15 @@ lint: $(INSTALLED)  ## Check style, formatting and types
 bench: $(INSTALLED)  ## Measure speed and memory; prints the README's tables
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.headline
+	$(BIN)/python -m benchmarks.segmentation
+
+bench-baal: pyproject.toml constraints.txt  ## Measure dense BALD beside baal's, in an environment of its own
+	test -x .venv-baal/bin/python || $(PYTHON) -m venv .venv-baal
+	.venv-baal/bin/python -m pip install --quiet --constraint constraints.txt --editable . "baal>=2"
+	OMP_NUM_THREADS=1 .venv-baal/bin/python -m benchmarks.against_baal
 
 clean:  ## Remove the environment and caches; runs stay
-	rm -rf .venv .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-baal .mypy_cache .ruff_cache build *.egg-info
 	find al_lightning tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

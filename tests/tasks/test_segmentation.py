@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 import torch
 from lightning.pytorch import Trainer
@@ -106,3 +107,36 @@ def test_1_and_2_processes_select_the_same_scenes(tmp_path):
         curves.append([row["val/miou"] for row in RunDirectory(folder).read_cycles()])
     assert tables[0] == tables[1]
     assert curves[0] == curves[1]  # every evaluation image once
+
+
+def test_scores_are_float32_where_training_is_not(tmp_path):
+    """Under bf16-mixed the network computes in bfloat16; entropy is taken of its logits in float32 or better, not in steps of 2 ** -7."""
+    run = run_scenes(tmp_path / "run", trainer={"precision": "bf16-mixed"}, cycles=2)
+    network = Tiny().eval()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, 0).items()})
+    data = make_data(cache=str(tmp_path / "scenes"))
+    data.setup("fit")
+    queried = [row for row in run.read_queries() if row.cycle == 1]
+    for inputs, indices in data.pool_batches([torch.tensor([row.index]) for row in queried]):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            logits = network(inputs)
+        assert logits.dtype == torch.bfloat16
+        expected = scipy.stats.entropy(logits.double().softmax(1).numpy(), axis=1).mean()
+        (score,) = (row.score for row in queried if row.index == int(indices))
+        assert score == pytest.approx(expected, rel=1e-5)
+
+
+def test_channels_last_changes_the_layout_alone():
+    """The same loss and gradients; weights keep the layout when they are drawn anew."""
+    images, targets = torch.rand(2, 3, 9, 7), torch.randint(0, 19, (2, 9, 7))
+    tasks = [SegmentationTask(Tiny, channels_last=layout) for layout in (False, True)]
+    losses = []
+    for task in tasks:
+        task.draw_weights(3)
+        losses.append(task.eval().loss(images, targets))
+        losses[-1].backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    for a, b in zip(tasks[0].parameters(), tasks[1].parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    assert tasks[1].network.body[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not tasks[1].network.body[0].weight.is_contiguous()
