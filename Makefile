@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## Run the main job on the embedded sample, and say where it
 
 demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trains DeepLabv3+, leaves pictures of each cycle
 	rm -rf runs/demo-segmentation
-	OMP_NUM_THREADS=2 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
+	OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest
