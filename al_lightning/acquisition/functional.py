@@ -194,12 +194,12 @@ class VoteSums(PassSums):
 
     def _add(self, logits: Tensor) -> None:
         largest_KB1 = logits.amax(dim=2, keepdim=True)
-        won_KBC = logits == largest_KB1  # a third of the time of an argmax over an axis that is not the last
-        if int(won_KBC.sum()) != largest_KB1.numel():  # classes that draw, or no number: one vote, and NaN where there is none
+        won_KBC = (logits - largest_KB1).sign_().add_(1)  # a fifth of the time of an argmax over an axis that is not the last
+        if float(won_KBC.sum(dtype=torch.float64)) != largest_KB1.numel():  # classes draw (one vote), or there is no number (NaN)
             vote_KB1 = 1 + 0 * largest_KB1
             self.votes_BC = _added(self.votes_BC, torch.zeros_like(logits).scatter_(2, logits.argmax(dim=2, keepdim=True), vote_KB1))
         else:
-            self.votes_BC = _added(self.votes_BC, won_KBC.to(logits.dtype))
+            self.votes_BC = _added(self.votes_BC, won_KBC)
 
     def score(self) -> Tensor:
         """See :func:`vote_entropy`."""
@@ -236,7 +236,8 @@ class Tiled(PassSums):
     def _add(self, logits: Tensor) -> None:
         if self.height is None and logits.ndim > 4 and logits.device.type == "cpu":
             self.height = max(1, _TILE * logits.shape[3] // logits.numel())  # of the first chunk of passes, and kept
-        parts = (logits,) if self.height is None else logits.split(self.height, dim=3)
+        # Contiguous strips, because the maximum over classes is slow where they are innermost.
+        parts = (logits,) if self.height is None else [part.contiguous() for part in logits.split(self.height, dim=3)]
         self.strips = self.strips or [self.new_sums() for _ in parts]
         for strip, part in zip(self.strips, parts, strict=True):
             strip.add(part)
