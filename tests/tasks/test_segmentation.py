@@ -8,11 +8,13 @@ from torch import nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from al_lightning.acquisition import BALD, CountAbove, Entropy
+from al_lightning.analysis import plots
+from al_lightning.callbacks import ScenePictures
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from al_lightning.tasks.segmentation import iou_metrics
-from tests.callbacks.test_resume import Dies
+from tests.callbacks.test_resume import Dies, dies_at
 from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
 
 
@@ -140,3 +142,41 @@ def test_channels_last_changes_the_layout_alone():
         torch.testing.assert_close(a.grad, b.grad)
     assert tasks[1].network.body[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert not tasks[1].network.body[0].weight.is_contiguous()
+
+
+SCENE_DEATHS = {
+    "crops not written": lambda: dies_at(RunDirectory, "write_crops", 1),
+    "crops written": lambda: dies_at(RunDirectory, "write_crops", 1, after=True),
+    "scores not written": lambda: dies_at(RunDirectory, "write_scores", 2),
+    "scores written": lambda: dies_at(RunDirectory, "write_scores", 1, after=True),
+    "while drawing": lambda: dies_at(plots, "draw_scenes", 3),
+    "content not written": lambda: dies_at(RunDirectory, "write_queried", 1),
+}
+
+
+def run_crops(folder, **arguments):
+    data = make_data(cache=str(folder.parent / "scenes"), query_crop=24, decoded_cache="disk", cache_folder=str(folder.parent / "decoded"))
+    pictures = (ScenePictures(1, 1),)
+    return run_experiment(
+        folder, Entropy(), data=data, task=SegmentationTask(Tiny), query_size=3, also_record=[BALD(3)], callbacks=pictures, **arguments
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_crops(tmp_path_factory):
+    return run_crops(tmp_path_factory.mktemp("crops") / "run")
+
+
+@pytest.mark.parametrize("death", SCENE_DEATHS)
+def test_sigkill_while_what_belongs_to_scenes_is_written(tmp_path, whole_crops, death):
+    def work():
+        SCENE_DEATHS[death]()
+        run_crops(tmp_path / "run")
+
+    assert in_child(work) == -9
+    run = run_crops(tmp_path / "run", resume=True)
+    assert run.queries.read_bytes() == whole_crops.queries.read_bytes()
+    assert run.crops.read_bytes() == whole_crops.crops.read_bytes()
+    assert [run.scores(cycle).read_bytes() for cycle in (0, 1)] == [whole_crops.scores(cycle).read_bytes() for cycle in (0, 1)]
+    assert without_seconds(run) == without_seconds(whole_crops)
+    assert same_weights(weights(run, 2), weights(whole_crops, 2))
