@@ -127,20 +127,20 @@ class ActiveLearningCLI(LightningCLI):
         else:
             loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
             for logger in loggers:
-                self._place_logger(logger)
+                _identify_logger(logger)
             if _rank() == 0 and not config.resume:
                 self.run.refuse_run()
                 self.run.write_config(self._parser("fit").dump(config, skip_unset=False, format="yaml"))
+            # After the configuration is written: it says where a logger lies in its run, wherever that is moved.
+            for logger in loggers:
+                self._place_logger(logger)
             config.trainer.default_root_dir = str(self.run.path)
 
     def _place_logger(self, logger: Any) -> None:
-        """Takes a logger's relative directory inside the run, and gives Weights & Biases an id that a resumed run keeps."""
+        """Takes a logger's relative directory inside the run."""
         arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
-        if arguments is None or "save_dir" not in arguments:
-            return
-        arguments.save_dir = str(self.run.path / (arguments.save_dir or "."))
-        if "offline" in arguments and arguments.id is None and arguments.version is None:
-            arguments.id = uuid.uuid4().hex[:8]
+        if arguments is not None and "save_dir" in arguments:
+            arguments.save_dir = str(self.run.path / (arguments.save_dir or "."))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
@@ -173,6 +173,13 @@ _RESUME_PARSER.add_argument("--run_dir")
 def _rank() -> int:
     """This process's number, before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0)
+
+
+def _identify_logger(logger: Any) -> None:
+    """Gives Weights & Biases an id that a resumed run keeps."""
+    arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+    if arguments is not None and "offline" in arguments and arguments.id is None and arguments.version is None:
+        arguments.id = uuid.uuid4().hex[:8]
 
 
 def _integer_seed(seed: bool | int) -> int:

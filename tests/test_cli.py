@@ -172,6 +172,17 @@ def test_loggers_and_checkpoints_live_in_the_run(config):
     assert sorted(path.name for path in Path().iterdir()) == ["r", "tiny.yaml"]
 
 
+def test_a_resumed_run_logs_where_it_lies(config):
+    """Also where it was moved to in between; relative paths are not put into each other."""
+    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "logs"]
+    main(["fit", "--config", config, "--run_dir", "r", *logger])
+    main(["fit", "--resume", "--run_dir", "r"])
+    Path("r").rename("moved")
+    main(["fit", "--resume", "--run_dir", "moved"])
+    assert {path.parent.relative_to("moved").as_posix() for path in Path("moved").rglob("metrics.csv")} == {"logs/lightning_logs/version_0"}
+    assert not Path("r").exists() and not list(Path("moved").rglob("r"))
+
+
 def test_tensorboard_works(config):
     main(["fit", "--config", config, "--run_dir", "r", "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "."])
     assert list(Path("r").rglob("events.out.tfevents*"))
