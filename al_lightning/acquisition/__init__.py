@@ -4,9 +4,12 @@ from al_lightning.acquisition.aggregation import Aggregation, CountAbove, Max, M
 from al_lightning.acquisition.strategies import (
     BALD,
     Entropy,
+    FromFile,
     Inverse,
+    LowestMiou,
     Margin,
     MaxSoftmax,
+    MostIncorrect,
     Odin,
     Order,
     Random,
@@ -14,7 +17,20 @@ from al_lightning.acquisition.strategies import (
     VoteEntropy,
 )
 
-STRATEGIES = ["BALD", "Entropy", "Inverse", "Margin", "MaxSoftmax", "Odin", "Order", "Random", "VoteEntropy"]
+STRATEGIES = [
+    "BALD",
+    "Entropy",
+    "FromFile",
+    "Inverse",
+    "LowestMiou",
+    "Margin",
+    "MaxSoftmax",
+    "MostIncorrect",
+    "Odin",
+    "Order",
+    "Random",
+    "VoteEntropy",
+]
 
 __all__ = [
     "BALD",
@@ -22,11 +38,14 @@ __all__ = [
     "Aggregation",
     "CountAbove",
     "Entropy",
+    "FromFile",
     "Inverse",
+    "LowestMiou",
     "Margin",
     "Max",
     "MaxSoftmax",
     "Mean",
+    "MostIncorrect",
     "Odin",
     "Order",
     "PatchMax",

@@ -122,6 +122,32 @@ def vote_entropy(logits: Tensor) -> Tensor:
     return sums.score()
 
 
+def predicted(logits: Tensor) -> Tensor:
+    """The predicted classes, ``(B, C, *)`` to int64 ``(B, *)``."""
+    return logits.argmax(dim=1)
+
+
+def image_miou(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean IoU of each image, over the classes that occur in its target or its prediction.
+
+    Args:
+        prediction: ``(B, H, W)`` classes.
+        target: ``(B, H, W)`` classes; negative ones and those from 255 on are ignored.
+
+    Returns:
+        float64 ``(B,)``, in [0, 1]; 1 for an image without a pixel that counts: nothing in it is wrong.
+    """
+    scores = []
+    for its_prediction, its_target in zip(prediction, target, strict=True):
+        counts = (its_target >= 0) & (its_target < 255)
+        p, t = its_prediction[counts], its_target[counts]
+        classes = int(torch.cat([p, t]).max()) + 1 if len(t) else 0
+        hits, predicted_, true = (x.bincount(minlength=classes).double() for x in (t[p == t], p, t))
+        unions = predicted_ + true - hits
+        scores.append((hits / unions)[unions > 0].mean() if len(t) else torch.ones((), dtype=torch.float64, device=t.device))
+    return torch.stack(scores)
+
+
 class PassSums(ABC):
     """Running sums over stochastic passes, in memory independent of K; :meth:`add` passes, then take the :meth:`score`."""
 

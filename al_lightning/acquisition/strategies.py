@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from al_lightning.acquisition import functional
@@ -44,6 +46,19 @@ class Strategy(ABC):
             measured: ``(B, *)`` what the measure gave; None without a prediction.
             indices: ``(B,)`` dataset indices.
             seed: of whatever is random in the strategy.
+        """
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:  # noqa: B027  most need nothing of it
+        """Told of the data set before the first cycle.
+
+        Args:
+            size: number of items.
+            item: the name of an index.
+            peek: the labels of items, ``(B,)`` indices to ``(B, *)`` classes, whether anybody has labeled them or not. An oracle cheats
+                with it, to show what a strategy could reach; others leave it alone.
+
+        Raises:
+            UserError: the strategy does not fit the data.
         """
 
     def readable(self, measured: Tensor) -> Tensor:
@@ -80,6 +95,46 @@ class Order(Strategy):
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""
         return -indices.double()
+
+
+class FromFile(Strategy):
+    """In the order of a file: a query order that somebody published. Its score is minus the line's number.
+
+    Args:
+        order: path of a text file with one item a line, by name or by index; all items of the pool, in any order. Empty lines are left
+            out, and so is what is labeled already.
+    """
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """Reads the file.
+
+        Raises:
+            UserError: it is missing, or its lines are not the data set's items, each once.
+        """
+        path = Path(self.order).expanduser()
+        try:
+            lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"Expected a query order in {path}, one item a line, but it can't be read: {error}") from error
+        by_name = {item(index): index for index in range(size)}
+        by_name = {str(index): index for index in range(size)} | by_name
+        unknown = [line for line in lines if line not in by_name]
+        places = {by_name[line]: number for number, line in enumerate(lines) if line in by_name}
+        if unknown or len(lines) != size or len(places) != size:
+            missing = next((item(index) for index in range(size) if index not in places), "none")
+            raise UserError(
+                f"Expected each of the {size:,} items once in {path}, got {len(lines):,} lines with {len(places):,} different items; "
+                f"the first unknown one is {unknown[0] if unknown else 'none'}, the first missing one {missing}. "
+                "Is it the order of this data set?"
+            )
+        self._places = torch.tensor([places[index] for index in range(size)])
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return -self._places[indices.cpu()].double()
 
 
 class _Uncertainty(Strategy):
@@ -191,6 +246,40 @@ class VoteEntropy(_DropoutPasses):
     measure = functional.VoteSums
 
 
+class _Oracle(Strategy):
+    """Knows the labels: no strategy for real annotation, but a bound for those that are."""
+
+    prediction = PlainPass()
+    measure = partial(functional.OnePass, functional.predicted)
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.meet`."""
+        self._peek = peek
+
+    def _targets(self, indices: Tensor) -> Tensor:
+        return self._peek(indices.cpu()).to(indices.device)
+
+
+class MostIncorrect(_Oracle):
+    """An oracle for classification: the wrongly predicted first, in random order, then the rest in random order."""
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        if measured is None or measured.ndim != 1:
+            raise UserError("Expected a classification for MostIncorrect. For segmentation use LowestMiou.")
+        return (measured != self._targets(indices)).double() + uniform(seed, indices)
+
+
+class LowestMiou(_Oracle):
+    """An oracle for segmentation: the images whose prediction is worst first. Its score is 1 - the image's mean IoU."""
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        if measured is None or measured.ndim != 3:
+            raise UserError("Expected a segmentation for LowestMiou. For classification use MostIncorrect.")
+        return 1 - functional.image_miou(measured, self._targets(indices))
+
+
 class Inverse(Strategy):
     """Another strategy, lowest first.
 
@@ -214,6 +303,10 @@ class Inverse(Strategy):
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
         return -self.strategy.score(-keys)
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.meet`."""
+        self.strategy.meet(size, item, peek)
 
     def aggregated_by(self, aggregation: Aggregation) -> Strategy:
         """See :meth:`Strategy.aggregated_by`."""

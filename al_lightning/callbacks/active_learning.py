@@ -31,7 +31,8 @@ class ActiveLearningCallback(Callback):
         strategy: how a query is chosen.
         query_size: items to label in a cycle; the last query takes what is left of the pool or of the budget.
         cycles: number of cycles; None for as many as pool, budget and target allow.
-        stride: take every stride-th item of the ranking; 1 takes the top.
+        stride: take every stride-th item of the ranking; 1 takes the top. A list gives each cycle its own, and the last one goes on:
+            ``[32, 8, 1]`` is diverse early and greedy late.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -49,7 +50,7 @@ class ActiveLearningCallback(Callback):
         strategy: Strategy,
         query_size: int,
         cycles: int | None = None,
-        stride: int = 1,
+        stride: int | list[int] = 1,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -60,7 +61,9 @@ class ActiveLearningCallback(Callback):
         seed: int = 0,
         resume: bool = False,
     ) -> None:
-        for name, value in {"query_size": query_size, "cycles": cycles, "stride": stride, "label_budget": label_budget}.items():
+        self.strides = [stride] if isinstance(stride, int) else stride
+        least = min(self.strides, default=0)
+        for name, value in {"query_size": query_size, "cycles": cycles, "stride": least, "label_budget": label_budget}.items():
             if value is not None and value < 1:
                 raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
         if retrain == "warm" and keep == "none":
@@ -70,7 +73,6 @@ class ActiveLearningCallback(Callback):
         self.strategy = strategy
         self.query_size = query_size
         self.cycles = cycles
-        self.stride = stride
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -194,7 +196,7 @@ class ActiveLearningCallback(Callback):
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
         priority = torch.randperm(len(self.data.pool.labeled), generator=seeds.generator(self.seed, "ties", self.cycle))
-        chosen = selection.take(selection.rank(keys, indices, priority), size, self.stride)
+        chosen = selection.take(selection.rank(keys, indices, priority), size, self.strides[min(self.cycle, len(self.strides) - 1)])
         scores = self.strategy.score(keys)
         return Query(
             indices=chosen,
@@ -255,6 +257,7 @@ class ActiveLearningCallback(Callback):
         if trainer.ckpt_path is not None:
             raise UserError("Expected no ckpt_path: an experiment goes on from its run directory, with resume=True.")
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
+        self._introduce_strategies()
         self.restart = FitRestart(trainer, self)
         self.record = RunRecord(trainer, datamodule)
         self._stopped = self._validated = None
@@ -306,6 +309,11 @@ class ActiveLearningCallback(Callback):
             self._say(f"The run in {self.record.run.path} is complete: {self._stopped}.")
         elif self.retrain == "warm":
             self.task.load_state_dict(self.record.weights(int(row["cycle"])))
+
+    def _introduce_strategies(self) -> None:
+        size = len(self.data.pool.labeled)
+        for strategy in (self.strategy, *self.also_record):
+            strategy.meet(size, self.data.item, self.data.peek)
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

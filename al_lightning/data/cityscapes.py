@@ -34,7 +34,7 @@ class CityscapesDataModule(PoolDataModule):
 
     Args:
         root: folder of leftImg8bit and gtFine.
-        initial_size: images labeled before cycle 0.
+        initial_size: images labeled before cycle 0, or ``all``.
         query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
             rest of the image takes no part. None for whole images.
         foreground: names of classes to tell from all others, for a two-class problem; None for the 19 classes.
@@ -58,7 +58,7 @@ class CityscapesDataModule(PoolDataModule):
     def __init__(
         self,
         root: str = "data/cityscapes",
-        initial_size: int = 50,
+        initial_size: int | Literal["all"] = 50,
         query_crop: int | None = None,
         foreground: list[str] | None = None,
         crop: int = 512,
@@ -167,6 +167,10 @@ class CityscapesDataModule(PoolDataModule):
     def city(self, index: int) -> str:
         """The city that an item was seen in."""
         return self._train[index].city
+
+    def peek(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.peek`; the items must be of one size."""
+        return torch.stack([classes_of(self._files.label(self._train[index]), self.classes.table) for index in indices.tolist()])
 
     def picture(self, index: int) -> Pixels:
         """See :meth:`PoolDataModule.picture`."""

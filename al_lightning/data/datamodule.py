@@ -69,6 +69,10 @@ class PoolDataModule(LightningDataModule, ABC):
         """The name that a person knows an index by."""
 
     @abstractmethod
+    def peek(self, indices: Tensor) -> Tensor:
+        """Labels of pool items whether anybody has labeled them or not, ``(B, *)``: for oracles alone, which cheat on purpose."""
+
+    @abstractmethod
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
         """An item as a person looks at it: ``(H, W)`` or ``(H, W, 3)``."""
 

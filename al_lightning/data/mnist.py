@@ -40,7 +40,7 @@ class _IDXDataModule(PoolDataModule):
 
     Args:
         root: folder of the four IDX files, gzipped or not, and where they are downloaded to; None for the class's ``default_root``.
-        initial_size: items labeled before cycle 0.
+        initial_size: items labeled before cycle 0, or ``all``.
         initial_draw: ``uniform``, or ``class_balanced_using_labels``, which looks at labels that an annotator has not given yet.
         pool_size: use a seeded subset of the training images as the pool; None for all of them.
         pool_repeat: put this one image in every place of the pool (for checks on duplicated pools); None for none.
@@ -61,7 +61,7 @@ class _IDXDataModule(PoolDataModule):
     def __init__(
         self,
         root: str | None = None,
-        initial_size: int = 300,
+        initial_size: int | Literal["all"] = 300,
         initial_draw: Literal["uniform", "class_balanced_using_labels"] = "uniform",
         pool_size: int | None = None,
         pool_repeat: int | None = None,
@@ -188,6 +188,10 @@ class _IDXDataModule(PoolDataModule):
     def item(self, index: int) -> str:
         """The index as text: these images have no names."""
         return str(index)
+
+    def peek(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.peek`."""
+        return self._train.labels[indices.to(self._train.labels.device)]
 
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
         """See :meth:`PoolDataModule.picture`."""

@@ -1,6 +1,6 @@
 """The pool: which items of a data set are labeled, which are not, and since when."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -82,12 +82,12 @@ class Pool:
         self.cycle = state["cycle"]
 
 
-def draw_initial(candidates: Tensor, size: int, generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
+def draw_initial(candidates: Tensor, size: int | Literal["all"], generator: torch.Generator, labels: Tensor | None = None) -> Tensor:
     """Draws the initial labeled set.
 
     Args:
         candidates: indices to draw from.
-        size: how many.
+        size: how many; ``all`` makes a run on the whole pool, the reference of normalised curves.
         generator: source of the draw.
         labels: ``(N,)`` class of each item of the data set, for a class-balanced draw (which uses labels that a real annotator has not
             given yet); None draws uniformly. Where the size is no multiple of the number of classes, the first classes get one more.
@@ -98,8 +98,11 @@ def draw_initial(candidates: Tensor, size: int, generator: torch.Generator, labe
     Raises:
         UserError: there are not enough candidates.
     """
+    if size == "all":
+        size = len(candidates)
+        labels = None
     if not 1 <= size <= len(candidates):
-        raise UserError(f"Expected an initial_size from 1 to the pool's {len(candidates)} items, got {size}.")
+        raise UserError(f"Expected an initial_size of all, or from 1 to the pool's {len(candidates)} items, got {size}.")
     shuffled = candidates[torch.randperm(len(candidates), generator=generator)]
     if labels is None:
         return shuffled[:size]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
 import torch
 
 from al_lightning import acquisition
@@ -9,10 +10,12 @@ from al_lightning.acquisition import (
     CountAbove,
     Entropy,
     Inverse,
+    LowestMiou,
     Margin,
     Max,
     MaxSoftmax,
     Mean,
+    MostIncorrect,
     Odin,
     Order,
     Random,
@@ -45,7 +48,9 @@ def keys_of(strategy, network, batch, seed=0):
 
 
 def test_every_strategy_is_tested_here():
-    assert {type(strategy).__name__ for strategy in ALL} | {"Inverse"} == set(acquisition.STRATEGIES)
+    assert {type(strategy).__name__ for strategy in ALL} | {"Inverse", "FromFile", "MostIncorrect", "LowestMiou"} == set(
+        acquisition.STRATEGIES
+    )
 
 
 @pytest.mark.parametrize("aggregate", [None, CountAbove(0.3), Max(), TopMean(0.2)], ids=lambda a: type(a).__name__)
@@ -143,6 +148,41 @@ def test_scores_against_numpy(network, batch):
         (Margin(), 1 - top[:, -1] + top[:, -2]),
     ]:
         np.testing.assert_allclose(strategy.score(keys_of(strategy, network, batch)), expected, rtol=1e-5)
+
+
+def test_most_incorrect_takes_the_wrong_ones_first(network, batch):
+    with torch.no_grad():
+        labels = torch.zeros(40, dtype=torch.int64).scatter(0, batch[1], network(batch[0]).argmax(1))
+    labels[batch[1][[1, 4, 6]]] += 1
+    oracle = MostIncorrect()
+    oracle.meet(40, str, lambda indices: labels[indices])
+    keys = keys_of(oracle, network, batch)
+    assert (keys >= 1).nonzero().flatten().tolist() == [1, 4, 6] and len(keys.unique()) == 9
+    assert not torch.equal(keys_of(oracle, network, batch, seed=1), keys)
+    with pytest.raises(UserError, match="use MostIncorrect"):
+        keys_of(LowestMiou(), network, batch)
+
+
+def test_lowest_miou_against_sklearn():
+    torch.manual_seed(3)
+    network, images = torch.nn.Conv2d(3, 4, 3, padding=1).eval(), torch.rand(3, 3, 5, 7)
+    targets = torch.randint(0, 3, (9, 5, 7))
+    targets[:, 0] = 255
+    targets[6] = 255
+    oracle = LowestMiou()
+    oracle.meet(9, str, lambda indices: targets[indices])
+    indices = torch.tensor([8, 6, 2])
+    keys = keys_of(oracle, network, (images, indices))
+    with torch.no_grad():
+        predictions = network(images).argmax(1)
+    for position in (0, 2):
+        kept = targets[indices[position]] != 255
+        p, t = predictions[position][kept], targets[indices[position]][kept]
+        expected = sklearn.metrics.jaccard_score(t, p, average="macro", labels=sorted({*p.tolist(), *t.tolist()}))
+        assert float(keys[position]) == pytest.approx(1 - expected)
+    assert float(keys[1]) == 0  # nothing in it counts, so nothing is wrong
+    with pytest.raises(UserError, match="use LowestMiou"):
+        keys_of(MostIncorrect(), network, (images, indices))
 
 
 def test_random_depends_on_the_seed_and_order_on_the_listing(network, batch):

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from al_lightning.acquisition import BALD, Entropy, Margin, MaxSoftmax, Order, Random
+from al_lightning.acquisition import BALD, Entropy, FromFile, Margin, MaxSoftmax, MostIncorrect, Order, Random
 from al_lightning.callbacks import ActiveLearningCallback
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
@@ -176,6 +176,61 @@ def test_stride_takes_every_second(tmp_path):
     assert [row.index for row in strided.read_queries() if row.cycle == 1] == ranking[1::2]
 
 
+def test_a_list_of_strides_gives_each_cycle_its_own(tmp_path):
+    data = make_data()
+    run = run_experiment(tmp_path, Order(), data=data, cycles=5, query_size=30, stride=[4, 2, 1])
+    rows = run.read_queries()
+    left = sorted({*range(5000)} - {row.index for row in rows if row.cycle == 0})
+    left = [index for index in left if bool(data.pool.unlabeled[index] | data.pool.labeled[index])]
+    for cycle, stride in ((1, 4), (2, 2), (3, 1), (4, 1)):
+        queried = [row.index for row in rows if row.cycle == cycle]
+        assert queried == left[stride - 1 :: stride][:30]
+        left = [index for index in left if index not in queried]
+
+
+def test_an_order_from_a_file(tmp_path):
+    """By name and by index; a resumed run reads it again."""
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(4)).tolist()
+    (tmp_path / "order.txt").write_text("\n".join(map(str, order)) + "\n")
+    run = run_experiment(tmp_path / "run", FromFile(str(tmp_path / "order.txt")), data=make_data(pool_size=None))
+    rows = run.read_queries()
+    initial = {row.index for row in rows if row.cycle == 0}
+    assert [row.index for row in rows if row.cycle > 0] == [index for index in order if index not in initial][:100]
+    assert [row.score for row in rows if row.cycle == 1] == [-order.index(row.index) for row in rows if row.cycle == 1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "match"),
+    [
+        (["0", "1", "3"], r"5,000 items once in .*, got 3 lines with 3 different items; .* unknown one is none, the first missing one 2\."),
+        ([*map(str, range(4999)), "x"], "first unknown one is x, the first missing one 4999"),
+        ([*map(str, range(4999)), "7"], "got 5,000 lines with 4,999 different items"),
+        (None, "can't be read"),
+    ],
+)
+def test_an_order_of_other_data_is_refused(tmp_path, lines, match):
+    if lines is not None:
+        (tmp_path / "order.txt").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=match):
+        run_experiment(tmp_path / "run", FromFile(str(tmp_path / "order.txt")))
+    assert not RunDirectory(tmp_path / "run").holds_run()
+
+
+def test_an_oracle_queries_what_the_network_gets_wrong(tmp_path):
+    data = make_data()
+    run = run_experiment(tmp_path, MostIncorrect(), data=data, cycles=2, query_size=20)
+    network = MLP(width=7)
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, 0).items()})
+    queried = torch.tensor([row.index for row in run.read_queries() if row.cycle == 1])
+    assert (network(data._train.inputs(queried, torch.device("cpu"))).argmax(1) != data._train.labels[queried]).all()
+
+
+def test_the_whole_pool_is_one_cycle(tmp_path, capsys):
+    run = run_experiment(tmp_path, data=make_data(initial_size="all"), trainer={"max_epochs": 1, "check_val_every_n_epoch": 1})
+    assert [row["labeled"] for row in run.read_cycles()] == ["600"]
+    assert "the pool is used up" in capsys.readouterr().out
+
+
 def test_best_weights_query(tmp_path):
     checkpoint = ModelCheckpoint(monitor="val/accuracy", mode="max")
 
@@ -270,6 +325,8 @@ def test_a_score_that_is_not_finite_names_cycle_and_item(tmp_path):
         ({"query_size": 0}, "query_size to be at least 1"),
         ({"cycles": 0}, "cycles to be at least 1"),
         ({"stride": 0}, "stride to be at least 1"),
+        ({"stride": [4, 0]}, "stride to be at least 1"),
+        ({"stride": []}, "stride to be at least 1"),
         ({"retrain": "warm", "keep": "none"}, "keep to be all or last"),
         ({"target": {"val/miou": 1.0}}, r"metrics from \['val/accuracy', 'val/loss'\], got \['val/miou'\]"),
     ],

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from al_lightning.acquisition import BALD, CountAbove, Entropy
+from al_lightning.acquisition import BALD, CountAbove, Entropy, LowestMiou
 from al_lightning.analysis import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.data import SyntheticScenesDataModule
@@ -83,7 +83,7 @@ def test_the_rate_decays_polynomially_to_zero(tmp_path):
     np.testing.assert_allclose(rates, [0.007 * (1 - step / 6) ** 0.9 for step in range(6)])
 
 
-@pytest.mark.parametrize("strategy", [Entropy(CountAbove(2.5)), BALD(3)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("strategy", [Entropy(CountAbove(2.5)), BALD(3), LowestMiou()], ids=lambda s: type(s).__name__)
 def test_the_loop_runs_and_resumes_on_scenes(tmp_path, strategy):
     whole = run_scenes(tmp_path / "whole", strategy)
     curve = whole.read_cycles()
