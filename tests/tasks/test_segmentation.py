@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from al_lightning.acquisition import BALD, CountAbove, Entropy, LowestMiou
+from al_lightning.acquisition import BALD, CountAbove, Entropy, LowestMiou, Random
 from al_lightning.analysis import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.data import SyntheticScenesDataModule
@@ -104,8 +104,10 @@ def test_1_and_2_processes_select_the_same_scenes(tmp_path):
     for processes in (1, 2):
         trainer = {"max_epochs": 0, "check_val_every_n_epoch": 1, "devices": processes, "strategy": "ddp_fork" if processes > 1 else "auto"}
         folder = tmp_path / str(processes)
-        assert in_child(lambda folder=folder, trainer=trainer: run_scenes(folder, trainer=trainer)) == 0
-        tables.append((folder / "queries.csv").read_bytes())
+        more = {"also_record": [BALD(3), Random()], "callbacks": (ScenePictures(1, 1),)}
+        assert in_child(lambda folder=folder, trainer=trainer, more=more: run_scenes(folder, trainer=trainer, **more)) == 0
+        tables.append((folder / "queries.csv").read_bytes() + RunDirectory(folder).scores(1).read_bytes())
+        assert RunDirectory(folder).queried(1).exists()
         curves.append([row["val/miou"] for row in RunDirectory(folder).read_cycles()])
     assert tables[0] == tables[1]
     assert curves[0] == curves[1]  # every evaluation image once
