@@ -4,6 +4,7 @@ from al_lightning.acquisition.aggregation import Aggregation, CountAbove, Max, M
 from al_lightning.acquisition.strategies import (
     BALD,
     Entropy,
+    Expert,
     FromFile,
     Inverse,
     LowestMiou,
@@ -20,6 +21,7 @@ from al_lightning.acquisition.strategies import (
 STRATEGIES = [
     "BALD",
     "Entropy",
+    "Expert",
     "FromFile",
     "Inverse",
     "LowestMiou",
@@ -38,6 +40,7 @@ __all__ = [
     "Aggregation",
     "CountAbove",
     "Entropy",
+    "Expert",
     "FromFile",
     "Inverse",
     "LowestMiou",

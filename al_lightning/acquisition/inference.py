@@ -4,11 +4,14 @@ Networks come in eval mode and leave as they came: dropout is made live by hooks
 changes, batch norm least of all.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -115,6 +118,39 @@ class DropoutPasses(Prediction):
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
         """See :meth:`Prediction.logits`."""
         return dropout_passes(network, self.passes, self.drop, seed)
+
+
+@dataclass(frozen=True)
+class ByExpert(Prediction):
+    """Another prediction, made with the weights of a checkpoint in place of the network's own."""
+
+    checkpoint: str
+    prediction: Prediction
+
+    @property
+    def needs_grad(self) -> bool:  # type: ignore[override]
+        """As the prediction that is made."""
+        return self.prediction.needs_grad
+
+    @contextmanager
+    def logits(self, network: nn.Module, seed: int) -> Iterator[LogitsOf]:
+        """See :meth:`Prediction.logits`."""
+        expert = copy.deepcopy(network)
+        expert.load_state_dict(self._weights(network))
+        with self.prediction.logits(expert, seed) as logits_of:
+            yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
+
+    def _weights(self, network: nn.Module) -> dict[str, Tensor]:
+        path = Path(self.checkpoint).expanduser()
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+            raise UserError(f"Expected the checkpoint of a run's cycle in {path}, but it can't be read: {error}") from error
+        weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+        own = {name: value.shape for name, value in network.state_dict().items()}
+        if own != {name: value.shape for name, value in weights.items()}:
+            raise UserError(f"Expected weights of {type(network).__name__} as this run trains it in {path}, got those of another network.")
+        return weights
 
 
 def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor:

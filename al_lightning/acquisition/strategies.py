@@ -20,7 +20,7 @@ from al_lightning.acquisition.aggregation import Aggregation, Mean
 from al_lightning.acquisition.description import described
 from al_lightning.acquisition.functional import PassSums, Tiled
 from al_lightning.acquisition.hashing import uniform
-from al_lightning.acquisition.inference import Batch, DropoutPasses, PerturbedPass, PlainPass, Prediction
+from al_lightning.acquisition.inference import Batch, ByExpert, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
 
 Measure = Callable[[], PassSums]
@@ -280,7 +280,54 @@ class LowestMiou(_Oracle):
         return 1 - functional.image_miou(measured, self._targets(indices))
 
 
-class Inverse(Strategy):
+class _Wrapped(Strategy):
+    """Another strategy, changed in something."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self.prediction = strategy.prediction
+        self.measure = strategy.measure
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return self.strategy.keys(measured, indices, seed)
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """See :meth:`Strategy.readable`."""
+        return self.strategy.readable(measured)
+
+    def score(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.score`."""
+        return self.strategy.score(keys)
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.meet`."""
+        self.strategy.meet(size, item, peek)
+
+    def aggregated_by(self, aggregation: Aggregation) -> Strategy:
+        """See :meth:`Strategy.aggregated_by`."""
+        other = copy.copy(self)
+        other.strategy = self.strategy.aggregated_by(aggregation)
+        return other
+
+
+class Expert(_Wrapped):
+    """Another strategy with the scores of a given model instead of the current one, for example of one trained on the whole pool.
+
+    Args:
+        checkpoint: of a cycle (``cycles/NNN/last.ckpt``) of a run with the same network.
+        strategy: what is made of the expert's predictions.
+    """
+
+    def __init__(self, checkpoint: str, strategy: Strategy) -> None:
+        super().__init__(strategy)
+        if strategy.prediction is None:
+            raise UserError(f"Expected a strategy that looks at predictions for an expert to make, got {strategy}.")
+        self.checkpoint = checkpoint
+        self.prediction = ByExpert(checkpoint, strategy.prediction)
+
+
+class Inverse(_Wrapped):
     """Another strategy, lowest first.
 
     Args:
@@ -288,9 +335,7 @@ class Inverse(Strategy):
     """
 
     def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.prediction = strategy.prediction
-        self.measure = strategy.measure
+        super().__init__(strategy)
 
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""
@@ -303,14 +348,6 @@ class Inverse(Strategy):
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
         return -self.strategy.score(-keys)
-
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
-        """See :meth:`Strategy.meet`."""
-        self.strategy.meet(size, item, peek)
-
-    def aggregated_by(self, aggregation: Aggregation) -> Strategy:
-        """See :meth:`Strategy.aggregated_by`."""
-        return Inverse(self.strategy.aggregated_by(aggregation))
 
 
 Measurer = Callable[[Tensor, Tensor], list[Tensor | None]]

@@ -9,6 +9,7 @@ from al_lightning.acquisition import (
     BALD,
     CountAbove,
     Entropy,
+    Expert,
     Inverse,
     LowestMiou,
     Margin,
@@ -48,9 +49,8 @@ def keys_of(strategy, network, batch, seed=0):
 
 
 def test_every_strategy_is_tested_here():
-    assert {type(strategy).__name__ for strategy in ALL} | {"Inverse", "FromFile", "MostIncorrect", "LowestMiou"} == set(
-        acquisition.STRATEGIES
-    )
+    others = {"Expert", "FromFile", "Inverse", "LowestMiou", "MostIncorrect"}
+    assert {type(strategy).__name__ for strategy in ALL} | others == set(acquisition.STRATEGIES)
 
 
 @pytest.mark.parametrize("aggregate", [None, CountAbove(0.3), Max(), TopMean(0.2)], ids=lambda a: type(a).__name__)
@@ -148,6 +148,31 @@ def test_scores_against_numpy(network, batch):
         (Margin(), 1 - top[:, -1] + top[:, -2]),
     ]:
         np.testing.assert_allclose(strategy.score(keys_of(strategy, network, batch)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", [Entropy(), MaxSoftmax(), BALD(4, 0.5), Odin(10.0, 0.01)], ids=lambda s: type(s).__name__)
+def test_an_expert_scores_in_the_networks_place(network, batch, tmp_path, strategy):
+    torch.manual_seed(7)
+    other = MLP(6, dropout=0.2, num_classes=4, input_shape=(5,)).eval()
+    torch.save({"state_dict": {f"network.{name}": value for name, value in other.state_dict().items()}}, tmp_path / "last.ckpt")
+    expert = Expert(str(tmp_path / "last.ckpt"), strategy)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad(), joint_scorer([strategy, expert], network, 0) as score:
+        own, its = score(*batch)
+    assert torch.equal(own, keys_of(strategy, network, batch))
+    assert torch.equal(its, keys_of(strategy, other, batch)) and not torch.equal(own, its)
+    assert torch.equal(expert.score(its), strategy.score(its))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_an_expert_that_does_not_fit_is_refused(network, batch, tmp_path):
+    with pytest.raises(UserError, match="can't be read"):
+        keys_of(Expert(str(tmp_path / "nowhere.ckpt"), Entropy()), network, batch)
+    torch.save({"state_dict": MLP(5).state_dict()}, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="those of another network"):
+        keys_of(Expert(str(tmp_path / "other.ckpt"), Entropy()), network, batch)
+    with pytest.raises(UserError, match="looks at predictions"):
+        Expert("some.ckpt", Random())
 
 
 def test_most_incorrect_takes_the_wrong_ones_first(network, batch):
