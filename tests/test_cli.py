@@ -130,7 +130,7 @@ def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
         (["--config", "nowhere.yaml"], ["File does not exist", "nowhere.yaml"]),
         (["--resume"], ["Expected --run_dir with --resume"]),
         (["--resume", "--run_dir", "nowhere"], ["nowhere/config.yaml", "missing"]),
-        (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, Odin"]),
+        (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, MostIncorrect, Odin"]),
         (["--config", "{config}", "--active_learning.querysize", "5"], ["unrecognized arguments", "querysize"]),
         (["--config", "{config}", "--seed_everything", "true"], ["seed_everything to be an integer"]),
         (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be at least 1, got 0"]),
