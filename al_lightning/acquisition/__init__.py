@@ -18,25 +18,8 @@ from al_lightning.acquisition.strategies import (
     VoteEntropy,
 )
 
-STRATEGIES = [
-    "BALD",
-    "Entropy",
-    "Expert",
-    "FromFile",
-    "Inverse",
-    "LowestMiou",
-    "Margin",
-    "MaxSoftmax",
-    "MostIncorrect",
-    "Odin",
-    "Order",
-    "Random",
-    "VoteEntropy",
-]
-
 __all__ = [
     "BALD",
-    "STRATEGIES",
     "Aggregation",
     "CountAbove",
     "Entropy",
@@ -58,3 +41,5 @@ __all__ = [
     "TopMean",
     "VoteEntropy",
 ]
+
+STRATEGIES = [name for name in __all__ if issubclass(globals()[name], Strategy) and name != "Strategy"]

@@ -66,16 +66,16 @@ class ScenePictures(Callback):
             positions = np.linspace(0, data.evaluation_size - 1, min(self.evaluation, data.evaluation_size)).round().astype(int)
             examples = [data.evaluation_example(position) for position in positions.tolist()]
             media["evaluation"] = plots.draw_scenes(rows(examples), names, palette, title, folder / "evaluation.png")
-        query = finished.query
+        query, content = finished.query, []
         if query is not None:
             if self.queried:
                 examples = [data.pool_example(index) for index in query.indices[: self.queried].tolist()]
                 media["queried_scenes"] = plots.draw_scenes(rows(examples), names, palette, f"{title}: queried", folder / "queried.png")
             plots.draw_histogram(query.pool_scores.numpy(), query.scores.numpy(), title, folder / "scores.png")
-            table = _content(data, query)
-            run.write_queried(finished.cycle, table)
+            content = _content(data, query)
+            run.write_queried(finished.cycle, content)
         media["iou_by_class"] = plots.draw_iou(run)
-        self._log(trainer, finished, media, table if query is not None else [])
+        self._log(trainer, finished, media, content)
 
     def _log(self, trainer: Trainer, finished: FinishedCycle, media: dict[str, Any], content: list[dict[str, Any]]) -> None:
         for logger in trainer.loggers:

@@ -22,7 +22,7 @@ from al_lightning.labels import class_map
 
 log = logging.getLogger(__name__)
 
-# With score_batch_size=auto: pixels in a batch. A processor gains nothing from more; a GPU is busy with one image of 2048x1024.
+# With score_batch_size=auto: pixels in a batch; on a GPU those of one image of 2048x1024.
 _PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 
 
@@ -44,8 +44,8 @@ class CityscapesDataModule(PoolDataModule):
         std: likewise.
         batch_size: crops in a training batch, on each device.
         eval_batch_size: images in a batch of evaluation; more than 1 needs images of one size.
-        score_batch_size: images in a batch of scoring, which holds images of one size only; ``auto`` takes what keeps the device busy. A
-            batch that does not fit into a GPU's memory is scored in parts.
+        score_batch_size: images in a batch of scoring, which holds images of one size only; ``auto`` takes 2**18 pixels on a
+            processor and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
         decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
         cache_folder: for the decoded files on disk.
         num_workers: processes that load, for each loader.
@@ -188,7 +188,7 @@ class CityscapesDataModule(PoolDataModule):
         """
         if not bool(self.pool.labeled[index]):
             raise UserError(f"Expected a labeled item, but nobody has labeled {self.item(index)} yet.")
-        return classes_of(self._files.label(self._train[index]), self.classes.table)
+        return self.peek(torch.tensor([index]))[0]
 
     @property
     def evaluation_size(self) -> int:

@@ -27,7 +27,7 @@ class SegmentationTask(Task):
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
         poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
         classes: names of the classes, for their metrics; Cityscapes' 19 by default.
-        channels_last: keep weights and features with the channels innermost, which many devices convolve faster.
+        channels_last: keep weights and features with the channels innermost: another order of memory, the same numbers.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from segmentation_models_pytorch import DeepLabV3Plus as Reference
 from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
 from al_lightning.models import DeepLabV3Plus
-from tests.models.dropout import cached_equals_naive
+from tests.models.networks import cached_equals_naive, padding_is_outside
 
 SMALL = {"encoder": "tu-resnet18", "encoder_weights": None, "num_classes": 5}
 
@@ -30,12 +30,7 @@ def test_logits_are_those_of_segmentation_models_pytorch(network):
 
 
 def test_any_size_and_padding_outside(network):
-    images = torch.rand(2, 3, 50, 67)
-    with torch.no_grad():
-        logits = network(images)
-        padded = network(torch.nn.functional.pad(images, (0, 13, 0, 14)))
-    assert logits.shape == (2, 5, 50, 67)
-    torch.testing.assert_close(logits, padded[:, :, :50, :67])
+    padding_is_outside(network, 16)
 
 
 def test_cached_prefix_equals_naive_passes_with_the_same_masks(network):

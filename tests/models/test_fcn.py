@@ -5,7 +5,7 @@ from torchvision.models import resnet50
 from torchvision.models.segmentation import fcn_resnet50
 
 from al_lightning.models import FCN
-from tests.models.dropout import cached_equals_naive
+from tests.models.networks import cached_equals_naive
 
 
 @pytest.fixture(scope="module")

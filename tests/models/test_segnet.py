@@ -5,7 +5,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from al_lightning.errors import UserError
 from al_lightning.models import SegNet
-from tests.models.dropout import cached_equals_naive
+from tests.models.networks import cached_equals_naive, padding_is_outside
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +15,7 @@ def network():
 
 
 def test_any_size_and_padding_outside(network):
-    images = torch.rand(2, 3, 34, 61)
-    with torch.no_grad():
-        logits = network(images)
-        padded = network(torch.nn.functional.pad(images, (0, 3, 0, 30)))
-    assert logits.shape == (2, 5, 34, 61)
-    torch.testing.assert_close(logits, padded[:, :, :34, :61])
+    padding_is_outside(network, 32)
 
 
 def test_unpooling_mirrors_the_encoder(network):

@@ -6,6 +6,17 @@ from torch import nn
 from al_lightning.acquisition.inference import Batch, dropout_passes
 
 
+def padding_is_outside(network: nn.Module, stride: int) -> None:
+    """An image of any size has the logits of the image that was padded with zeros to multiples of the stride."""
+    height, width = 2 * stride + 2, 2 * stride - 3
+    images = torch.rand(2, 3, height, width)
+    with torch.no_grad():
+        logits = network(images)
+        padded = network(torch.nn.functional.pad(images, (0, 3, 0, stride - 2)))
+    assert logits.shape == (2, 5, height, width)
+    torch.testing.assert_close(logits, padded[:, :, :height, :width])
+
+
 def cached_equals_naive(network: nn.Module, images: torch.Tensor, passes: int = 3) -> None:
     """Passes over the cached prefix equal whole passes through the network that use the very masks that the cached ones drew."""
     indices = torch.tensor([7, 3, 11, 2])[: len(images)]
