@@ -1,5 +1,5 @@
-"""The command ``python -m al_lightning fit --config configs/....yaml``."""
+"""The program: ``python -m al_lightning COMMAND ...``."""
 
-from al_lightning.cli import main
+from al_lightning.commands import main
 
 main()

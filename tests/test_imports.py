@@ -13,6 +13,7 @@ LAYERS = [
     {"data", "tasks", "analysis"},
     {"callbacks"},
     {"cli"},
+    {"commands"},
     {"__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

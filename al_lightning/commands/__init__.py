@@ -1,0 +1,37 @@
+"""The program's commands: ``python -m al_lightning COMMAND ...``."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from al_lightning.errors import UserError
+
+COMMANDS = {
+    "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
+}
+"""By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; what the user can mend is printed as one message, with exit status 1 or 2.
+
+    Args:
+        arguments: to use instead of the process's own.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given or given[0] in {"-h", "--help"}:
+        print(_usage())
+        return
+    if given[0] not in COMMANDS:
+        sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
+    module = importlib.import_module(COMMANDS[given[0]][0])
+    try:
+        module.main(given)
+    except UserError as error:
+        sys.exit(f"al_lightning: error: {error}")
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    return "\n".join(["python -m al_lightning COMMAND ...", "", *lines, "", "COMMAND --help tells more."])
