@@ -99,21 +99,18 @@ class ActiveLearningCLI(LightningCLI):
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
         if stored is not None:
-            self._refuse_other_config(parser, stored)
+            self._refuse_other_config(parser, stored, "the run to resume", "")
+        elif initial_run := self.config.fit.active_learning.initial_run:
+            self._refuse_other_config(parser, RunDirectory(initial_run).config, "the initial run", "model.")
 
-    def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path) -> None:
-        fit = self._parser("fit")
-        then, now = (
-            _flat(fit.dump(config.fit, skip_unset=False, format="yaml"))
-            for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config)
-        )
-        changed = [
-            f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
-            for key in sorted({*then, *now} - _NOT_COMPARED)
-            if then.get(key) != now.get(key)
-        ]
-        if changed:
-            raise UserError(f"Expected the configuration of the run to resume, {stored}, but it differs: {'; '.join(changed)}.")
+    def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, part: str) -> None:
+        """Compares the keys that begin with ``part``."""
+        if not stored.is_file():
+            raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
+        then = _flat(self._parser("fit").dump(parser.parse_args(["fit", f"--config={stored}"]).fit, skip_unset=False, format="yaml"))
+        now = _flat(self._parser("fit").dump(self.config.fit, skip_unset=False, format="yaml"))
+        if changed := [line for line in differences(then, now) if line.startswith(part)]:
+            raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
 
     def before_instantiate_classes(self) -> None:
         """Decides where the run lies, and writes its configuration."""
@@ -193,6 +190,15 @@ def _default_run_dir(config: Namespace) -> str:
     stem = Path(str(config.config[0])).stem if config.config else "fit"
     strategy = config.active_learning.strategy.class_path.rsplit(".", 1)[-1]
     return f"runs/{stem}-{strategy}-seed{config.seed_everything}"
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not the same in two configurations, a line a dotted key; where a run lies and whether it goes on does not count."""
+    return [
+        f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*then, *now} - _NOT_COMPARED)
+        if then.get(key) != now.get(key)
+    ]
 
 
 def _flat(text: str) -> dict[str, Any]:

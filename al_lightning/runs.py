@@ -15,6 +15,7 @@ them, and the cycle is done again. Rows are appended in one write and synced; fi
 """
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from al_lightning.errors import UserError
 
@@ -59,6 +60,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._held: IO[str] | None = None
 
     @property
     def config(self) -> Path:
@@ -125,6 +127,31 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds a run already. Continue it with `fit --resume --run_dir {self.path}`, or name another --run_dir."
             )
+
+    # One writer
+
+    def hold(self) -> None:
+        """Makes this process the only one that writes here, until it calls :meth:`release` or ends, however it ends.
+
+        Raises:
+            UserError: another one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = (self.path / ".lock").open("w")
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
+        except (BlockingIOError, PermissionError):
+            held.close()
+            raise UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.") from None
+        except OSError:  # a file system without locks: there it stays the user's care
+            pass
+        self._held = held
+
+    def release(self) -> None:
+        """Ends :meth:`hold`."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     # Writing
 

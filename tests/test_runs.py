@@ -157,3 +157,17 @@ def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
     write_atomically(path, b"new")  # what was left over is in nobody's way
     assert path.read_bytes() == b"new"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
+
+
+def test_one_process_writes_into_a_run(run):
+    run.hold()
+
+    def refused():
+        with pytest.raises(UserError, match="Another process is writing into the run"):
+            RunDirectory(run.path).hold()
+
+    assert in_child(refused) == 0
+    run.release()
+    assert in_child(lambda: RunDirectory(run.path).hold()) == 0  # the child's end released it
+    run.hold()
+    assert in_child(refused) == 0

@@ -18,6 +18,7 @@ from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
 
@@ -33,6 +34,8 @@ class ActiveLearningCallback(Callback):
         cycles: number of cycles; None for as many as pool, budget and target allow.
         stride: take every stride-th item of the ranking; 1 takes the top. A list gives each cycle its own, and the last one goes on:
             ``[32, 8, 1]`` is diverse early and greedy late.
+        initial_run: begin from cycle 0 of the run in this directory: its initial set and its weights, which are not trained again. It must
+            have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -51,6 +54,7 @@ class ActiveLearningCallback(Callback):
         query_size: int,
         cycles: int | None = None,
         stride: int | list[int] = 1,
+        initial_run: str | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -73,6 +77,7 @@ class ActiveLearningCallback(Callback):
         self.strategy = strategy
         self.query_size = query_size
         self.cycles = cycles
+        self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -95,7 +100,7 @@ class ActiveLearningCallback(Callback):
 
     def _experiment(self, first: Stage, again: Stage) -> None:
         """All cycles, from the current one on."""
-        train = first
+        train = first if self.initial_run is None or self.cycle > 0 else self._take_over
         while not self._stopped:
             started = time.perf_counter()
             train()
@@ -145,6 +150,17 @@ class ActiveLearningCallback(Callback):
         self._seed("cycle", self.cycle)
         self.restart.begin(self._draw_weights, directory)
 
+    def _take_over(self) -> None:
+        """In place of cycle 0's training: the weights of the initial run."""
+        assert self.initial_run is not None
+        path = self.initial_run.checkpoint(0)
+        if not path.is_file():
+            raise UserError(f"Expected the checkpoint {path} of the initial run, but it is missing. Was the run made with keep: all?")
+        try:
+            self.task.load_state_dict(load_weights(path))
+        except RuntimeError as error:
+            raise UserError(f"Expected the model of the initial run, but its weights in {path} are of another one: {error}") from error
+
     def _draw_weights(self) -> None:
         if self.retrain == "scratch" or self.cycle == 0:
             self.task.draw_weights(seeds.derive(self.seed, "weights", 0 if self.initial_weights == "same" else self.cycle))
@@ -157,7 +173,7 @@ class ActiveLearningCallback(Callback):
         """Loads the best weights, if they are to query, and writes the cycle's checkpoint."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if self.query_weights == "best":
+        if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
             self.task.load_state_dict(load_weights(self._best_checkpoint()))
             self._validated = None
         if self.keep != "none":
@@ -261,7 +277,7 @@ class ActiveLearningCallback(Callback):
         self.restart = FitRestart(trainer, self)
         self.record = RunRecord(trainer, datamodule)
         self._stopped = self._validated = None
-        cycles = self.record.open(self.seed, self.resume)
+        cycles = self.record.open(self.seed, self.resume, self.initial_run)
         self._logged_steps = sum(int(row["train_steps"]) for row in cycles)
         self._seed("cycle", self.cycle)
         self._draw_weights()
@@ -290,6 +306,7 @@ class ActiveLearningCallback(Callback):
         """Gives the trainer its own stage back; a start that the user has to mend leaves no run in the way."""
         if hasattr(self, "restart"):
             self.restart.restore_stage()
+            self.record.close()
             if isinstance(exception, UserError):
                 self.record.discard_start()
 
@@ -297,6 +314,7 @@ class ActiveLearningCallback(Callback):
         """Gives the trainer its own stage back."""
         if stage == "fit":
             self.restart.restore_stage()
+            self.record.close()
 
     # Parts
 

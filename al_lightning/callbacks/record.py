@@ -33,16 +33,23 @@ class RunRecord:
         self.run = RunDirectory(trainer.default_root_dir)
         self._began = False
 
-    def open(self, seed: int, resume: bool) -> list[dict[str, str]]:
+    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[dict[str, str]]:
         """Starts a run, or brings the pool to where the run is.
+
+        Args:
+            seed: for the record of the environment.
+            resume: whether a run may be there already.
+            initial_run: whose initial set is taken; None for the one that the data module has drawn.
 
         Returns:
             The rows of its finished cycles.
 
         Raises:
-            UserError: there is a run already, or the one to resume does not fit.
+            UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
-        cycles, labeled = self._on_rank_zero(lambda: self._start_or_recover(seed, resume))
+        cycles, labeled = self._on_rank_zero(lambda: self._start_or_recover(seed, resume, initial_run))
+        if initial_run is not None:
+            self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
         for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
             self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
         return cycles
@@ -97,17 +104,21 @@ class RunRecord:
         scores = {"score": query.pool_scores.tolist()} | {name: values.tolist() for name, values in query.recorded.items()}
         self.run.write_scores(cycle, query.pool_indices.tolist(), items, scores)
 
-    def _start_or_recover(self, seed: int, resume: bool) -> tuple[list[dict[str, str]], list[Labeled]]:
+    def close(self) -> None:
+        """Lets other processes write into the run."""
+        self.run.release()
+
+    def _start_or_recover(self, seed: int, resume: bool, initial_run: RunDirectory | None) -> tuple[list[dict[str, str]], list[Labeled]]:
+        self.run.hold()
         here = environment.describe(self.data.device, self.trainer.world_size)
         data = self.data.fingerprint()
-        initial = self.data.pool.labeled_indices
         cycles: list[dict[str, str]] = []
         labeled: list[Labeled] = []
         if not resume:
             self.run.refuse_run()
         if self.run.holds_run():
             known = self.run.read_environment()
-            _refuse_other_data(known["data"], data)
+            _refuse_other_data(f"the run in {self.run.path}", known["data"], data)
             cycles, labeled = self.run.recover()
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
         else:
@@ -116,8 +127,9 @@ class RunRecord:
             if (boxes := self.data.boxes()) is not None:
                 self.run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
         if not labeled:
-            self.run.append_queries(self._rows(0, initial))
-        elif {row.index for row in labeled if row.cycle == 0} != set(initial.tolist()):
+            labeled = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else _initial_set(initial_run, data)
+            self.run.append_queries(labeled)
+        elif initial_run is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {self.run.queries}, but this configuration and data draw another one.")
         return cycles, labeled
 
@@ -146,8 +158,14 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def _refuse_other_data(then: dict[str, int | str], now: dict[str, int | str]) -> None:
+def _initial_set(run: RunDirectory, data: dict[str, int | str]) -> list[Labeled]:
+    """The initial set of another run on the same data."""
+    _refuse_other_data(f"the initial run {run.path}", run.read_environment()["data"], data)
+    return [row for row in run.read_queries() if row.cycle == 0]
+
+
+def _refuse_other_data(whose: str, then: dict[str, int | str], now: dict[str, int | str]) -> None:
     keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
     if keys:
         changed = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in keys)
-        raise UserError(f"Expected the data that this run was started with, but it changed: {changed}.")
+        raise UserError(f"Expected the data that {whose} was started with, but it changed: {changed}.")

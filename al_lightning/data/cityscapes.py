@@ -49,7 +49,8 @@ class CityscapesDataModule(PoolDataModule):
         decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
         cache_folder: for the decoded files on disk.
         num_workers: processes that load, for each loader.
-        seed: of initial set, batch order and augmentation. The command line links it to ``seed_everything``.
+        seed: of batch order and augmentation. The command line links it to ``seed_everything``.
+        initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
 
     Raises:
         UserError: a file is missing or bad, or a size does not fit.
@@ -72,8 +73,9 @@ class CityscapesDataModule(PoolDataModule):
         cache_folder: str = "data/decoded",
         num_workers: int = 2,
         seed: int = 0,
+        initial_seed: int | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
         if crop < 1 or not 0 < scale[0] <= scale[1]:
             raise UserError(f"Expected a crop of at least 1 pixel and 0 < scale[0] <= scale[1], got crop={crop}, scale={scale}.")
         for name, value in {"query_crop": query_crop, "score_batch_size": score_batch_size}.items():
@@ -97,12 +99,12 @@ class CityscapesDataModule(PoolDataModule):
             return
         self._train, self._eval = (list_scenes(self.root, split) for split in ("train", "val"))
         if self.query_crop is not None:
-            self._train = cropped(self._train, self.query_crop, self.seed)
+            self._train = cropped(self._train, self.query_crop, self.initial_seed)
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
         pool = Pool(len(self._train))
-        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.seed, "initial")))
+        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial")))
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
         self.pool = pool

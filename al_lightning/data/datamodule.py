@@ -20,7 +20,8 @@ class PoolDataModule(LightningDataModule, ABC):
     Args:
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation and of scoring.
-        seed: of the initial set and of the batch order. The command line links it to ``seed_everything``.
+        seed: of the batch order. The command line links it to ``seed_everything``.
+        initial_seed: of what is drawn before cycle 0, to draw the same under several seeds; None for ``seed``.
 
     Attributes:
         pool: filled by ``setup``, which also labels the initial set.
@@ -28,11 +29,12 @@ class PoolDataModule(LightningDataModule, ABC):
 
     pool: Pool
 
-    def __init__(self, batch_size: int, eval_batch_size: int, seed: int) -> None:
+    def __init__(self, batch_size: int, eval_batch_size: int, seed: int, initial_seed: int | None = None) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
+        self.initial_seed = seed if initial_seed is None else initial_seed
 
     @property
     def shuffle_seed(self) -> int:

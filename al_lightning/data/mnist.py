@@ -46,7 +46,8 @@ class _IDXDataModule(PoolDataModule):
         pool_repeat: put this one image in every place of the pool (for checks on duplicated pools); None for none.
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation and of scoring.
-        seed: of initial set, pool subset and batch order. The command line links it to ``seed_everything``.
+        seed: of the batch order. The command line links it to ``seed_everything``.
+        initial_seed: of pool subset and initial set, to draw the same ones under several seeds; None for ``seed``.
 
     Raises:
         UserError: the files are missing or bad, or a size does not fit the pool.
@@ -68,8 +69,9 @@ class _IDXDataModule(PoolDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 2000,
         seed: int = 0,
+        initial_seed: int | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
         self.root = Path(root or self.default_root).expanduser()
         self.initial_size = initial_size
         self.initial_draw = initial_draw
@@ -138,10 +140,10 @@ class _IDXDataModule(PoolDataModule):
         if self.pool_size is not None:
             if not 1 <= self.pool_size <= size:
                 raise UserError(f"Expected a pool_size from 1 to {size}, got {self.pool_size}.")
-            members = torch.randperm(size, generator=seeds.generator(self.seed, "pool"))[: self.pool_size]
+            members = torch.randperm(size, generator=seeds.generator(self.initial_seed, "pool"))[: self.pool_size]
         pool = Pool(size, members)
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.seed, "initial"), labels))
+        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial"), labels))
         self.pool = pool
         log.info("%s from %s: %d images in the pool, %d for evaluation", self.title, folder, self.pool_size or size, len(self._eval))
 

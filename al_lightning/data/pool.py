@@ -9,7 +9,7 @@ from al_lightning.errors import UserError
 
 
 class Pool:
-    """Two boolean masks over a data set's own indices, changed by :meth:`label` alone.
+    """Two boolean masks over a data set's own indices; only :meth:`label` gives labels.
 
     Args:
         size: number of items in the data set, N.
@@ -63,6 +63,14 @@ class Pool:
         self.labeled[indices] = True
         self.unlabeled[indices] = False
         self.labeled_in[indices] = self.cycle
+
+    def begin_with(self, indices: Tensor) -> None:
+        """Takes back what is labeled, and labels these as the initial set."""
+        self.unlabeled |= self.labeled
+        self.labeled.zero_()
+        self.labeled_in.fill_(-1)
+        self.cycle = -1
+        self.label(indices)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that :meth:`load_state_dict` needs: tensors and builtins only."""

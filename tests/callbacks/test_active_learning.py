@@ -405,3 +405,55 @@ class VoteEntropyOfNothing(Random):
 def test_scores_to_record_have_different_names():
     with pytest.raises(UserError, match="each score once"):
         ActiveLearningCallback(Entropy(), 1, also_record=[Entropy()])
+
+
+def test_a_run_begins_from_the_cycle_0_of_another(tmp_path):
+    whole = run_experiment(tmp_path / "whole", Margin())
+    initial = run_experiment(tmp_path / "initial", Random(), cycles=1)
+    run = run_experiment(tmp_path / "run", Margin(), initial_run=str(initial.path))
+    assert run.queries.read_bytes() == whole.queries.read_bytes()
+    assert all(same_weights(weights(run, cycle), weights(whole, cycle)) for cycle in range(3))
+    own = without_seconds(run)
+    assert (own[0]["epochs"], own[0]["train_steps"]) == ("0", "0")  # nothing was trained
+    assert [{**own[0], "epochs": "2", "train_steps": "6"}, *own[1:]] == without_seconds(whole)
+
+
+def test_the_initial_run_decides_cycle_0_alone(tmp_path):
+    initial = run_experiment(tmp_path / "initial", Random(), cycles=1)
+    run = run_experiment(tmp_path / "run", Random(), seed=5, data=make_data(seed=5, pool_size=None), initial_run=None, cycles=1)
+    taken = run_experiment(
+        tmp_path / "taken", Random(), seed=5, data=make_data(seed=5, initial_size=9), initial_run=str(initial.path), cycles=2
+    )
+    first = [row for row in initial.read_queries() if row.cycle == 0]
+    assert [row for row in taken.read_queries() if row.cycle == 0] == first
+    assert {row.index for row in run.read_queries()} != {row.index for row in first}
+    assert same_weights(weights(taken, 0), weights(initial, 0))
+    own = run_experiment(tmp_path / "own", Random(), cycles=2)
+    assert [row.index for row in own.read_queries() if row.cycle == 1] != [row.index for row in taken.read_queries() if row.cycle == 1]
+
+
+def test_an_initial_run_that_does_not_fit_is_refused(tmp_path):
+    initial = run_experiment(tmp_path / "initial", Random(), cycles=1)
+    for number, (arguments, why) in enumerate(
+        [
+            ({"task": ClassificationTask(lambda: MLP(width=8))}, "Expected the model of the initial run"),
+            ({"data": make_data(pool_repeat=3)}, "Expected the data that the initial run .* was started with"),
+            ({"initial_run": "nowhere"}, "Expected nowhere/environment.json"),
+        ]
+    ):
+        with pytest.raises(UserError, match=why):
+            run_experiment(tmp_path / str(number), **{"initial_run": str(initial.path), **arguments})
+        assert not RunDirectory(tmp_path / str(number)).holds_run()  # nothing is left in the way
+    initial.checkpoint(0).unlink()
+    with pytest.raises(UserError, match="Was the run made with keep: all"):
+        run_experiment(tmp_path / "no checkpoint", initial_run=str(initial.path))
+
+
+def test_an_initial_set_may_have_a_seed_of_its_own(tmp_path):
+    a, b, c = (
+        run_experiment(tmp_path / str(s), seed=s, data=make_data(seed=s, initial_seed=i), cycles=1) for s, i in ((1, 7), (2, 7), (3, None))
+    )
+    assert a.queries.read_bytes() == b.queries.read_bytes() != c.queries.read_bytes()
+    assert not same_weights(weights(a, 0), weights(b, 0))
+    d = run_experiment(tmp_path / "d", seed=3, data=make_data(seed=3, initial_seed=3), cycles=1)
+    assert d.queries.read_bytes() == c.queries.read_bytes()
