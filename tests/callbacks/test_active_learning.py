@@ -419,16 +419,15 @@ def test_a_run_begins_from_the_cycle_0_of_another(tmp_path):
 
 
 def test_the_initial_run_decides_cycle_0_alone(tmp_path):
-    initial = run_experiment(tmp_path / "initial", Random(), cycles=1)
-    run = run_experiment(tmp_path / "run", Random(), seed=5, data=make_data(seed=5, pool_size=None), initial_run=None, cycles=1)
-    taken = run_experiment(
-        tmp_path / "taken", Random(), seed=5, data=make_data(seed=5, initial_size=9), initial_run=str(initial.path), cycles=2
-    )
+    initial = run_experiment(tmp_path / "initial", Random(), data=make_data(pool_size=None), cycles=1)
+    run = run_experiment(tmp_path / "run", Random(), seed=5, data=make_data(seed=5, pool_size=None), cycles=1)
+    other = make_data(seed=5, initial_size=9, pool_size=None)
+    taken = run_experiment(tmp_path / "taken", Random(), seed=5, data=other, initial_run=str(initial.path), cycles=2)
     first = [row for row in initial.read_queries() if row.cycle == 0]
     assert [row for row in taken.read_queries() if row.cycle == 0] == first
     assert {row.index for row in run.read_queries()} != {row.index for row in first}
     assert same_weights(weights(taken, 0), weights(initial, 0))
-    own = run_experiment(tmp_path / "own", Random(), cycles=2)
+    own = run_experiment(tmp_path / "own", Random(), data=make_data(pool_size=None), cycles=2)
     assert [row.index for row in own.read_queries() if row.cycle == 1] != [row.index for row in taken.read_queries() if row.cycle == 1]
 
 
