@@ -8,6 +8,7 @@ import sys
 import tempfile
 import uuid
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,23 +101,26 @@ class ActiveLearningCLI(LightningCLI):
         self.config = parser.parse_args(arguments)
         if stored is not None:
             self._refuse_other_config(parser, stored, "the run to resume", "")
-        elif initial_run := self.config.fit.active_learning.initial_run:
-            self._refuse_other_config(parser, RunDirectory(initial_run).config, "the initial run", "model.")
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, part: str) -> None:
         """Compares the keys that begin with ``part``."""
         if not stored.is_file():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
-        then = _flat(self._parser("fit").dump(parser.parse_args(["fit", f"--config={stored}"]).fit, skip_unset=False, format="yaml"))
-        now = _flat(self._parser("fit").dump(self.config.fit, skip_unset=False, format="yaml"))
+        then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
         if changed := [line for line in differences(then, now) if line.startswith(part)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
+
+    def resolved(self, config: Namespace) -> dict[str, Any]:
+        """All settings of a parsed configuration, by dotted key."""
+        return _flat(self._parser("fit").dump(config.fit, skip_unset=False, format="yaml"))
 
     def before_instantiate_classes(self) -> None:
         """Decides where the run lies, and writes its configuration."""
         config = self.config.fit
         if config.run_dir is None:
             config.run_dir = _default_run_dir(config)
+        if (initial_run := config.active_learning.initial_run) and not config.resume:
+            self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
         self.run = RunDirectory(config.run_dir)
         if config.trainer.fast_dev_run:  # a check of the code leaves no run behind
             self._scratch = tempfile.TemporaryDirectory()
@@ -160,6 +164,46 @@ class ActiveLearningCLI(LightningCLI):
         """Draws the learning curve."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
+
+
+class ConfigReader:
+    """Reads what ``fit`` would be told, and runs nothing."""
+
+    def __init__(self) -> None:
+        self._cli: _ParsingCLI | None = None
+
+    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """All settings, by dotted key.
+
+        Args:
+            arguments: of ``fit``, the command's name first.
+
+        Raises:
+            SystemExit: they are refused; why was printed.
+        """
+        if self._cli is None:
+            self._cli = _ParsingCLI(list(arguments))
+        return self._cli.resolved(self._cli.parser.parse_args(list(arguments)))
+
+    def stored(self, run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+        """All settings of a run, as it has stored them."""
+        return self.read(["fit", f"--config={RunDirectory(run_dir).config}"])
+
+
+class _ParsingCLI(ActiveLearningCLI):
+    """Ends with its arguments parsed."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def before_instantiate_classes(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
 
 
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

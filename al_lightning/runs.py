@@ -117,6 +117,11 @@ class RunDirectory:
         """Whether a run got as far as its initial set here: then there is something to lose."""
         return self.queries.exists() or self.learning_curve.exists()
 
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end: its last cycle made no query."""
+        cycles = self.read_cycles() if self.learning_curve.exists() else []
+        return bool(cycles) and cycles[-1]["query_seconds"] == ""
+
     def refuse_run(self) -> None:
         """Makes sure that the directory is free.
 
@@ -146,6 +151,19 @@ class RunDirectory:
         except OSError:  # a file system without locks: there it stays the user's care
             pass
         self._held = held
+
+    def is_held(self) -> bool:
+        """Whether another process holds it."""
+        if not (self.path / ".lock").exists():
+            return False
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return True
+            except OSError:
+                pass
+        return False
 
     def release(self) -> None:
         """Ends :meth:`hold`."""

@@ -13,6 +13,7 @@ LAYERS = [
     {"data", "tasks", "analysis"},
     {"callbacks"},
     {"cli"},
+    {"sweeps"},
     {"commands"},
     {"__main__"},
 ]

@@ -8,6 +8,8 @@ from al_lightning.errors import UserError
 
 COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
+    "initial": ("al_lightning.commands.initial", "train a common cycle 0 for many runs"),
+    "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
 }
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
 

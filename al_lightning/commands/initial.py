@@ -1,0 +1,107 @@
+"""``python -m al_lightning initial``: a common cycle 0 for many runs, after Chen's thesis (Waterloo, 2020)."""
+
+import argparse
+import csv
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lightning.commands.sweep import CommandParser, positive, setting
+from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory, write_atomically
+from al_lightning.sweeps.conduct import carry_out
+from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command: draws initial sets, trains on each several times, and takes the run whose metric is nearest their mean.
+
+    Args:
+        arguments: the command's name first.
+
+    Raises:
+        UserError: the configuration is missing, or the metric is.
+        SystemExit: with status 1 if a run failed, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments[1:])
+    if not Path(options.config).is_file():
+        raise UserError(f"Expected the configuration {options.config}, but it is missing.")
+    out = Path(options.out)
+    runs = planned(Path(options.config), out, options.sets, options.trainings, dict(map(setting, options.set)))
+    try:
+        if carry_out(runs, out, options.jobs):
+            sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.")
+        sys.exit(130)
+    values = {run.name: _metric(RunDirectory(run.directory), options.metric) for run in runs}
+    taken = choose(values, options.take)
+    mean = float(np.mean([*values.values()]))
+    rows = [[name, f"{value:.9g}", f"{value - mean:.9g}", int(name == taken)] for name, value in values.items()]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([["run", options.metric, "minus_mean", "taken"], *rows])
+    write_atomically(out / "initial.csv", table.getvalue().encode())
+    link = out / "taken.tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(taken)
+    os.replace(link, out / "taken")
+    print(f"{options.metric} is {mean:.4f} on average; {taken} with {values[taken]:.4f} is the {options.take} one.")
+    print(f"Begin runs with it: --active_learning.initial_run {out / 'taken'}")
+
+
+def planned(config: Path, out: Path, sets: int, trainings: int, settings: Mapping[str, Any]) -> list[PlannedRun]:
+    """One run of cycle 0 for each training on each initial set, no two with the same weights to begin with."""
+    return [
+        PlannedRun(
+            name := f"set{one}-training{training}",
+            config,
+            {**settings, **ONLY_CYCLE_0, "data.init_args.initial_seed": one, SEED: one * trainings + training},
+            out / name,
+        )
+        for one in range(sets)
+        for training in range(trainings)
+    ]
+
+
+def choose(values: Mapping[str, float], take: str) -> str:
+    """The name whose value is ``nearest`` to the mean, ``lowest`` or ``highest``; the first of equal ones.
+
+    Example:
+        >>> choose({"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.6}, "nearest")
+        'b'
+    """
+    mean = float(np.mean([*values.values()]))
+    distances = {"nearest": {name: abs(value - mean) for name, value in values.items()}, "lowest": values}
+    if take == "highest":
+        return max(values, key=lambda name: values[name])
+    return min(values, key=lambda name: distances[take][name])
+
+
+def _metric(run: RunDirectory, metric: str) -> float:
+    row = run.read_cycles()[0]
+    if metric not in row:
+        known = ", ".join(name for name in row if name.startswith("val/"))
+        raise UserError(f"Expected --metric from the columns of {run.learning_curve}, {known}, got {metric}.")
+    return float(row[metric])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m al_lightning initial",
+        description="Draws initial sets, trains on each several times, and takes one of these runs as the common cycle 0 of others "
+        "(active_learning.initial_run): the one whose metric is nearest the mean.",
+    )
+    parser.add_argument("--config", required=True, help="the configuration of the runs that will begin with it")
+    parser.add_argument("--out", required=True, help="folder of the runs; the one that was taken is OUT/taken")
+    parser.add_argument("--sets", type=positive, default=5, help="initial sets; 5 by default")
+    parser.add_argument("--trainings", type=positive, default=2, help="trainings on each set; 2 by default")
+    parser.add_argument("--metric", default="val/accuracy", help="val/accuracy by default")
+    parser.add_argument("--take", choices=["nearest", "lowest", "highest"], default="nearest", help="which; nearest the mean by default")
+    parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, e.g. data.init_args.root=PATH")
+    return parser

@@ -1,0 +1,197 @@
+"""All runs of a sweep: what is finished is left alone, what is unfinished goes on, what fails does not stop the others."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from al_lightning.cli import ConfigReader, differences
+from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
+from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
+from al_lightning.sweeps.plan import INITIAL_RUN, SEED, PlannedRun
+
+_BETWEEN_LOOKS = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A run on its way."""
+
+    run: PlannedRun
+    job: Job
+    slot: int
+    at: float
+
+
+def state(run: PlannedRun) -> str:
+    """``finished``, ``unfinished`` or ``new``."""
+    directory = RunDirectory(run.directory)
+    if directory.is_finished():
+        return "finished"
+    return "unfinished" if directory.holds_run() else "new"
+
+
+def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs that have something to do, in their order; a run that is there to be shared only if one that shares it is new."""
+    shared = {run.initial.name for run in runs if run.initial is not None}
+    needed = {run.initial.name for run in runs if run.initial is not None and state(run) == "new"}
+    return [run for run in runs if state(run) != "finished" and (run.name not in shared or run.name in needed)]
+
+
+def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], list[str]]) -> None:
+    """Makes sure that runs which exist are the ones that are planned.
+
+    Args:
+        runs: planned ones.
+        changes: what a stored configuration and its plan differ in, a line each.
+
+    Raises:
+        UserError: one has other settings.
+    """
+    for run in runs:
+        if state(run) != "new" and (changed := [line for line in changes(run) if not (run.initial and line.startswith(INITIAL_RUN))]):
+            raise UserError(
+                f"Expected the run in {run.directory} to have the sweep's settings, but {'; '.join(changed)}. "
+                "Give the sweep another folder (--out), or remove the run."
+            )
+
+
+def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """Starts runs, or goes on with them, until each has ended.
+
+    Args:
+        runs: in the order to start them in; a shared one before those that share it.
+        launcher: starts them.
+        logs: folder for what they print, a file a run.
+        say: told a line whenever a run has ended.
+
+    Returns:
+        By name of each run that failed, why.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    waiting, started, failures, ended = list(runs), list[_Started](), dict[str, str](), list[float]()
+    try:
+        while waiting or started:
+            for one in [one for one in started if one.job.done()]:
+                started.remove(one)
+                ended.append(time.monotonic() - one.at)
+                failure = _failure(one, logs)
+                if failure is not None and RunDirectory(one.run.directory).is_held():  # somebody else was faster
+                    waiting.append(one.run)
+                    continue
+                if failure is not None:
+                    failures[one.run.name] = failure
+                _tell(say, one.run.name, failure, len(runs) - len(waiting) - len(started), len(runs), ended, launcher.jobs)
+            for run in [run for run in waiting if run.initial is not None and run.initial.name in failures]:
+                waiting.remove(run)
+                failures[run.name] = f"not started, for {run.initial.name} failed"  # type: ignore[union-attr]
+            under_way = {one.run.name for one in started} | {run.name for run in waiting}
+            for run in [run for run in waiting if run.initial is None or run.initial.name not in under_way]:
+                free = set(range(launcher.jobs)) - {one.slot for one in started}
+                if not free:
+                    break
+                if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, maybe: its work is as good
+                    continue
+                waiting.remove(run)
+                if state(run) == "finished":
+                    continue
+                job = launcher.start(_arguments(run), log_of(run, logs), min(free))
+                started.append(_Started(run, job, min(free), time.monotonic()))
+            time.sleep(_BETWEEN_LOOKS)
+    finally:
+        for one in started:
+            one.job.cancel()
+    return failures
+
+
+def carry_out(
+    runs: Sequence[PlannedRun], out: Path, jobs: int | None = None, cluster: str | None = None, parameters: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Does what runs have left to do, and says what comes of it.
+
+    Args:
+        runs: in the order to start them in; a shared one before those that share it.
+        out: their folder.
+        jobs: how many at a time; None for 1 on this machine, and for all of them on a cluster.
+        cluster: for submitit; None for this machine.
+        parameters: submitit's.
+
+    Returns:
+        By name of each run that failed, why.
+
+    Raises:
+        UserError: a run that exists has other settings.
+        SystemExit: settings are refused (why was printed), or SIGTERM came.
+    """
+    _refuse_mistakes(runs)
+    todo = outstanding(runs)
+    states = [state(run) for run in todo]
+    at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
+    counts = f"{states.count('new')} to start, {states.count('unfinished')} to go on with, {at_a_time} at a time"
+    print(f"{len(runs)} runs in {out}: {counts if todo else 'all finished'}.", flush=True)
+    if not todo:
+        return {}
+    launcher: Launcher = (
+        LocalLauncher(at_a_time) if cluster is None else SubmititLauncher(cluster, at_a_time, out / "submitit", parameters or {})
+    )
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended in order
+    try:
+        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if failures:
+        print(f"{len(failures)} of {len(todo)} runs failed; what they printed is in {out / 'logs'}:")
+        for name, why in failures.items():
+            print(f"  {name}: {why}")
+    return failures
+
+
+def _refuse_mistakes(runs: Sequence[PlannedRun]) -> None:
+    """Finds a mistake in any run before the first one starts."""
+    reader = ConfigReader()
+    seen = set()
+    for run in runs:
+        kind = json.dumps({key: value for key, value in run.settings.items() if key != SEED}, sort_keys=True)
+        if kind not in seen:
+            seen.add(kind)
+            reader.read(run.arguments())
+    refuse_changed(runs, lambda run: differences(reader.stored(run.directory), reader.read(run.arguments())))
+
+
+def log_of(run: PlannedRun, logs: Path) -> Path:
+    """The file of what a run prints."""
+    return logs / f"{run.name}.txt"
+
+
+def _arguments(run: PlannedRun) -> list[str]:
+    return run.arguments() if state(run) == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
+
+
+def _failure(one: _Started, logs: Path) -> str | None:
+    how = one.job.failure()
+    if how is None:
+        return None if state(one.run) == "finished" else "it ended early, without an error"
+    try:
+        lines = [line for line in log_of(one.run, logs).read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    errors = [line for line in lines if line.startswith("al_lightning: error:")]
+    return f"{how}: {(errors or lines or ['it printed nothing'])[-1]}"
+
+
+def _tell(say: Callable[[str], None], name: str, failure: str | None, done: int, total: int, ended: Sequence[float], jobs: int) -> None:
+    left = total - done
+    estimate = f", about {_clock(sum(ended) / len(ended) * -(-left // jobs))} left" if left else ""
+    say(f"[{done}/{total}] {name}: {'finished' if failure is None else f'FAILED, {failure}'}, {_clock(ended[-1])}{estimate}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,176 @@
+"""Starting one run of a sweep: in a process of this machine, or as a job of a cluster."""
+
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from al_lightning.errors import UserError
+
+
+class Job(Protocol):
+    """A started run."""
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+
+    def failure(self) -> str | None:
+        """How an ended one ended; None for well."""
+
+    def cancel(self) -> None:
+        """Ends it, in a way that it can go on from."""
+
+
+class Launcher(Protocol):
+    """Starts runs.
+
+    Attributes:
+        jobs: how many may run at a time.
+    """
+
+    jobs: int
+
+    def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:
+        """Starts a run.
+
+        Args:
+            arguments: of ``fit``, the command's name first.
+            log: file that what it prints is appended to.
+            slot: from 0 to ``jobs - 1``, one that no other started run has now.
+        """
+
+
+def run_fit(arguments: Sequence[str], log: str, gpus: str | None) -> None:
+    """Runs ``fit`` in this process, which is one of its own.
+
+    Args:
+        arguments: of ``fit``, the command's name first.
+        log: file that standard output and error are appended to.
+        gpus: CUDA_VISIBLE_DEVICES; None leaves it.
+    """
+    with open(log, "ab") as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    # Lightning starts the other processes of a run by the command line of the first one.
+    sys.argv = ["al_lightning", *arguments]
+    sys.modules["__main__"].__spec__ = importlib.util.find_spec("al_lightning.__main__")
+    from al_lightning import cli
+
+    cli.main(list(arguments))
+
+
+class LocalLauncher:
+    """Processes of this machine, forked from one that has loaded torch and Lightning already, with a share of threads and GPUs each.
+
+    Args:
+        jobs: how many at a time.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        import torch
+
+        self.jobs = jobs
+        # Read when torch is loaded, by the process that the runs are forked from. More threads than cores slow tiny models many times over.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["al_lightning.cli", "wandb"])
+        self._gpus = share_gpus(torch.cuda.device_count(), jobs)
+
+    def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:
+        """See :meth:`Launcher.start`."""
+        process = self._context.Process(target=run_fit, args=(list(arguments), str(log), self._gpus[slot]))
+        process.start()
+        return _LocalJob(process)
+
+
+class _LocalJob:
+    """A process."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def done(self) -> bool:
+        return not self._process.is_alive()
+
+    def failure(self) -> str | None:
+        code: int = self._process.exitcode
+        if code == 0:
+            return None
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def cancel(self) -> None:
+        # Ctrl-C at a terminal has reached the process too, and it is closing its run.
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(timeout=30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def share_gpus(count: int, jobs: int) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each slot: an equal share of the GPUs, or one that is shared where there are fewer GPUs than slots.
+
+    Example:
+        >>> share_gpus(4, 2), share_gpus(2, 3), share_gpus(0, 2)
+        (['0,1', '2,3'], ['0', '1', '0'], [None, None])
+    """
+    if count == 0:
+        return [None] * jobs
+    each = count // jobs
+    if each == 0:
+        return [str(slot % count) for slot in range(jobs)]
+    return [",".join(str(slot * each + number) for number in range(each)) for slot in range(jobs)]
+
+
+class SubmititLauncher:
+    """Jobs of a cluster, through submitit.
+
+    Args:
+        cluster: ``slurm``, or submitit's ``local``.
+        jobs: how many at a time.
+        folder: for submitit's own files.
+        parameters: of submitit's executor, for example ``timeout_min`` or ``slurm_partition``.
+    """
+
+    def __init__(self, cluster: str, jobs: int, folder: Path, parameters: Mapping[str, Any]) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise UserError("Expected the package submitit for --submit. Install it: pip install al_lightning[slurm].") from error
+        self.jobs = jobs
+        try:
+            self._executor = submitit.AutoExecutor(folder, cluster=cluster)
+            self._executor.update_parameters(**parameters)
+        except (NameError, ValueError, RuntimeError) as error:
+            raise UserError(f"Expected parameters under slurm: that submitit takes on the cluster {cluster!r}: {error}") from error
+
+    def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:
+        """See :meth:`Launcher.start`."""
+        return _SubmititJob(self._executor.submit(run_fit, list(arguments), str(log), None))
+
+
+class _SubmititJob:
+    """A job of submitit's."""
+
+    def __init__(self, job: Any) -> None:
+        self._job = job
+
+    def done(self) -> bool:
+        return bool(self._job.done())
+
+    def failure(self) -> str | None:
+        error = self._job.exception()
+        return None if error is None else f"job {self._job.job_id}, {self._job.state}"
+
+    def cancel(self) -> None:
+        self._job.cancel()

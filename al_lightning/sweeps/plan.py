@@ -1,0 +1,219 @@
+"""Which runs a sweep file asks for.
+
+    base: ../fashion_mnist/entropy.yaml     # a configuration, relative to the sweep file
+    out: runs/width                         # the runs' folder; runs/<the file's stem> by default
+    set: {active_learning.query_size: 500}  # for all runs
+    grid:                                   # every combination of
+      seed_everything: [0, 1, 2, 3]         #   values of a key,
+      model.init_args.network.init_args.width: [16, 4]
+      query:                                #   or named groups of settings
+        Random: {active_learning.strategy: Random}
+        every 4th: {active_learning.strategy: Entropy, active_learning.stride: 4}
+    slurm: {slurm_partition: gpu}           # submitit's parameters, for --submit
+
+``{seed}`` in a value stands for the run's seed. Runs that differ only in what comes after cycle 0 share one cycle 0.
+"""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from al_lightning.errors import UserError
+
+SEED = "seed_everything"
+INITIAL_RUN = "active_learning.initial_run"
+
+# What cycle 0 does not depend on: keys, and all that is below them.
+_LATER_CYCLES = [
+    f"active_learning.{name}"
+    for name in (
+        *("strategy", "query_size", "cycles", "stride", "also_record"),
+        *("label_budget", "target", "keep", "retrain", "initial_weights"),
+    )
+]
+_REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
+# What makes a run nothing but cycle 0.
+ONLY_CYCLE_0 = {"active_learning.strategy": "Random", "active_learning.cycles": 1, "active_learning.keep": "all"}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep.
+
+    Attributes:
+        name: its directory in the sweep's folder.
+        base: path of the configuration that it changes.
+        settings: by dotted key, what it changes.
+        directory: of the run.
+        labels: by axis of the grid, the value that it has there, as a person names it.
+        initial: the run whose cycle 0 it shares; None if it trains its own.
+    """
+
+    name: str
+    base: Path
+    settings: Mapping[str, Any]
+    directory: Path
+    labels: Mapping[str, str] = field(default_factory=dict)
+    initial: "PlannedRun | None" = None
+
+    def arguments(self) -> list[str]:
+        """What ``fit`` is called with, the command's name first."""
+        settings = dict(self.settings)
+        if self.initial is not None:
+            settings[INITIAL_RUN] = str(self.initial.directory)
+        changed = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+        return ["fit", "--config", str(self.base), "--run_dir", str(self.directory), *changed]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file's content.
+
+    Attributes:
+        path: of the file.
+        base: path of the configuration.
+        out: folder of the runs.
+        settings: by dotted key, what all runs change.
+        grid: by axis, by label, the settings of that value.
+        slurm: parameters for submitit.
+    """
+
+    path: Path
+    base: Path
+    out: Path
+    settings: Mapping[str, Any]
+    grid: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    slurm: Mapping[str, Any]
+
+    def runs(self) -> list[PlannedRun]:
+        """All runs, seed by seed, each behind the one whose cycle 0 it shares.
+
+        Raises:
+            UserError: two runs would have the same name.
+        """
+        axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: seeds change last, the other axes keep their order
+        planned = [self._run(dict(zip(axes, labels, strict=True))) for labels in itertools.product(*(self.grid[axis] for axis in axes))]
+        names = [run.name for run in planned]
+        if doubled := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"Expected a name of its own for each run of {self.path}, got {', '.join(sorted(doubled))} more than once.")
+        return self._with_shared_cycle_0(planned)
+
+    def _run(self, labels: Mapping[str, str]) -> PlannedRun:
+        settings = dict(self.settings)
+        for axis, label in labels.items():
+            settings |= self.grid[axis][label]
+        seed = _seed(settings, self.base)
+        name = _directory_name(*(labels[axis] for axis in self.grid if axis != SEED), f"seed{seed}")
+        return PlannedRun(name, self.base, _filled_in(settings, seed), self.out / name, labels)
+
+    def _with_shared_cycle_0(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+        if any(INITIAL_RUN in run.settings for run in planned) or _read_yaml(self.base).get("active_learning", {}).get("initial_run"):
+            return list(planned)
+        groups: dict[str, list[PlannedRun]] = {}
+        for run in planned:
+            groups.setdefault(json.dumps(_without(run.settings, _LATER_CYCLES + _REPORTING), sort_keys=True), []).append(run)
+        runs = []
+        for group in groups.values():
+            if len(group) == 1:
+                runs += group
+                continue
+            first = group[0]
+            ignored = _LATER_CYCLES + _REPORTING
+            deciding = [label for axis, label in first.labels.items() if axis != SEED and _without(self.grid[axis][label], ignored)]
+            name = _directory_name("initial", *deciding, f"seed{_seed(first.settings, self.base)}")
+            initial = PlannedRun(name, self.base, _without(first.settings, _LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
+            runs += [initial, *(replace(run, initial=initial) for run in group)]
+        return runs
+
+
+def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """Reads a sweep file.
+
+    Args:
+        path: of the YAML file.
+        out: folder of the runs, in place of the file's.
+        overrides: by dotted key, settings for all runs, which win over the file's ``set``.
+
+    Raises:
+        UserError: the file is missing or is not a sweep.
+    """
+    file = Path(path)
+    content = _read_yaml(file)
+    if unknown := set(content) - {"base", "out", "set", "grid", "slurm"}:
+        raise UserError(f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(unknown))}.")
+    for key, kind in {"base": str, "grid": dict}.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(f"Expected {key} in the sweep {file}, {'a path' if kind is str else 'a mapping'}, got {content.get(key)!r}.")
+    base = Path(os.path.relpath(file.parent / content["base"]))
+    if not base.is_file():
+        raise UserError(f"Expected the configuration {base}, the base of the sweep {file}, but it is missing.")
+    return Sweep(
+        path=file,
+        base=base,
+        out=Path(out or content.get("out") or f"runs/{file.stem}"),
+        settings={**content.get("set", {}), **(overrides or {})},
+        grid={axis: _axis(file, axis, values) for axis, values in content["grid"].items()},
+        slurm=content.get("slurm", {}),
+    )
+
+
+def _axis(file: Path, axis: str, values: Any) -> dict[str, dict[str, Any]]:
+    """By label, the settings of each value."""
+    if isinstance(values, list) and values:
+        labeled = [(str(value) if axis == SEED else _label(axis, value), {axis: value}) for value in values]
+        if len({label for label, _ in labeled}) < len(labeled):
+            raise UserError(f"Expected each value of {axis} once in the sweep {file}, got {', '.join(label for label, _ in labeled)}.")
+        return dict(labeled)
+    if isinstance(values, dict) and values and all(isinstance(settings, dict) for settings in values.values()):
+        return {str(label): settings for label, settings in values.items()}
+    raise UserError(f"Expected a list of values, or named groups of settings, for {axis} in the sweep {file}, got {values!r}.")
+
+
+def _label(axis: str, value: Any) -> str:
+    """A value as a person names it: ``Odin-temperature=0.1``, ``width=16``."""
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = value.get("init_args", {})
+        return "-".join([str(value["class_path"]).rsplit(".", 1)[-1], *(_label(name, part) for name, part in arguments.items())])
+    text = str(value).rsplit("/", 1)[-1]
+    last = axis.rsplit(".", 1)[-1]
+    return text if last == "strategy" else f"{last}={text}"
+
+
+def _directory_name(*labels: str) -> str:
+    return "-".join(re.sub(r"[^\w.=,+-]+", "_", label) for label in labels)
+
+
+def _seed(settings: Mapping[str, Any], base: Path) -> int:
+    seed: int = settings.get(SEED, _read_yaml(base).get(SEED, 0))
+    return seed
+
+
+def _filled_in(value: Any, seed: int) -> Any:
+    """The value with its seed in the places that ask for it."""
+    if isinstance(value, str):
+        return value.replace("{seed}", str(seed))
+    if isinstance(value, dict):
+        return {key: _filled_in(part, seed) for key, part in value.items()}
+    return [_filled_in(part, seed) for part in value] if isinstance(value, list) else value
+
+
+def _without(settings: Mapping[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
+    """The settings without these keys and what is below them."""
+    return {key: value for key, value in settings.items() if not any(key == each or key.startswith(f"{each}.") for each in left_out)}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"Expected a YAML file in {path}, but it can't be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"Expected a mapping in {path}, got {type(content).__name__}.")
+    return content
