@@ -14,7 +14,7 @@ from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
-from al_lightning.sweeps.plan import INITIAL_RUN, SEED, PlannedRun
+from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun
 
 _BETWEEN_LOOKS = 0.1  # seconds
 
@@ -45,7 +45,7 @@ def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], list[str]]) -> None:
-    """Makes sure that runs which exist are the ones that are planned.
+    """Makes sure that runs which exist are the ones that are planned; how they report does not count.
 
     Args:
         runs: planned ones.
@@ -55,7 +55,8 @@ def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], l
         UserError: one has other settings.
     """
     for run in runs:
-        if state(run) != "new" and (changed := [line for line in changes(run) if not (run.initial and line.startswith(INITIAL_RUN))]):
+        free = (*REPORTING, *([INITIAL_RUN] if run.initial else []))
+        if state(run) != "new" and (changed := [line for line in changes(run) if not line.startswith(free)]):
             raise UserError(
                 f"Expected the run in {run.directory} to have the sweep's settings, but {'; '.join(changed)}. "
                 "Give the sweep another folder (--out), or remove the run."

@@ -38,7 +38,7 @@ _LATER_CYCLES = [
         *("label_budget", "target", "keep", "retrain", "initial_weights"),
     )
 ]
-_REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
+REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
 # What makes a run nothing but cycle 0.
 ONLY_CYCLE_0 = {"active_learning.strategy": "Random", "active_learning.cycles": 1, "active_learning.keep": "all"}
 
@@ -118,14 +118,14 @@ class Sweep:
             return list(planned)
         groups: dict[str, list[PlannedRun]] = {}
         for run in planned:
-            groups.setdefault(json.dumps(_without(run.settings, _LATER_CYCLES + _REPORTING), sort_keys=True), []).append(run)
+            groups.setdefault(json.dumps(_without(run.settings, _LATER_CYCLES + REPORTING), sort_keys=True), []).append(run)
         runs = []
         for group in groups.values():
             if len(group) == 1:
                 runs += group
                 continue
             first = group[0]
-            ignored = _LATER_CYCLES + _REPORTING
+            ignored = _LATER_CYCLES + REPORTING
             deciding = [label for axis, label in first.labels.items() if axis != SEED and _without(self.grid[axis][label], ignored)]
             name = _directory_name("initial", *deciding, f"seed{_seed(first.settings, self.base)}")
             initial = PlannedRun(name, self.base, _without(first.settings, _LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
