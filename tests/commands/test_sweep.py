@@ -1,0 +1,142 @@
+"""Real sweeps: processes, logs, and what a user sees of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from al_lightning import cli, commands
+from al_lightning.runs import RunDirectory
+from tests.conftest import without_seconds
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "active_learning.cycles": 3,
+    "active_learning.query_size": 20,
+    "trainer.max_epochs": 2,
+    "trainer.check_val_every_n_epoch": 2,
+    "trainer.logger": False,
+    "trainer.enable_progress_bar": False,
+}
+
+
+@pytest.fixture
+def write(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def write(grid, **content):
+        path = tmp_path / "trial.yaml"
+        path.write_text(
+            yaml.safe_dump({"base": str(ROOT / "configs" / "demo.yaml"), "set": TINY, "grid": grid, **content}, sort_keys=False)
+        )
+        return str(path)
+
+    return write
+
+
+def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
+    path = write({"active_learning.strategy": ["Random", "Margin"], "data.init_args.initial_size": [30, 5001], "seed_everything": [1]})
+    with pytest.raises(SystemExit) as end:
+        commands.main(["sweep", path, "--jobs", "2"])
+    assert end.value.code == 1
+    shown = capsys.readouterr().out
+    assert "6 runs in runs/trial: 6 to start, 0 to go on with, 2 at a time." in shown
+    assert "3 of 6 runs failed" in shown  # a shared cycle 0, and the two that need it
+    assert "initial-initial_size=5001-seed1: exit status 1: al_lightning: error: Expected an initial_size from 1 to" in shown
+    assert "Margin-initial_size=5001-seed1: not started, for initial-initial_size=5001-seed1 failed" in shown
+    run = RunDirectory("runs/trial/Margin-initial_size=30-seed1")
+    assert "cycle 3/3" in Path("runs/trial/logs/Margin-initial_size=30-seed1.txt").read_text()
+    assert [row["train_steps"] for row in run.read_cycles()] == ["0", "4", "6"]  # cycle 0 is the shared one's
+
+    # the same as the command alone, but for who trained cycle 0
+    settings = [f"--{key}={str(value).lower()}" for key, value in TINY.items()]
+    chosen = ["--active_learning.strategy=Margin", "--data.init_args.initial_size=30", "--seed_everything=1"]
+    cli.main(["fit", "--config", str(ROOT / "configs" / "demo.yaml"), "--run_dir", "alone", *settings, *chosen])
+    alone = RunDirectory("alone")
+    assert run.queries.read_bytes() == alone.queries.read_bytes()
+    assert without_seconds(run)[1:] == without_seconds(alone)[1:]
+
+    # what was cut off goes on, what is finished stays as it is
+    whole = run.queries.read_bytes()
+    run.learning_curve.write_text("".join(run.learning_curve.read_text().splitlines(keepends=True)[:2]))
+    random = RunDirectory("runs/trial/Random-initial_size=30-seed1")
+    before = random.learning_curve.stat().st_mtime_ns
+    commands.main(["sweep", path, "--jobs", "2", "--only", "data.init_args.initial_size=initial_size=30"])
+    assert "3 runs in runs/trial: 0 to start, 1 to go on with, 2 at a time." in capsys.readouterr().out
+    assert run.queries.read_bytes() == whole and run.is_finished()
+    assert random.learning_curve.stat().st_mtime_ns == before
+    commands.main(["sweep", path, "--list"])
+    assert "finished   runs/trial/Margin-initial_size=30-seed1\n" in capsys.readouterr().out
+    with pytest.raises(
+        SystemExit, match=r"Random-initial_size=30-seed1 to have the sweep's settings, but trainer.max_epochs was 2 and is 3"
+    ):
+        commands.main(["sweep", path, "--set", "trainer.max_epochs=3"])
+
+
+def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):
+    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set={**TINY, "active_learning.cycles": 40})
+    command = [sys.executable, "-m", "al_lightning", "sweep", path, "--jobs", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    run = RunDirectory("runs/trial/Margin-seed1")
+    deadline = time.monotonic() + 120
+    while not (run.learning_curve.exists() and len(run.read_cycles()) > 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "The same command goes on from here." in shown and "Traceback" not in shown
+    assert run.holds_run() and not run.is_finished() and not run.is_held()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert [row["cycle"] for row in run.read_cycles()] == [str(cycle) for cycle in range(40)]
+
+
+def test_jobs_of_a_cluster(write, capsys):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    path = write({"active_learning.strategy": ["Random", "Margin"]}, slurm={"timeout_min": 5})
+    commands.main(["sweep", path, "--submit", "local"])
+    assert "3 runs in runs/trial: 3 to start, 0 to go on with, 3 at a time." in capsys.readouterr().out
+    assert RunDirectory("runs/trial/Margin-seed0").is_finished()
+
+
+def test_a_sweep_of_weights_and_biases(write, capsys):
+    odin = {"class_path": "Odin", "init_args": {"temperature": 0.1}}
+    path = write({"active_learning.strategy": ["Random", odin], "seed_everything": [4, 6]})
+    commands.main(["sweep", path, "--wandb", "wandb.yaml"])
+    definition = yaml.safe_load(Path("wandb.yaml").read_text())
+    assert definition["parameters"] == {
+        "active_learning.strategy": {"values": ["Random", "Odin-temperature=0.1"]},
+        "seed_everything": {"values": ["4", "6"]},
+    }
+    # what an agent makes of the command for one of the combinations
+    *start, arguments = definition["command"]
+    assert start == ["${env}", "python", "-m", "al_lightning", "sweep", path, "--only"] and arguments == "${args_no_hyphens}"
+    capsys.readouterr()
+    commands.main(["sweep", path, "--list", "--only", "active_learning.strategy=Odin-temperature=0.1", "seed_everything=6"])
+    assert [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()] == ["initial-seed6", "Odin-temperature=0.1-seed6"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--only", "seed_everything=9"], r"Expected --only AXIS=LABEL from seed_everything=0, got 'seed_everything=9'"),
+        (["--set", "x"], r"Expected --set KEY=VALUE, got 'x'"),
+        (["--jobs", "0"], r"argument --jobs: expected a number of at least 1, got 0"),
+    ],
+)
+def test_wrong_arguments_are_one_error(write, arguments, why):
+    path = write({"seed_everything": [0]})
+    with pytest.raises(SystemExit, match=why):
+        commands.main(["sweep", path, *arguments])
+
+
+def test_a_mistake_is_found_before_anything_starts(write, capsys):
+    path = write({"active_learning.strategy": ["Random", "Margn"]})
+    with pytest.raises(SystemExit):
+        commands.main(["sweep", path])
+    assert "Strategies are Random" in capsys.readouterr().err
+    assert not Path("runs").exists()

@@ -1,0 +1,159 @@
+from pathlib import Path
+
+import pytest
+
+from al_lightning.errors import UserError
+from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, state
+from al_lightning.sweeps.plan import PlannedRun
+from tests.conftest import in_child
+from tests.test_runs import cycle_row
+
+
+def planned(name, initial=None):
+    return PlannedRun(name, Path("base.yaml"), {"seed_everything": 1}, Path("out") / name, {}, initial)
+
+
+def write_run(directory, finished=True):
+    run = RunDirectory(directory)
+    run.append_queries([Labeled(0, 0, 4, "a")])
+    if finished:
+        run.append_cycle(cycle_row(0, 1))
+    return run
+
+
+class Pretended:
+    """Runs that end after a few looks: well, or as ``bad`` says."""
+
+    def __init__(self, jobs, bad=()):
+        self.jobs, self.bad = jobs, dict(bad)
+        self.calls, self.cancelled, self.at_once = [], [], 0
+        self.slots = set()
+
+    def start(self, arguments, log, slot):
+        directory = Path(arguments[arguments.index("--run_dir") + 1])
+        self.calls.append((directory.name, "--resume" in arguments, slot))
+        assert slot not in self.slots and slot < self.jobs
+        self.slots.add(slot)
+        self.at_once = max(self.at_once, len(self.slots))
+        launcher, failure = self, self.bad.get(directory.name)
+        if isinstance(failure, BaseException):
+            raise failure
+        log.write_text("doing\nal_lightning: error: Expected this, got that.\nSee help.\n" if failure else "done\n")
+
+        class Job:
+            looks = 0
+
+            def done(self):
+                self.looks += 1
+                if self.looks == 2:
+                    launcher.slots.remove(slot)
+                    if not failure:
+                        write_run(directory)
+                return self.looks >= 2
+
+            def failure(self):
+                return failure
+
+            def cancel(self):
+                launcher.cancelled.append(directory.name)
+
+        return Job()
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_all_runs_in_order_some_at_a_time(said):
+    initial = planned("initial")
+    runs = [initial, planned("a", initial), planned("b", initial), planned("c"), planned("d", initial)]
+    launcher = Pretended(jobs=2)
+    assert conduct(runs, launcher, Path("logs"), said.append) == {}
+    # c needs nobody; the others wait for the run whose cycle 0 they share
+    assert [name for name, _, _ in launcher.calls] == ["initial", "c", "a", "b", "d"]
+    assert launcher.at_once == 2
+    assert [line.split(":")[0] for line in said] == [f"[{n}/5] {name}" for n, name in enumerate(["initial", "c", "a", "b", "d"], 1)]
+    assert all(state(run) == "finished" for run in runs)
+
+
+def test_a_failure_stops_nobody_but_those_who_need_the_run(said):
+    initial = planned("initial")
+    runs = [planned("x"), initial, planned("a", initial), planned("b")]
+    failures = conduct(runs, Pretended(1, {"x": "exit status 1", "initial": "ended by SIGKILL"}), Path("logs"), said.append)
+    assert failures == {
+        "x": "exit status 1: al_lightning: error: Expected this, got that.",
+        "initial": "ended by SIGKILL: al_lightning: error: Expected this, got that.",
+        "a": "not started, for initial failed",
+    }
+    assert [state(run) for run in runs] == ["new", "new", "new", "finished"]
+
+
+def test_finished_runs_are_left_alone_and_unfinished_ones_go_on(said):
+    initial = planned("initial")
+    runs = [initial, planned("done", initial), planned("half", initial), planned("new")]
+    write_run("out/done")
+    write_run("out/half", finished=False)
+    todo = outstanding(runs)
+    assert [run.name for run in todo] == ["half", "new"]  # nobody new shares the initial run
+    (Path("out/half") / "learning_curve.csv").unlink(missing_ok=True)
+    launcher = Pretended(2)
+    conduct([run for run in todo if run.name == "half"], launcher, Path("logs"), said.append)
+    assert launcher.calls == [("half", True, 0)]
+    assert [run.name for run in outstanding([*runs, planned("other", initial)])] == ["initial", "new", "other"]
+
+
+def test_what_is_interrupted_is_cancelled(said):
+    runs = [planned("a"), planned("b"), planned("c")]
+    launcher = Pretended(3, {"c": KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        conduct(runs, launcher, Path("logs"), said.append)
+    assert launcher.cancelled == ["a", "b"]
+
+
+def test_a_run_that_another_process_writes_is_waited_for(said):
+    import os
+    import time
+
+    run = planned("shared")
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        directory = write_run(run.directory, finished=False)
+        directory.hold()
+        os.write(told, b"x")
+        time.sleep(0.7)
+        directory.append_cycle(cycle_row(0, 1))
+        os._exit(0)
+    os.read(ready, 1)
+    assert RunDirectory(run.directory).is_held()
+    launcher = Pretended(1)
+    assert conduct([run, planned("own")], launcher, Path("logs"), said.append) == {}
+    assert [name for name, _, _ in launcher.calls] == ["own"]  # the other was finished elsewhere
+    assert state(run) == "finished"
+    os.waitpid(child, 0)
+
+
+def test_other_settings_are_refused():
+    initial = planned("initial")
+    run = planned("a", initial)
+    changes = ["active_learning.initial_run was 'x' and is None", "trainer.logger was 1 and is False"]
+    refuse_changed([run], lambda run: [*changes, "model was 1"])  # a new run has nothing to compare
+    write_run(run.directory)
+    refuse_changed([run], lambda run: changes)
+    with pytest.raises(UserError, match=r"to have the sweep's settings, but model was 1 and is 2. Give the sweep another folder"):
+        refuse_changed([run], lambda run: [*changes, "model was 1 and is 2"])
+
+
+def test_a_run_that_nobody_holds_is_free():
+    run = write_run("out/x")
+    assert not run.is_held()
+    run.hold()
+    assert in_child(lambda: _expect(RunDirectory("out/x").is_held())) == 0
+    run.release()
+    assert in_child(lambda: _expect(not RunDirectory("out/x").is_held())) == 0
+
+
+def _expect(truth):
+    assert truth

@@ -1,0 +1,22 @@
+import pytest
+
+from al_lightning.errors import UserError
+from al_lightning.sweeps.launch import SubmititLauncher, share_gpus
+
+
+@pytest.mark.parametrize(
+    ("count", "jobs", "shares"),
+    [
+        (0, 3, [None, None, None]),
+        (1, 1, ["0"]),
+        (8, 3, ["0,1", "2,3", "4,5"]),
+        (2, 5, ["0", "1", "0", "1", "0"]),
+    ],
+)
+def test_gpus_are_shared_out(count, jobs, shares):
+    assert share_gpus(count, jobs) == shares
+
+
+def test_parameters_that_the_cluster_does_not_know_are_one_error(tmp_path):
+    with pytest.raises(UserError, match=r"Expected parameters under slurm: that submitit takes on the cluster 'local': .*colour"):
+        SubmititLauncher("local", 1, tmp_path, {"colour": "red"})

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+import yaml
+
+from al_lightning.errors import UserError
+from al_lightning.sweeps.plan import read_sweep
+
+BASE = {"seed_everything": 7, "model": {}, "data": {}, "active_learning": {"strategy": "Entropy"}}
+ODIN = {"class_path": "Odin", "init_args": {"temperature": 0.1, "epsilon": 0}}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a sweep file beside a base configuration."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "base.yaml").write_text(yaml.safe_dump(BASE))
+
+    def write(**content):
+        path = tmp_path / "trial.yaml"
+        path.write_text(yaml.safe_dump({"base": "configs/base.yaml", **content}, sort_keys=False))
+        return path
+
+    return write
+
+
+def test_every_combination_seed_by_seed_behind_its_cycle_0(write):
+    path = write(grid={"a.width": [16, 4], "active_learning.strategy": ["Random", ODIN], "seed_everything": [3, 5]})
+    runs = read_sweep(path).runs()
+    assert [run.name for run in runs] == [
+        f"{name}-seed{seed}"
+        for seed in (3, 5)
+        for width in (16, 4)
+        for name in (f"initial-width={width}", f"width={width}-Random", f"width={width}-Odin-temperature=0.1-epsilon=0")
+    ]
+    initial, first, odin = runs[:3]
+    assert initial.initial is None and first.initial is odin.initial is initial
+    assert str(first.directory) == "runs/trial/width=16-Random-seed3"
+    assert odin.arguments() == [
+        *("fit", "--config", "configs/base.yaml", "--run_dir", str(odin.directory), "--seed_everything=3", "--a.width=16"),
+        f"--active_learning.strategy={json.dumps(ODIN)}",
+        f"--active_learning.initial_run={initial.directory}",
+    ]
+    alone = {"active_learning.strategy": "Random", "active_learning.cycles": 1, "active_learning.keep": "all"}
+    assert initial.settings == {"seed_everything": 3, "a.width": 16, **alone}
+
+
+def test_only_what_cycle_0_does_not_depend_on_is_shared(write):
+    named = {
+        "top": {"active_learning.strategy": "Entropy"},
+        "every 4th": {"active_learning.stride": 4, "trainer.logger": False},
+        "dropout": {"model.init_args.dropout": 0.1},
+    }
+    runs = {run.name: run for run in read_sweep(write(grid={"query": named})).runs()}
+    assert list(runs) == ["initial-seed7", "top-seed7", "every_4th-seed7", "dropout-seed7"]
+    assert runs["every_4th-seed7"].initial is runs["top-seed7"].initial is runs["initial-seed7"]
+    assert runs["dropout-seed7"].initial is None  # the only one with its cycle 0
+
+
+def test_a_given_initial_run_is_not_replaced(write):
+    settings = {"active_learning.initial_run": "elsewhere"}
+    runs = read_sweep(write(set=settings, grid={"active_learning.strategy": ["Random", "Margin"]})).runs()
+    assert [run.name for run in runs] == ["Random-seed7", "Margin-seed7"]
+    assert all("--active_learning.initial_run=elsewhere" in run.arguments() for run in runs)
+
+
+def test_the_seed_fills_its_places_and_settings_have_an_order(write):
+    expert = {"class_path": "Expert", "init_args": {"checkpoint": "full-seed{seed}/last.ckpt", "strategy": "Entropy"}}
+    path = write(
+        set={"x": 1, "y": 1, "z": [1, None]}, grid={"seed_everything": [2], "q": {"e": {"active_learning.strategy": expert, "y": 3}}}
+    )
+    (run,) = read_sweep(path, out="there", overrides={"x": 2, "y": 2}).runs()
+    assert run.settings["active_learning.strategy"]["init_args"]["checkpoint"] == "full-seed2/last.ckpt"
+    assert (run.settings["x"], run.settings["y"]) == (2, 3)  # the command line wins over set, and the grid over both
+    assert {"--x=2", "--y=3", "--z=[1, null]", "--seed_everything=2"} < set(run.arguments())
+    assert str(run.directory) == "there/e-seed2"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"grid": {"seed_everything": []}}, "Expected a list of values, or named groups of settings, for seed_everything"),
+        ({"grid": {"q": {"a": 3}}}, "Expected a list of values, or named groups of settings, for q"),
+        ({"grid": {"s": [1, 1]}}, "Expected each value of s once"),
+        ({"grid": {"seed_everything": [1]}, "gird": 3}, "Expected the keys base, out, set, grid and slurm .* got gird"),
+        ({}, "Expected grid in the sweep"),
+        ({"grid": {"q": {"a b": {"x": 1}, "a/b": {"x": 2}}}}, "Expected a name of its own for each run .* a_b-seed7"),
+        ({"base": "configs/none.yaml", "grid": {"seed_everything": [1]}}, "Expected the configuration .*none.yaml, the base of the sweep"),
+    ],
+)
+def test_bad_files_are_one_error(write, content, why):
+    with pytest.raises(UserError, match=why):
+        read_sweep(write(**content)).runs()
+
+
+def test_missing_and_broken_files_are_one_error(tmp_path):
+    with pytest.raises(UserError, match=r"Expected a YAML file in .*none\.yaml"):
+        read_sweep(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- a")
+    with pytest.raises(UserError, match=r"Expected a mapping in .* got list"):
+        read_sweep(tmp_path / "list.yaml")
