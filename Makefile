@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test lint bench bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow lint bench bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trai
 
 test: $(INSTALLED)  ## Run the whole test suite
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check .

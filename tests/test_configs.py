@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from al_lightning.cli import main
+from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
+from al_lightning.sweeps.plan import ONLY_CYCLE_0, read_sweep
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+SWEEPS = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
+CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
 SCENES = {"train_sequences": 9, "val_sequences": 2, "height": 48, "width": 64}
 SAMPLE = ROOT / "al_lightning" / "data" / "sample"
@@ -63,3 +65,52 @@ def test_config_runs(path, scenes, monkeypatch):
 def test_config_is_complete_and_short(path):
     assert len(path.read_text().splitlines()) <= 40
     assert {"seed_everything", "model", "data", "active_learning", "trainer"} <= set(yaml.safe_load(path.read_text()))
+
+
+def relative(path):
+    return str(path.relative_to(ROOT / "configs" / "sweeps"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=relative)
+def test_every_run_of_a_sweep_is_understood(path):
+    reader, sweep = ConfigReader(), read_sweep(path)
+    first = [run for run in sweep.runs() if run.settings["seed_everything"] == 0]
+    settings = [reader.read(run.arguments()) for run in first]
+    assert len({str({**one, "run_dir": None}) for one in settings}) == len(first) > 0  # no two are the same
+    assert len(sweep.grid["seed_everything"]) == 4
+    assert len(path.read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=relative)
+def test_the_last_run_of_a_sweep_runs(path, scenes, monkeypatch):
+    run_tiny(path, scenes, monkeypatch, slice(-1, None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SWEEPS, ids=relative)
+def test_all_runs_of_a_sweep_run(path, scenes, monkeypatch):
+    run_tiny(path, scenes, monkeypatch, slice(None))
+
+
+def run_tiny(path, scenes, monkeypatch, part):
+    """Runs a part of the first seed's runs on tiny data, behind what they begin from or ask."""
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    config = yaml.safe_load(read_sweep(path).base.read_text())
+    short = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2", "--trainer.logger=false", "--active_learning.query_size=20"]
+    runs = [run for run in read_sweep(path).runs() if run.settings["seed_everything"] == 0]
+    given = [run for run in runs if "active_learning.initial_run" in run.settings]
+    expert = Path(f"runs/{path.parent.name}/full_pool/seed0")
+    todo = [run for run in runs[part] if run.labels]
+    begin = todo[0].settings.get("active_learning.initial_run") if given else todo[0].initial and str(todo[0].initial.directory)
+    for directory in {begin, str(expert) if any("full_pool" in str(run.settings) for run in todo) else None} - {None}:
+        alone = [f"--{key}={value}" for key, value in ONLY_CYCLE_0.items()]
+        changed = [
+            f"--{key}={value}" for key, value in todo[0].settings.items() if key.startswith(("model.", "data.")) and "size" not in key
+        ]
+        main(["fit", "--config", str(todo[0].base), *changed, "--run_dir", directory, *tiny(config, scenes), *short, *alone])
+    for run in todo:
+        # the last one of an argument counts
+        size = ["--data.init_args.initial_size=all"] if run.settings.get("data.init_args.initial_size") == "all" else []
+        main([*run.arguments(), *tiny(config, scenes), *size, *short, "--active_learning.cycles=2"])
+        labeled = [row["labeled"] for row in RunDirectory(run.directory).read_cycles()]
+        assert len(labeled) == 1 if size else labeled == ["16", "36"]

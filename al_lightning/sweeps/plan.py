@@ -40,7 +40,12 @@ _LATER_CYCLES = [
 ]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
 # What makes a run nothing but cycle 0.
-ONLY_CYCLE_0 = {"active_learning.strategy": "Random", "active_learning.cycles": 1, "active_learning.keep": "all"}
+ONLY_CYCLE_0 = {
+    "active_learning.strategy": "Random",
+    "active_learning.cycles": 1,
+    "active_learning.keep": "all",
+    "active_learning.also_record": [],
+}
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,7 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
     assert random.learning_curve.stat().st_mtime_ns == before
     commands.main(["sweep", path, "--list"])
     assert "finished   runs/trial/Margin-initial_size=30-seed1\n" in capsys.readouterr().out
-    with pytest.raises(
-        SystemExit, match=r"=30-seed1 to have the sweep's settings, but trainer.max_epochs was 2 and is 3"
-    ):
+    with pytest.raises(SystemExit, match=r"=30-seed1 to have the sweep's settings, but trainer.max_epochs was 2 and is 3"):
         commands.main(["sweep", path, "--set", "trainer.max_epochs=3"])
 
 

@@ -41,7 +41,12 @@ def test_every_combination_seed_by_seed_behind_its_cycle_0(write):
         f"--active_learning.strategy={json.dumps(ODIN)}",
         f"--active_learning.initial_run={initial.directory}",
     ]
-    alone = {"active_learning.strategy": "Random", "active_learning.cycles": 1, "active_learning.keep": "all"}
+    alone = {
+        "active_learning.strategy": "Random",
+        "active_learning.cycles": 1,
+        "active_learning.keep": "all",
+        "active_learning.also_record": [],
+    }
     assert initial.settings == {"seed_everything": 3, "a.width": 16, **alone}
 
 
