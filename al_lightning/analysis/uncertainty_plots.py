@@ -142,6 +142,7 @@ def draw_score_maps(
     for axis, (name, scores) in zip(axes[1:].flat, maps.items(), strict=False):
         drawn = axis.imshow(scores[::every, ::every], cmap="inferno")
         axis.set_title(f"{name}: mean {scores.mean():.4g}", fontsize="medium")
-        figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.01)
+        ticks = np.linspace(scores.min(), scores.max(), 3)
+        figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.01, ticks=ticks).ax.set_yticklabels([f"{tick:.6g}" for tick in ticks])
     figure.suptitle(title, fontsize="medium")
     return save(figure, path)

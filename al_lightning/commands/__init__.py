@@ -9,6 +9,7 @@ from al_lightning.errors import UserError
 COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
     "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),
+    "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),
 }
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
 

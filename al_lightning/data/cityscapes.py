@@ -201,6 +201,10 @@ class CityscapesDataModule(PoolDataModule):
         """Number of evaluation images."""
         return len(self._eval)
 
+    def evaluation_item(self, position: int) -> str:
+        """The name of an evaluation image, by its place in the listing."""
+        return self._eval[position].name
+
     def evaluation_example(self, position: int) -> Example:
         """An evaluation image to look at, by its place in the listing."""
         scene = self._eval[position]
