@@ -124,7 +124,7 @@ def draw_score_maps(
     height, width = row.image.shape[:2]
     every = max(1, -(-max(height, width) // LARGEST))
     lines = 1 + -(-len(maps) // 4)
-    figure, axes = plt.subplots(lines, 4, figsize=(17, 0.6 + lines * (0.45 + 3.7 * height / width)), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(lines, 4, figsize=(17, 0.5 + lines * (0.35 + 3.7 * height / width)), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     (picture, truth, prediction, legend), present = axes[0], set[int]()
@@ -142,7 +142,14 @@ def draw_score_maps(
     for axis, (name, scores) in zip(axes[1:].flat, maps.items(), strict=False):
         drawn = axis.imshow(scores[::every, ::every], cmap="inferno")
         axis.set_title(f"{name}: mean {scores.mean():.4g}", fontsize="medium")
-        ticks = np.linspace(scores.min(), scores.max(), 3)
-        figure.colorbar(drawn, ax=axis, shrink=0.85, pad=0.01, ticks=ticks).ax.set_yticklabels([f"{tick:.6g}" for tick in ticks])
+        _add_scale(figure, axis, drawn, scores)
     figure.suptitle(title, fontsize="medium")
     return save(figure, path)
+
+
+def _add_scale(figure: Any, axis: Any, drawn: Any, scores: Values) -> None:
+    """A colour bar as high as the map, with as many digits as tell its ends apart."""
+    ticks = np.linspace(scores.min(), scores.max(), 3)
+    digits = 3 if ticks[-1] - ticks[0] > 0.01 * abs(ticks[-1]) else 6
+    bar = figure.colorbar(drawn, cax=axis.inset_axes((1.02, 0, 0.04, 1)), ticks=ticks)
+    bar.ax.set_yticklabels([f"{tick:.{digits}g}" for tick in ticks], fontsize="small")

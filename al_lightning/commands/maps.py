@@ -75,7 +75,7 @@ def _strategy(text: str) -> Strategy:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Strategy, "strategy")
     with one_error(f"Expected a strategy for --strategy, one of {', '.join(STRATEGIES)}, got {text!r}"):
-        strategy: Strategy = parser.instantiate_classes(parser.parse_object({"strategy": yaml.safe_load(text)})).strategy
+        strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": yaml.safe_load(text)})).strategy
     strategy.aggregated_by(Mean())  # refused by what has no scores of pixels
     return strategy
 
@@ -91,7 +91,7 @@ def _examples(data: CityscapesDataModule, split: str, wanted: Sequence[str] | No
     places = {name(index): index for index in range(size)}
     for image in wanted or ():
         if image not in places:
-            near = difflib.get_close_matches(image, places, n=3, cutoff=0) or list(places)[:3]
+            near = sorted(difflib.get_close_matches(image, places, n=3, cutoff=0))
             raise UserError(f"Expected --image to name images of the {split} split, like {', '.join(near)}, got {image}.")
     example = data.evaluation_example if evaluation else data.pool_example
     return [example(places[image]) for image in wanted or [next(iter(places))]]
@@ -124,7 +124,7 @@ def draw_maps(stored: StoredCycle, example: Example, strategies: Sequence[Strate
 
 def _name(strategy: Strategy) -> str:
     """What a map is called; unlike elsewhere ODIN's defaults are said, as two of its kind stand beside each other."""
-    return f"Odin(T={strategy.temperature:g}, ε={strategy.epsilon:g})" if isinstance(strategy, Odin) else str(strategy)  # noqa: RUF001
+    return f"Odin(T={strategy.temperature:g}, ε={strategy.epsilon:g})" if isinstance(strategy, Odin) else str(strategy)
 
 
 def _possible(strategy: Strategy, network: torch.nn.Module) -> bool:

@@ -96,7 +96,7 @@ def _instantiate(model: dict[str, Any], datamodule: dict[str, Any]) -> tuple[Seg
     parser.add_subclass_arguments(Task, "model")
     parser.add_subclass_arguments(PoolDataModule, "data")
     with one_error("Expected the configuration of a run that this version can build"):
-        objects = parser.instantiate_classes(parser.parse_object({"model": model, "data": datamodule}))
+        objects = parser.instantiate(parser.parse_object({"model": model, "data": datamodule}))
     task, data = objects.model, objects.data
     if not isinstance(task, SegmentationTask) or not isinstance(data, CityscapesDataModule):
         raise UserError(f"Expected a run that segments street scenes, got one of {type(task).__name__} on {type(data).__name__}.")
