@@ -8,6 +8,7 @@
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
+    maps/*.png            score maps of images, where somebody asked for them
     environment.json      versions, device, seed, command line, git commit, data
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
@@ -236,8 +237,8 @@ class RunDirectory:
     def read_training(self) -> dict[int, list[dict[str, str]]]:
         """What a CSVLogger logged while each finished cycle trained: by cycle its rows, in order; empty cells are left out.
 
-        A file's rows are cut where the end of a cycle is logged. A resumed run begins another file; of a cycle that is in several, the
-        last one counts.
+        A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is the next
+        cycle's. A resumed run begins another file; of a cycle that is in several, the last one counts.
         """
         files = sorted(self.path.rglob("metrics.csv"), key=lambda path: (len(path.parent.name), path.parent.name))
         cycles: dict[int, list[dict[str, str]]] = {}
@@ -249,7 +250,10 @@ class RunDirectory:
                     rows = []
                 else:
                     rows.append({name: value for name, value in row.items() if value})
-        return dict(sorted(cycles.items()))
+            if rows:
+                cycles[max(cycles, default=-1) + 1] = rows
+        finished = len(self.read_cycles())
+        return {cycle: rows for cycle, rows in sorted(cycles.items()) if cycle < finished}
 
     def _text(self, path: Path) -> str:
         if not path.is_file():

@@ -61,7 +61,7 @@ def draw_score_histograms(run: RunDirectory) -> Path | None:
         queried.setdefault(row.cycle - 1, set()).add(row.index)
     for column, name in enumerate(columns):
         edges = np.histogram_bin_edges(np.concatenate([scores[name] for _, scores in recorded.values()]), bins=40)
-        axes[0, column].set_title(textwrap.fill(name, 44), fontsize="small")
+        axes[0, column].set_title(textwrap.fill(name, 54), fontsize="x-small")
         for axis, (cycle, (indices, scores)) in zip(axes[:, column], recorded.items(), strict=True):
             values = np.array(scores[name])
             axis.hist(values, bins=edges, color="0.75", label="unlabeled pool")

@@ -98,7 +98,7 @@ def _examples(data: CityscapesDataModule, split: str, wanted: Sequence[str] | No
 
 
 def draw_maps(stored: StoredCycle, example: Example, strategies: Sequence[Strategy], folder: Path) -> list[Path]:
-    """Draws an image's score maps, and 1 - max p against entropy of its pixels.
+    """Draws an image's score maps, and 1 - max p against entropy of its pixels; computed in float32 whatever precision the run had.
 
     Args:
         stored: whose weights, and whose seed: an image of the pool gets the dropout masks that it got in the run.

@@ -17,6 +17,7 @@ from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.conftest import run_experiment
+from tests.test_runs import cycle_row
 
 
 @pytest.fixture
@@ -106,17 +107,21 @@ def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
 
 
 def test_a_resumed_run_counts_each_cycle_once(tmp_path):
-    """Rows after a file's last finished cycle belong to one that was done again."""
+    """Killed in cycle 1, then after cycle 2 before the logger knew it, then in cycle 4, which nobody finished."""
     run = RunDirectory(tmp_path)
-    header = "step,epoch,train/loss,active_learning/cycle\n"
-    for version, rows in {
+    files = {
         "version_2": ["0,0,9.5,", "1,,,0", "1,0,8.5,"],
-        "version_10": ["1,0,7.5,", "2,1,6.5,", "3,,,1"],
-    }.items():
+        "version_9": ["1,0,7.5,", "2,1,6.5,", "3,,,1", "3,0,5.5,"],
+        "version_10": ["4,0,4.5,", "5,,,3", "5,0,3.5,"],
+    }
+    for version, rows in files.items():
         (tmp_path / version).mkdir()
-        (tmp_path / version / "metrics.csv").write_text(header + "".join(f"{row}\n" for row in rows) + "4,0,5.")
-    found = run.read_training()
-    assert {cycle: [row["train/loss"] for row in rows] for cycle, rows in found.items()} == {0: ["9.5"], 1: ["7.5", "6.5"]}
+        text = "".join(f"{row}\n" for row in ["step,epoch,train/loss,active_learning/cycle", *rows])
+        (tmp_path / version / "metrics.csv").write_text(text + "9,0,2.")
+    for cycle in range(4):
+        run.append_cycle(cycle_row(cycle, 10 + cycle))
+    found = {cycle: [row["train/loss"] for row in rows] for cycle, rows in run.read_training().items()}
+    assert found == {0: ["9.5"], 1: ["7.5", "6.5"], 2: ["5.5"], 3: ["4.5"]}
 
 
 def test_what_can_not_be_drawn_is_one_error(tmp_path):
