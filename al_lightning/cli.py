@@ -37,7 +37,7 @@ class _Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
-        if isinstance(cause := _user_error(ex), UserError):
+        if isinstance(cause := user_error(ex), UserError):
             message = str(cause)
         elif "active_learning.strategy" in message:
             message += f"\nStrategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
@@ -45,7 +45,7 @@ class _Parser(LightningArgumentParser):
         sys.exit(2)
 
 
-def _user_error(error: BaseException | None) -> BaseException | None:
+def user_error(error: BaseException | None) -> BaseException | None:
     """What a constructor refused, at the bottom of what the parser made of it."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
@@ -293,7 +293,7 @@ def main(args: ArgsType = None) -> None:
     except UserError as error:
         sys.exit(f"al_lightning: error: {_without_traceback(str(error))}")
     except ValueError as error:  # the parser's, about what a constructor refused
-        if (cause := _user_error(error)) is None:
+        if (cause := user_error(error)) is None:
             raise
         sys.exit(f"al_lightning: error: {cause}")
     except SIGTERMException:

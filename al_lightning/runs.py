@@ -7,6 +7,8 @@
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
+    **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
+    maps/*.png            score maps of images, where somebody asked for them
     environment.json      versions, device, seed, command line, git commit, data
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
@@ -97,6 +99,21 @@ class RunDirectory:
         """The IoU of each class, drawn."""
         return self.path / "iou_by_class.png"
 
+    @property
+    def training_picture(self) -> Path:
+        """Loss and metrics of each cycle's training, drawn."""
+        return self.path / "training_curves.png"
+
+    @property
+    def histograms_picture(self) -> Path:
+        """Histograms of each cycle's recorded scores, drawn."""
+        return self.path / "score_histograms.png"
+
+    @property
+    def maps(self) -> Path:
+        """The directory of score maps."""
+        return self.path / "maps"
+
     def cycle(self, cycle: int) -> Path:
         """The directory of a cycle."""
         return self.path / "cycles" / f"{cycle:03d}"
@@ -104,6 +121,10 @@ class RunDirectory:
     def checkpoint(self, cycle: int) -> Path:
         """The checkpoint of a cycle's last weights."""
         return self.cycle(cycle) / "last.ckpt"
+
+    def checkpoints(self) -> list[int]:
+        """The cycles whose checkpoint was kept, in order."""
+        return sorted(int(path.parent.name) for path in self.path.glob("cycles/[0-9]*/last.ckpt"))
 
     def scores(self, cycle: int) -> Path:
         """The table of all scored items of a cycle."""
@@ -249,6 +270,35 @@ class RunDirectory:
         return [
             Labeled(int(r["cycle"]), int(r["rank"]), int(r["index"]), r["item"], float(r["score"]) if r["score"] else None) for r in rows
         ]
+
+    def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
+        """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
+        if not self.scores(cycle).is_file():
+            return None
+        rows = list(csv.DictReader(io.StringIO(self._text(self.scores(cycle)))))
+        columns = [name for name in rows[0] if name not in {"index", "item"}] if rows else []
+        return [int(row["index"]) for row in rows], {name: [float(row[name]) for row in rows] for name in columns}
+
+    def read_training(self) -> dict[int, list[dict[str, str]]]:
+        """What a CSVLogger logged while each finished cycle trained: by cycle its rows, in order; empty cells are left out.
+
+        A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is the next
+        cycle's. A resumed run begins another file; of a cycle that is in several, the last one counts.
+        """
+        files = sorted(self.path.rglob("metrics.csv"), key=lambda path: (len(path.parent.name), path.parent.name))
+        cycles: dict[int, list[dict[str, str]]] = {}
+        for file in files:
+            rows: list[dict[str, str]] = []
+            for row in csv.DictReader(io.StringIO(_whole_rows(file.read_text()))):
+                if end := row.get("active_learning/cycle"):
+                    cycles[int(float(end))] = rows
+                    rows = []
+                else:
+                    rows.append({name: value for name, value in row.items() if value})
+            if rows:
+                cycles[max(cycles, default=-1) + 1] = rows
+        finished = len(self.read_cycles())
+        return {cycle: rows for cycle, rows in sorted(cycles.items()) if cycle < finished}
 
     def _text(self, path: Path) -> str:
         if not path.is_file():

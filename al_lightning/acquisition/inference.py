@@ -198,6 +198,10 @@ def _repeat(features: Any, times: int) -> Any:
     return features if times == 1 else _each(features, lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
 
+def _rate(module: _DropoutNd, drop: float | None) -> float:
+    return module.p if drop is None else drop
+
+
 class _LiveDropout:
     """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn."""
 
@@ -208,9 +212,6 @@ class _LiveDropout:
         self.indices = torch.empty(0, dtype=torch.int64)
         self.passes = torch.empty(0, dtype=torch.int64)
 
-    def rate(self, module: _DropoutNd) -> float:
-        return module.p if self.drop is None else self.drop
-
     def hook(self, layer: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def drop(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             if not self.active:
@@ -218,12 +219,22 @@ class _LiveDropout:
             assert isinstance(module, _DropoutNd)
             # (K * B, F, ...): Dropout draws for every element, Dropout1d/2d/3d for every channel.
             features = output.shape[1:] if isinstance(module, nn.Dropout) else output.shape[1:2]
-            rate = self.rate(module)
+            rate = _rate(module, self.drop)
             mask_KBF = keep_mask(self.seed + layer, self.indices, self.passes, features.numel(), rate)
             mask = mask_KBF.reshape(-1, *features, *[1] * (output.ndim - 1 - len(features)))
             return output * mask / (1 - rate)
 
         return drop
+
+
+def droppable(network: nn.Module, drop: float | None) -> list[nn.Module]:
+    """The network's dropout layers that would drop anything.
+
+    Args:
+        network: of any mode.
+        drop: drop probability for every layer; None keeps each layer's own.
+    """
+    return [m for m in network.modules() if isinstance(m, _DropoutNd) and _rate(m, drop) > 0]
 
 
 @contextmanager
@@ -242,7 +253,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         UserError: there is no dropout to make live, or no item's passes differed.
     """
     live = _LiveDropout(drop, seed)
-    layers = [m for m in network.modules() if isinstance(m, _DropoutNd) and live.rate(m) > 0]
+    layers = droppable(network, drop)
     if not layers:
         raise UserError(
             f"Expected a network with dropout for {passes} stochastic passes, but {type(network).__name__} has no dropout layer with "

@@ -17,7 +17,8 @@ from matplotlib.patches import Patch
 from al_lightning.labels import IGNORED
 from al_lightning.runs import RunDirectory, write_atomically
 
-_LARGEST = 800  # pixels of an image along an edge of a figure: more would not be seen
+LARGEST = 800
+"""Pixels of an image along an edge of a figure: more would not be seen."""
 
 
 def draw_learning_curve(run: RunDirectory) -> Path:
@@ -35,7 +36,7 @@ def draw_learning_curve(run: RunDirectory) -> Path:
         axis.set(xlabel="labeled items", ylabel=metric)
         axis.grid(alpha=0.3)
     figure.suptitle(run.path.name, fontsize="medium")
-    return _save(figure, run.picture)
+    return save(figure, run.picture)
 
 
 def draw_iou(run: RunDirectory) -> Path:
@@ -55,7 +56,7 @@ def draw_iou(run: RunDirectory) -> Path:
     axis.set(xlabel="labeled items", ylabel="IoU", ylim=(0, 1), title=run.path.name)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right center", fontsize="small")
-    return _save(figure, run.iou_picture)
+    return save(figure, run.iou_picture)
 
 
 def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str, path: Path) -> Path:
@@ -73,7 +74,7 @@ def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str
     axis.set(xlabel="score of an image", ylabel="images")
     axis.set_title(title, fontsize="small")
     axis.legend(fontsize="small")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 class SceneRow(NamedTuple):
@@ -111,14 +112,14 @@ def draw_scenes(rows: Sequence[SceneRow], names: Sequence[str], palette: npt.NDA
     present: set[int] = set()
     drawn = None
     for line, row in zip(axes, rows, strict=True):
-        every = max(1, -(-max(row.image.shape[:2]) // _LARGEST))
+        every = max(1, -(-max(row.image.shape[:2]) // LARGEST))
         line[0].imshow(row.image[::every, ::every])
         line[0].set_ylabel(row.name, fontsize="x-small")
         for axis, classes in ((line[1], row.truth), (line[2], row.prediction)):
             if classes is None:
                 axis.text(0.5, 0.5, "not labeled", ha="center", va="center", transform=axis.transAxes)
             else:
-                axis.imshow(_colored(classes[::every, ::every], palette))
+                axis.imshow(colored(classes[::every, ::every], palette))
                 present |= set(np.unique(classes).tolist()) - {IGNORED}
         if row.scores is None:
             line[3].text(0.5, 0.5, "no pixel scores", ha="center", va="center", transform=line[3].transAxes)
@@ -133,19 +134,23 @@ def draw_scenes(rows: Sequence[SceneRow], names: Sequence[str], palette: npt.NDA
     patches = [Patch(color=palette[number] / 255, label=names[number]) for number in sorted(present)]
     figure.legend(handles=patches, loc="outside lower center", ncols=10, fontsize="x-small")
     figure.suptitle(title, fontsize="small")
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _colored(classes: npt.NDArray[Any], palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def colored(classes: npt.NDArray[Any], palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Classes ``(H, W)`` in the colours of a palette ``(C, 3)``, as ``(H, W, 3)``; what has no colour, like ignored pixels, is black."""
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
     found: npt.NDArray[np.uint8] = colors[classes]
     return found
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
+    """Writes a figure in the format of the path's ending, the same bytes for the same figure, and closes it; returns the path."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    kind = path.suffix.removeprefix(".")
+    with plt.rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
     plt.close(figure)
     write_atomically(path, buffer.getvalue())
     return path

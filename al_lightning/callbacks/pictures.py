@@ -90,7 +90,7 @@ class ScenePictures(Callback):
 
 def _row(example: Example, task: Task, strategy: Strategy, seed: int, device: torch.device) -> plots.SceneRow:
     inputs = example.inputs.unsqueeze(0).to(device)
-    logits, scores = pixel_scores(strategy, task.network, inputs, torch.tensor([example.index], device=device), seed)
+    logits, (scores,) = pixel_scores([strategy], task.network, inputs, torch.tensor([example.index], device=device), seed)
     return plots.SceneRow(
         example.name,
         example.picture,

@@ -132,20 +132,22 @@ def _fitting(score: Scorer) -> Scorer:
     return score_in_parts
 
 
-def pixel_scores(strategy: Strategy, network: nn.Module, inputs: Tensor, indices: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Logits ``(B, C, H, W)`` of a plain pass, and the strategy's scores ``(B, H, W)`` as a person reads them.
+def pixel_scores(
+    strategies: Sequence[Strategy], network: nn.Module, inputs: Tensor, indices: Tensor, seed: int
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Logits ``(B, C, H, W)`` of a plain pass, and each strategy's scores ``(B, H, W)`` as a person reads them.
 
     Args:
-        strategy: whose scores; one that looks at no item has none.
+        strategies: whose scores; what they share is computed once. One that looks at no item has none.
         network: on its device; it is left as it came.
         inputs: ``(B, 3, H, W)``, on the device.
         indices: ``(B,)`` dataset indices, on the device.
-        seed: of what is random in the strategy.
+        seed: of what is random in the strategies.
     """
-    with _scoring([strategy]), _evaluating(network), joint_measurer([strategy], network, seed) as measure:
+    with _scoring(strategies), _evaluating(network), joint_measurer(strategies, network, seed) as measure:
         logits = network(inputs)
-        (measured,) = measure(inputs, indices)
-    return logits, None if measured is None else strategy.readable(measured)
+        measured = measure(inputs, indices)
+    return logits, [None if its is None else strategy.readable(its) for strategy, its in zip(strategies, measured, strict=True)]
 
 
 def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:

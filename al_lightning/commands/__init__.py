@@ -10,6 +10,8 @@ COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
     "initial": ("al_lightning.commands.initial", "train a common cycle 0 for many runs"),
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
+    "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),
+    "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),
 }
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
 

@@ -16,7 +16,7 @@ from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
-from al_lightning.data.scenes import Box, Pixels, Size, check_labels, cropped, list_scenes
+from al_lightning.data.scenes import Box, Pixels, Size, check_labels, cropped, list_scenes, repeated
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -37,6 +37,8 @@ class CityscapesDataModule(PoolDataModule):
         initial_size: images labeled before cycle 0, or ``all``.
         query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
             rest of the image takes no part. None for whole images.
+        pool_repeat: put this one item, by name or by index, in every place of the pool (for checks on duplicated pools); the places are
+            told apart as ``<name>#0000``, ``<name>#0001``, ... None for none.
         foreground: names of classes to tell from all others, for a two-class problem; None for the 19 classes.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
@@ -61,6 +63,7 @@ class CityscapesDataModule(PoolDataModule):
         root: str = "data/cityscapes",
         initial_size: int | Literal["all"] = 50,
         query_crop: int | None = None,
+        pool_repeat: str | int | None = None,
         foreground: list[str] | None = None,
         crop: int = 512,
         scale: tuple[float, float] = (0.5, 2.0),
@@ -83,6 +86,7 @@ class CityscapesDataModule(PoolDataModule):
                 raise UserError(f"Expected data.init_args.{name} to be at least 1, got {value}.")
         self.root = Path(root).expanduser()
         self.query_crop = query_crop
+        self.pool_repeat = pool_repeat
         self.score_batch_size = score_batch_size
         self.decoded_cache = decoded_cache
         self.cache_folder = Path(cache_folder).expanduser()
@@ -100,6 +104,8 @@ class CityscapesDataModule(PoolDataModule):
         self._train, self._eval = (list_scenes(self.root, split) for split in ("train", "val"))
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
+        if self.pool_repeat is not None:
+            self._train = repeated(self._train, str(self.pool_repeat))
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
@@ -196,6 +202,10 @@ class CityscapesDataModule(PoolDataModule):
     def evaluation_size(self) -> int:
         """Number of evaluation images."""
         return len(self._eval)
+
+    def evaluation_item(self, position: int) -> str:
+        """The name of an evaluation image, by its place in the listing."""
+        return self._eval[position].name
 
     def evaluation_example(self, position: int) -> Example:
         """An evaluation image to look at, by its place in the listing."""

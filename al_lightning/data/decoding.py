@@ -57,7 +57,7 @@ class InMemory(SceneFiles):
     """Decodes each file once, into memory that forked loading processes share. A process that was spawned decodes for itself.
 
     Args:
-        scenes: all that will be read. They need height * width * 4 bytes each, as they are read.
+        scenes: all that will be read. They need height * width * 4 bytes each, as they are read; a repeated one needs them once.
 
     Raises:
         UserError: the system can't promise that much memory.
@@ -68,6 +68,8 @@ class InMemory(SceneFiles):
         end = 0
         for scene in scenes:
             for path, shape in ((scene.image, (*scene.size, 3)), (scene.label, scene.size)):
+                if path in self._places:
+                    continue
                 self._places[path] = (end, shape)
                 end += 1 + int(np.prod(shape))  # the first byte says whether the rest is there
         try:

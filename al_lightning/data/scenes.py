@@ -112,6 +112,25 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
     return parts
 
 
+def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
+    """One scene in the place of every other, with a number added to its name, so that each place keeps a name of its own.
+
+    Args:
+        scenes: as listed, or cropped.
+        item: name of the scene, or its index as text.
+
+    Raises:
+        UserError: there is no such scene.
+    """
+    by_name = {str(index): scene for index, scene in enumerate(scenes)} | {scene.name: scene for scene in scenes}
+    if item not in by_name:
+        raise UserError(
+            f"Expected pool_repeat to be the name of an image in the pool, like {scenes[0].name}, or an index from 0 to {len(scenes) - 1}, "
+            f"got {item}."
+        )
+    return [by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(len(scenes))]
+
+
 def decode_image(path: Path) -> Pixels:
     """uint8 ``(H, W, 3)``, RGB.
 

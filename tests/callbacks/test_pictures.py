@@ -64,7 +64,7 @@ def test_wandb_gets_them(tmp_path):
 def test_pixel_scores_are_those_that_are_aggregated(strategy):
     torch.manual_seed(0)
     network, images = Tiny().train(), torch.rand(2, 3, 5, 7)
-    logits, scores = pixel_scores(strategy, network, images, torch.tensor([3, 1]), 0)
+    logits, (scores,) = pixel_scores([strategy], network, images, torch.tensor([3, 1]), 0)
     assert network.training and network.body[2].training
     p = network.eval()(images).softmax(1)
     torch.testing.assert_close(logits.softmax(1), p)

@@ -1,0 +1,129 @@
+"""A segmentation run as it lies on disk: its data, and its model with a cycle's weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from al_lightning.callbacks.record import load_weights
+from al_lightning.cli import user_error
+from al_lightning.data import CityscapesDataModule, PoolDataModule
+from al_lightning.data.pool import Pool
+from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import SegmentationTask, Task
+
+
+class StoredCycle(NamedTuple):
+    """A finished training of a run.
+
+    Attributes:
+        run: where it lies.
+        cycle: its number.
+        seed: of the run.
+        task: with the weights of the cycle's end.
+        data: set up; labeled is what the cycle was trained on.
+    """
+
+    run: RunDirectory
+    cycle: int
+    seed: int
+    task: SegmentationTask
+    data: CityscapesDataModule
+
+
+def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | None = None) -> StoredCycle:
+    """Builds a run's model and data from its configuration, as they were in a cycle. Nothing in the run is changed.
+
+    Args:
+        run: as ``fit`` leaves it.
+        cycle: which; None for the last one with a checkpoint.
+        data_root: where the data lie now; None for where the configuration says.
+
+    Raises:
+        UserError: it is no run, or not one of a segmentation of street scenes, the checkpoint was not kept, or the data are not the run's.
+    """
+    stored = _configuration(run)
+    cycle = _cycle(run, cycle)
+    seed = stored["seed_everything"]
+    # The command line linked the seed to the data's, and what is linked is not stored twice.
+    settings = stored["data"]["init_args"] | {"seed": seed}
+    if data_root is not None:
+        if "root" not in settings:
+            raise UserError(f"Expected data with a root for --data_root, got {stored['data']['class_path']}. Leave --data_root out.")
+        settings["root"] = data_root
+    network = stored["model"]["init_args"].get("network")
+    if isinstance(network, dict) and "encoder_weights" in network.get("init_args", {}):
+        network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
+    task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
+    try:
+        task.load_state_dict(load_weights(run.checkpoint(cycle)))
+    except (OSError, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    datamodule.pool = _pool(run, cycle, datamodule)
+    return StoredCycle(run, cycle, seed, task, datamodule)
+
+
+def _configuration(run: RunDirectory) -> dict[str, Any]:
+    if not run.config.is_file():
+        raise UserError(f"Expected {run.config}, the configuration of a run, but it is missing. Is it the directory of a run?")
+    stored = yaml.safe_load(run.config.read_text())
+    if not isinstance(stored, dict) or not {"seed_everything", "model", "data"} <= set(stored):
+        raise UserError(f"Expected seed_everything, model and data in {run.config}. Was it changed?")
+    return stored
+
+
+def _cycle(run: RunDirectory, cycle: int | None) -> int:
+    kept = run.checkpoints()
+    if not kept:
+        raise UserError(
+            f"Expected a checkpoint cycles/NNN/last.ckpt in {run.path}, found none. Make the run with active_learning.keep=all."
+        )
+    if cycle is not None and cycle not in kept:
+        shown = ", ".join(map(str, kept))
+        raise UserError(f"Expected a cycle whose checkpoint was kept, got {cycle}: {run.path} has those of {shown} (active_learning.keep).")
+    return kept[-1] if cycle is None else cycle
+
+
+def _instantiate(model: dict[str, Any], datamodule: dict[str, Any]) -> tuple[SegmentationTask, CityscapesDataModule]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Task, "model")
+    parser.add_subclass_arguments(PoolDataModule, "data")
+    with one_error("Expected the configuration of a run that this version can build"):
+        objects = parser.instantiate(parser.parse_object({"model": model, "data": datamodule}))
+    task, data = objects.model, objects.data
+    if not isinstance(task, SegmentationTask) or not isinstance(data, CityscapesDataModule):
+        raise UserError(f"Expected a run that segments street scenes, got one of {type(task).__name__} on {type(data).__name__}.")
+    return task, data
+
+
+@contextmanager
+def one_error(expected: str) -> Iterator[None]:
+    """Makes a UserError of what a parser or a constructor refuses in here: the constructor's own words, or what was expected."""
+    try:
+        yield
+    except (ArgumentError, ValueError, yaml.YAMLError) as error:
+        cause = user_error(error)
+        raise UserError(f"{expected}: {error}" if cause is None else str(cause)) from error
+
+
+def _pool(run: RunDirectory, cycle: int, datamodule: CityscapesDataModule) -> Pool:
+    """The pool as the cycle was trained on it."""
+    rows = [row for row in run.read_queries() if row.cycle <= cycle]
+    size = len(datamodule.pool.labeled)
+    for row in rows:
+        if row.index >= size or datamodule.item(row.index) != row.item:
+            found = datamodule.item(row.index) if row.index < size else f"only {size} items"
+            raise UserError(
+                f"Expected the data of the run, with {row.item} at index {row.index}, got {found}. Name their folder by --data_root."
+            )
+    pool = Pool(size)
+    for number in range(cycle + 1):
+        pool.label(torch.tensor([row.index for row in rows if row.cycle == number], dtype=torch.int64))
+    return pool

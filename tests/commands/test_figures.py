@@ -1,0 +1,136 @@
+import csv
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import scipy.stats
+from lightning.pytorch.loggers import CSVLogger
+from matplotlib import image
+
+from al_lightning.acquisition import BALD, Entropy, Margin
+from al_lightning.analysis import training_plots, uncertainty_plots
+from al_lightning.callbacks import CycleLogger
+from al_lightning.commands import figures, main
+from al_lightning.errors import UserError
+from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import ClassificationTask
+from tests.conftest import run_experiment
+from tests.test_runs import cycle_row
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, by name."""
+    kept = {}
+
+    def keep(whole):
+        def save(figure, path):
+            kept[path.name] = figure
+            return whole(figure, path)
+
+        return save
+
+    for module in (training_plots, uncertainty_plots):
+        monkeypatch.setattr(module, "save", keep(module.save))
+    return kept
+
+
+def test_measures_are_those_of_the_probabilities():
+    p = np.random.default_rng(0).dirichlet([0.5] * 7, 40)
+    p[0], p[1] = np.eye(7)[2], 1 / 7
+    ordered = np.sort(p, axis=1)
+    expected = [scipy.stats.entropy(p, axis=1), 1 - ordered[:, -1], 1 - ordered[:, -1] + ordered[:, -2]]
+    np.testing.assert_allclose(list(figures.measured(p).values()), expected, atol=1e-12)
+
+
+def test_the_measures_are_drawn_as_png_and_svg(monkeypatch, drawn, capsys):
+    monkeypatch.setattr(figures, "_RANDOM", 3000)
+    main(["figures", "--out", "here", "--classes", "7"])
+    names = [f"here/{name}{suffix}" for name in ("simplex", "saturation", "bounds") for suffix in (".png", ".svg")]
+    assert capsys.readouterr().out.split() == names
+    for name in names:
+        if name.endswith("png"):
+            assert image.imread(name)[..., :3].std() > 0.05
+        else:
+            assert Path(name).read_text().rstrip().endswith("</svg>")
+    assert [axis.get_title() for axis in drawn["simplex.png"].axes if axis.get_title()] == list(figures.measured(np.eye(3)))
+    curves = drawn["saturation.png"].axes[0].lines
+    assert len(curves) == 3
+    for curve in curves:
+        x, y = curve.get_data()
+        assert (np.diff(x) > 0).all() and 0 < x[0] < x[-1] <= np.log(7) and y[-1] == pytest.approx(1) and y.max() <= 1
+    least, most = drawn["bounds.png"].axes[0].lines
+    half = np.argmin(abs(least.get_ydata() - 0.5))
+    assert least.get_xdata()[half] == pytest.approx(np.log(2), abs=0.02)  # two classes share the mass
+    assert most.get_xdata()[half] == pytest.approx(scipy.stats.entropy([0.5, *[0.5 / 6] * 6]), abs=0.02)
+    first = Path("here/simplex.svg").read_text()
+    main(["figures", "--out", "here", "--classes", "7"])
+    assert Path("here/simplex.svg").read_text() == first
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run that logged its training and recorded scores."""
+    folder = tmp_path_factory.mktemp("figures") / "run"
+    logger = CSVLogger(folder, name=None)
+    trainer = {"logger": logger, "max_epochs": 3, "check_val_every_n_epoch": 1}
+    task = ClassificationTask(lambda: MLP(width=7, dropout=0.3))
+    return run_experiment(folder, Entropy(), task=task, trainer=trainer, callbacks=(CycleLogger(),), also_record=[Margin(), BALD(3)])
+
+
+def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
+    main(["figures", "--run", str(recorded.path)])
+    assert capsys.readouterr().out.split() == [str(recorded.training_picture), str(recorded.histograms_picture)]
+    rows = list(csv.DictReader(next(recorded.path.rglob("metrics.csv")).read_text().splitlines()))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    axes = {axis.get_ylabel(): axis for axis in drawn["training_curves.png"].axes}
+    curves = axes["train/loss"].lines
+    assert [list(curve.get_xdata()) for curve in curves] == [[0, 1, 2]] * 3
+    np.testing.assert_allclose(np.concatenate([curve.get_ydata() for curve in curves]), losses)
+    finals = [curve.get_ydata()[-1] for curve in axes["val/accuracy"].lines]
+    np.testing.assert_allclose(finals, [float(row["val/accuracy"]) for row in recorded.read_cycles()], rtol=1e-6)
+    assert len({matplotlib.colors.to_hex(curve.get_color()) for curve in curves}) == 3
+
+
+def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
+    training_plots.draw_score_histograms(recorded)
+    panels = [axis for axis in drawn["score_histograms.png"].axes if axis.patches]
+    assert len(panels) == 2 * 3  # two cycles scored; three scores
+    counts = [sum(patch.get_height() for patch in panel.patches) for panel in panels]
+    assert counts == [530 + 50] * 3 + [480 + 50] * 3  # pool and queried
+    scores = [row.score for row in recorded.read_queries() if row.cycle == 1]
+    red = [patch for patch in panels[0].patches[40:] if patch.get_height()]
+    assert min(patch.get_x() for patch in red) <= min(scores) and max(p.get_x() + p.get_width() for p in red) >= max(scores) - 1e-6
+    assert panels[0].get_xlim() == panels[3].get_xlim() != panels[1].get_xlim()
+
+
+def test_a_resumed_run_counts_each_cycle_once(tmp_path):
+    """Killed in cycle 1, then after cycle 2 before the logger knew it, then in cycle 4, which nobody finished."""
+    run = RunDirectory(tmp_path)
+    files = {
+        "version_2": ["0,0,9.5,", "1,,,0", "1,0,8.5,"],
+        "version_9": ["1,0,7.5,", "2,1,6.5,", "3,,,1", "3,0,5.5,"],
+        "version_10": ["4,0,4.5,", "5,,,3", "5,0,3.5,"],
+    }
+    for version, rows in files.items():
+        (tmp_path / version).mkdir()
+        text = "".join(f"{row}\n" for row in ["step,epoch,train/loss,active_learning/cycle", *rows])
+        (tmp_path / version / "metrics.csv").write_text(text + "9,0,2.")
+    for cycle in range(4):
+        run.append_cycle(cycle_row(cycle, 10 + cycle))
+    found = {cycle: [row["train/loss"] for row in rows] for cycle, rows in run.read_training().items()}
+    assert found == {0: ["9.5"], 1: ["7.5", "6.5"], 2: ["5.5"], 3: ["4.5"]}
+
+
+def test_what_can_not_be_drawn_is_one_error(tmp_path):
+    run = run_experiment(tmp_path / "plain", cycles=1, trainer={"max_epochs": 0})
+    with pytest.raises(UserError, match=r"found neither.*CSVLogger.*also_record"):
+        figures.main(["figures", "--run", str(run.path)])
+    with pytest.raises(UserError, match=r"learning_curve.csv in the run directory, but it is missing"):
+        figures.main(["figures", "--run", "nowhere"])
+    with pytest.raises(UserError, match="Expected --run alone"):
+        figures.main(["figures", "--run", str(run.path), "--classes", "3"])
+    with pytest.raises(UserError, match="at least 2, got 1"):
+        figures.main(["figures", "--classes", "1"])
