@@ -8,6 +8,7 @@ from al_lightning.errors import UserError
 
 COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
+    "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
 }
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
 
