@@ -27,9 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+import yaml
+
 from al_lightning.errors import UserError
 
 QUERY_COLUMNS = ["cycle", "rank", "index", "item", "score"]
+_QUERIED_IDENTITY = {"rank", "index", "item", "city"}  # what queried.csv says of an image besides counts of pixels
 _FIRST_CURVE_COLUMNS = ["cycle", "labeled"]
 _LAST_CURVE_COLUMNS = ["epochs", "train_steps", "train_seconds", "query_seconds", "query_peak_bytes"]
 
@@ -51,6 +54,27 @@ class Labeled:
     index: int
     item: str
     score: float | None = None
+
+
+@dataclass(frozen=True)
+class CycleRow:
+    """A finished cycle, as learning_curve.csv has it.
+
+    Attributes:
+        cycle: from 0.
+        labeled: items of its training set.
+        metrics: by column; NaN for an empty cell.
+        train_seconds: of its training.
+        query_seconds: of scoring and choosing; None where no query was made, which is so in the last cycle of a run that came to its end.
+        query_peak_bytes: of memory while scoring; None likewise.
+    """
+
+    cycle: int
+    labeled: int
+    metrics: Mapping[str, float]
+    train_seconds: float
+    query_seconds: float | None
+    query_peak_bytes: float | None
 
 
 class RunDirectory:
@@ -143,6 +167,10 @@ class RunDirectory:
         cycles = self.read_cycles() if self.learning_curve.exists() else []
         return bool(cycles) and cycles[-1]["query_seconds"] == ""
 
+    def looks_like_run(self) -> bool:
+        """Whether some run left its files here, whole or not."""
+        return self.learning_curve.is_file() or (self.config.is_file() and (self.queries.is_file() or self.environment.is_file()))
+
     def refuse_run(self) -> None:
         """Makes sure that the directory is free.
 
@@ -205,7 +233,7 @@ class RunDirectory:
     def write_crops(self, items: Sequence[str], boxes: Sequence[Sequence[int]]) -> None:
         """Writes crops.csv: top, left, height, width of each item in its image."""
         rows = [[index, item, *box] for index, (item, box) in enumerate(zip(items, boxes, strict=True))]
-        write_atomically(self.crops, _table([["index", "item", "top", "left", "height", "width"], *rows]).encode())
+        write_atomically(self.crops, as_csv([["index", "item", "top", "left", "height", "width"], *rows]).encode())
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
         """Records which items are labeled."""
@@ -236,12 +264,12 @@ class RunDirectory:
             [index, item, *(f"{value:.9g}" for value in values)]
             for index, item, *values in zip(indices, items, *scores.values(), strict=True)
         ]
-        write_atomically(self.scores(cycle), _table([["index", "item", *scores], *rows]).encode())
+        write_atomically(self.scores(cycle), as_csv([["index", "item", *scores], *rows]).encode())
 
     def write_queried(self, cycle: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a cycle's queried.csv, one row a queried image."""
         columns = list(rows[0]) if rows else []
-        write_atomically(self.queried(cycle), _table([columns, *([row[c] for c in columns] for row in rows)]).encode())
+        write_atomically(self.queried(cycle), as_csv([columns, *([row[c] for c in columns] for row in rows)]).encode())
 
     def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         header: list[Sequence[Any]] = []
@@ -251,9 +279,66 @@ class RunDirectory:
             raise UserError(f"Expected the columns {', '.join(columns)} in {path}, got {', '.join(found)}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         with _whole_or_not_at_all(path) as file:
-            file.write(_table([*header, *rows]).encode())
+            file.write(as_csv([*header, *rows]).encode())
 
     # Reading
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings of config.yaml, nested, without the name of the command around them.
+
+        Raises:
+            UserError: the file is missing or is no mapping.
+        """
+        try:
+            content = yaml.load(self._text(self.config), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            raise UserError(f"Expected YAML in {self.config}, got {' '.join(str(error).split())}.") from error
+        if not isinstance(content, dict):
+            raise UserError(f"Expected a mapping in {self.config}, got {type(content).__name__}.")
+        settings: dict[str, Any] = content["fit"] if isinstance(content.get("fit"), dict) else content
+        return settings
+
+    def read_curve(self) -> list[CycleRow]:
+        """The finished cycles by number, typed; a row that is being written is left out.
+
+        Raises:
+            UserError: the table is missing, or a cell that must be a number is none.
+        """
+        other = {*_FIRST_CURVE_COLUMNS, *_LAST_CURVE_COLUMNS}
+        try:
+            rows = [
+                CycleRow(
+                    int(row["cycle"]),
+                    int(row["labeled"]),
+                    {name: float(row[name]) if row[name] else float("nan") for name in row if name not in other},
+                    float(row["train_seconds"]),
+                    float(row["query_seconds"]) if row["query_seconds"] else None,
+                    float(row["query_peak_bytes"]) if row["query_peak_bytes"] else None,
+                )
+                for row in self.read_cycles()
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"Expected a column of numbers of each kind in {self.learning_curve}, got {error!r}.") from error
+        return sorted(rows, key=lambda row: row.cycle)
+
+    def read_queried_pixels(self, cycles: int) -> int | None:
+        """Pixels of the items that the first queries chose; the initial set does not count.
+
+        Args:
+            cycles: number of queries.
+
+        Returns:
+            The sum over crops.csv, or over what the tables of the queried images count; None where neither was recorded.
+        """
+        if self.crops.is_file():
+            boxes = csv.DictReader(io.StringIO(self._text(self.crops)))
+            area = {int(box["index"]): int(box["height"]) * int(box["width"]) for box in boxes}
+            return sum(area[row.index] for row in self.read_queries() if 1 <= row.cycle <= cycles)
+        tables = [self.queried(cycle) for cycle in range(cycles)]
+        if not tables or not all(table.is_file() for table in tables):
+            return None
+        rows = [row for table in tables for row in csv.DictReader(io.StringIO(self._text(table)))]
+        return sum(int(count) for row in rows for name, count in row.items() if name not in _QUERIED_IDENTITY)
 
     def read_environment(self) -> dict[str, Any]:
         """The content of environment.json."""
@@ -338,7 +423,37 @@ class RunDirectory:
         return cycles, labeled
 
 
-def _table(rows: Sequence[Sequence[Any]]) -> str:
+def find_runs(folder: str | os.PathLike[str]) -> list[RunDirectory]:
+    """The runs in a folder, at any depth and sorted by path, or the folder itself where it is one.
+
+    Links are followed, each directory is looked at once. There are no runs inside runs.
+
+    Raises:
+        UserError: there is no such folder, or one can't be read.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"Expected {folder} to be a run directory or a folder of such, but there is no such folder.")
+    seen: set[Path] = set()
+
+    def walk(path: Path) -> Iterator[RunDirectory]:
+        if (real := path.resolve()) in seen:
+            return
+        seen.add(real)
+        if (run := RunDirectory(path)).looks_like_run():
+            yield run
+            return
+        try:
+            children = sorted(child for child in path.iterdir() if child.is_dir())
+        except OSError as error:
+            raise UserError(f"Expected to look for runs in {path}, but it can't be read: {error}") from error
+        for child in children:
+            yield from walk(child)
+
+    return list(walk(Path(folder)))
+
+
+def as_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -1,11 +1,12 @@
 import errno
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory, write_atomically
+from al_lightning.runs import CycleRow, Labeled, RunDirectory, find_runs, write_atomically
 from tests.conftest import in_child
 
 
@@ -40,6 +41,50 @@ def test_columns_and_round_trip(run):
     assert run.read_queries()[0] == Labeled(0, 0, 4, "item 4", None)
     assert run.read_queries()[-1] == Labeled(2, 1, 23, "x", 0.25)
     assert run.read_cycles()[1]["labeled"] == "5"
+
+
+def test_the_typed_curve(run):
+    assert run.read_curve()[1] == CycleRow(1, 5, {"val/accuracy": 0.5}, 1.5, None, None)
+    run.append_cycle({**cycle_row(2, 7), "val/accuracy": None, "query_seconds": 0.5, "query_peak_bytes": 7})
+    last = run.read_curve()[-1]
+    assert math.isnan(last.metrics["val/accuracy"]) and (last.query_seconds, last.query_peak_bytes) == (0.5, 7.0)
+    run.learning_curve.write_text("cycle,labeled\n0,many\n")
+    with pytest.raises(UserError, match="column of numbers"):
+        run.read_curve()
+
+
+@pytest.mark.parametrize("text", ["fit:\n  seed_everything: 3\n", "seed_everything: 3\n"])
+def test_the_configuration_with_and_without_the_commands_name(run, text):
+    run.write_config(text)
+    assert run.read_config() == {"seed_everything": 3}
+
+
+def test_queried_pixels_of_crops_and_of_counted_images(run):
+    assert run.read_queried_pixels(1) is None
+    for cycle in (0, 1):
+        rows = [{"rank": r, "index": 9, "item": "x", "city": "bochum", "road": 10 + r, "sky": 3, "ignored": cycle} for r in (0, 1)]
+        run.write_queried(cycle, rows)
+    assert run.read_queried_pixels(1) == 10 + 11 + 6
+    assert run.read_queried_pixels(2) == 2 * 27 + 2
+    assert run.read_queried_pixels(3) is None and run.read_queried_pixels(0) is None
+    run.write_crops([f"item {index}" for index in range(24)], [(0, 0, 2, index) for index in range(24)])
+    assert run.read_queried_pixels(1) == 2 * 20 + 2 * 21
+
+
+def test_runs_are_found_at_any_depth_once(run, tmp_path):
+    RunDirectory(tmp_path / "deep" / "er" / "b").append_cycle(cycle_row(0, 3))
+    started = RunDirectory(tmp_path / "deep" / "a")
+    started.write_config("{}")
+    started.write_environment({})
+    RunDirectory(run.cycle(0)).append_cycle(cycle_row(0, 3))  # not a run of its own
+    write_atomically(tmp_path / "wandb" / "files" / "config.yaml", b"{}")
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    (tmp_path / "deep" / "same").symlink_to(run.path)
+    paths = [found.path.relative_to(tmp_path) for found in find_runs(tmp_path)]
+    assert paths == [Path("deep/a"), Path("deep/er/b"), Path("deep/same")]
+    assert [found.path for found in find_runs(run.path)] == [run.path]
+    with pytest.raises(UserError, match="no such folder"):
+        find_runs(tmp_path / "absent")
 
 
 def test_recover_leaves_a_whole_run_alone(run):

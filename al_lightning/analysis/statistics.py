@@ -1,12 +1,48 @@
-"""Differences between strategies, paired by seed."""
+"""Means over seeds, and differences between strategies paired by seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
+import scipy.special
 import scipy.stats
 
+LEVEL = 0.05
+"""Of tests; intervals have 1 - LEVEL."""
 _RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and how sure it is.
+
+    Attributes:
+        mean: of the values.
+        low: lower end of the 95 % interval of the mean; NaN with fewer than 2 values.
+        high: upper end.
+        count: of the values.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def mean_interval(values: npt.ArrayLike) -> Interval:
+    """The mean of independent values with Student's interval, mean -+ t(0.975, n - 1) s / sqrt(n).
+
+    Args:
+        values: ``(n,)``, one a seed; n at least 1.
+    """
+    x = np.asarray(values, float)
+    mean = float(x.mean())
+    if len(x) < 2:
+        return Interval(mean, float("nan"), float("nan"), len(x))
+    half = float(scipy.stats.t.ppf(1 - LEVEL / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Interval(mean, mean - half, mean + half, len(x))
 
 
 @dataclass(frozen=True)
@@ -41,20 +77,58 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
     """
     seeds = tuple(sorted(set(first) & set(second)))
     alone = sorted(set(first) ^ set(second))
-    notes = [f"seeds {', '.join(map(str, alone))} are missing on one side"] if alone else []
+    verb = "s {} are" if len(alone) > 1 else " {} is"
+    notes = [f"seed{verb.format(', '.join(map(str, alone)))} missing on one side"] if alone else []
     nothing = float("nan")
     if not seeds:
         return Difference(seeds, nothing, nothing, nothing, nothing, "no common seed")
-    differences = np.array([first[seed] - second[seed] for seed in seeds])
+    differences = _differences(first, second)
     mean = float(differences.mean())
     if len(seeds) == 1:
         return Difference(seeds, mean, nothing, nothing, nothing, "; ".join([*notes, "one seed: no test, no interval"]))
     draws = np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))
-    low, high = np.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
-    if np.ptp(differences) <= 1e-12 * max(1.0, float(np.abs(differences).max())):
+    low, high = np.quantile(differences[draws].mean(axis=1), [LEVEL / 2, 1 - LEVEL / 2])
+    if _constant(differences):
         return Difference(seeds, mean, mean, mean, nothing, "; ".join([*notes, "the difference is the same for every seed: no test"]))
-    p = float(scipy.stats.ttest_1samp(differences, 0.0).pvalue)
-    return Difference(seeds, mean, float(low), float(high), p, "; ".join(notes))
+    return Difference(seeds, mean, float(low), float(high), _p_value(differences), "; ".join(notes))
+
+
+def penalty_matrix(strategies: Sequence[Sequence[Mapping[int, float]]]) -> npt.NDArray[np.float64]:
+    """How often each strategy beats each other one (Ash et al., Deep Batch Active Learning by Diverse Gradients, 2020).
+
+    A strategy beats another one at a budget where its mean over the common seeds is higher and the two-sided paired t-test has p < 0.05,
+    not corrected for the number of tests, as published. Budgets with fewer than 2 common seeds do not count, and nobody beats anybody
+    where the difference is the same for every seed.
+
+    Args:
+        strategies: N times the same B budgets, at each the metric by seed.
+
+    Returns:
+        ``(N, N)``: row i, column j is the share of the budgets at which i beats j, in [0, 1]; NaN on the diagonal and where no budget
+        counts. The mean of a column is its strategy's penalty: the lower the better.
+    """
+    shares = np.full((len(strategies), len(strategies)), np.nan)
+    for (i, first), (j, second) in combinations(enumerate(strategies), 2):
+        pairs = [_differences(a, b) for a, b in zip(first, second, strict=True) if len(set(a) & set(b)) > 1]
+        if pairs:
+            signs = np.array([0.0 if _constant(x) or _p_value(x) >= LEVEL else np.sign(x.mean()) for x in pairs])
+            shares[i, j], shares[j, i] = (signs > 0).mean(), (signs < 0).mean()
+    return shares
+
+
+def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> npt.NDArray[np.float64]:
+    return np.array([first[seed] - second[seed] for seed in sorted(set(first) & set(second))])
+
+
+def _constant(differences: npt.NDArray[np.float64]) -> bool:
+    """Whether all are the same but for rounding: then there is no variance to test with."""
+    return bool(np.ptp(differences) <= 1e-12 * max(1.0, float(np.abs(differences).max())))
+
+
+def _p_value(differences: npt.NDArray[np.float64]) -> float:
+    """Of the two-sided t-test that their mean is 0; ttest_1samp has it too, in twenty times the time."""
+    t = differences.mean() / (differences.std(ddof=1) / np.sqrt(len(differences)))
+    return float(2 * scipy.special.stdtr(len(differences) - 1, -abs(t)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
     "initial": ("al_lightning.commands.initial", "train a common cycle 0 for many runs"),
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
+    "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
     "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),
     "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from al_lightning.analysis.statistics import holm, paired_difference
+from al_lightning.analysis.statistics import holm, mean_interval, paired_difference, penalty_matrix
 
 
 def test_paired_by_seed_and_not_by_order():
@@ -43,3 +43,35 @@ def test_holm_worked_by_hand():
     assert holm([0.03, 0.005, math.nan, 0.04, 0.01]) == pytest.approx([0.06, 0.02, math.nan, 0.06, 0.03], nan_ok=True)
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_interval_of_a_mean_against_scipy():
+    values = [0.3, 0.5, 0.45, 0.8, 0.1]
+    found = mean_interval(values)
+    expected = scipy.stats.t.interval(0.95, 4, np.mean(values), scipy.stats.sem(values))
+    assert (found.mean, found.low, found.high, found.count) == pytest.approx((0.43, *expected, 5))
+    alone = mean_interval([0.5])
+    assert alone.mean == 0.5 and math.isnan(alone.low) and math.isnan(alone.high) and alone.count == 1
+
+
+def test_penalty_matrix_counts_the_budgets_where_scipy_finds_a_difference():
+    rng = np.random.default_rng(1)
+    gain = np.array([[0.0, 0.0, 0.0, 0.0], [0.08, 0.0, 0.08, -0.08], [0.02, 0.03, 0.0, 0.0]])  # strategies, budgets
+    values = gain[..., None] + 0.02 * rng.normal(size=(3, 4, 6))  # seeds
+    strategies = [[dict(zip(rng.permutation(6).tolist(), np.zeros(6), strict=True)) for _ in range(4)] for _ in range(3)]
+    for i, j, seed in np.ndindex(3, 4, 6):
+        strategies[i][j][seed] = float(values[i, j, seed])  # the seeds lie in another order in each
+    found = penalty_matrix(strategies)
+    for i, j in np.ndindex(3, 3):
+        wins = [
+            scipy.stats.ttest_rel(values[i, b], values[j, b]).pvalue < 0.05 and values[i, b].mean() > values[j, b].mean() for b in range(4)
+        ]
+        assert np.isnan(found[i, j]) if i == j else found[i, j] == np.mean(wins), (i, j)
+    assert found[1, 0] > found[0, 1] > 0  # rows win
+
+
+def test_penalty_matrix_without_enough_seeds_and_with_constant_differences():
+    one = [{0: 0.5}, {0: 0.1, 1: 0.2}]
+    other = [{0: 0.4}, {0: 0.0, 1: 0.1}]
+    assert penalty_matrix([one, other])[0, 1] == 0.0  # the first budget has one seed, at the second one the difference is constant
+    assert np.isnan(penalty_matrix([one[:1], other[:1]])).all()

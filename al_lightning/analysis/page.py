@@ -1,0 +1,114 @@
+"""HTML: one page that needs nothing but itself. Every text is escaped here and nowhere else."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NewType
+
+from al_lightning.analysis.columns import MISSING, Column
+
+Html = NewType("Html", str)
+"""Text that is markup already."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: in the page and in its list of contents.
+        body: its parts.
+    """
+
+    title: str
+    body: Sequence[Html]
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --line: #d5d9de; --soft: #f4f6f8; --mark: #fff0c2; --link: #0b57a4 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e7eb; --paper: #15181c; --line: #3a4048; --soft: #1f242a; --mark: #574410; --link: #8ab8f0 }
+}
+body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif }
+h1 { font-size: 1.7rem; margin-bottom: 0.2rem } h2 { margin-top: 2.6rem; border-bottom: 1px solid var(--line); font-size: 1.35rem }
+h3 { margin-top: 1.8rem; font-size: 1.1rem } a { color: var(--link) } nav ul { columns: 2; padding-left: 1.2rem }
+figure { margin: 1rem 0 } figure img { max-width: 100%; background: #ffffff; border: 1px solid var(--line); border-radius: 4px }
+figcaption, .small { font-size: 0.9rem; opacity: 0.85; max-width: 60rem }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 0.9rem; margin: 0.6rem 0 }
+th, td { border-bottom: 1px solid var(--line); padding: 0.25rem 0.7rem; text-align: left; vertical-align: top }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+thead th { background: var(--soft) } td.differs { background: var(--mark) }
+ul.warnings { border-left: 4px solid #d9a400; background: var(--soft); padding: 0.7rem 1rem 0.7rem 2.2rem }
+summary { cursor: pointer; color: var(--link) } code { overflow-wrap: anywhere }
+"""
+
+
+def page(title: str, introduction: Sequence[Html], sections: Sequence[Section]) -> str:
+    """The whole document.
+
+    Args:
+        title: of the page.
+        introduction: what stands before the list of contents.
+        sections: the rest.
+    """
+    contents = "".join(f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections))
+    body = "\n".join(
+        f'<section id="part-{number}"><h2>{escape(section.title)}</h2>\n{chr(10).join(section.body)}\n</section>'
+        for number, section in enumerate(sections)
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(introduction)
+        + f"\n<nav><ul>{contents}</ul></nav>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def paragraph(text: str, small: bool = False) -> Html:
+    """A paragraph."""
+    return Html(f"<p{_class('small' if small else '')}>{escape(text)}</p>")
+
+
+def heading(text: str) -> Html:
+    """A heading inside a section."""
+    return Html(f"<h3>{escape(text)}</h3>")
+
+
+def bullets(texts: Iterable[str], warn: bool = False) -> Html:
+    """A list of sentences; nothing where there are none."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return Html(f"<ul{_class('warnings' if warn else '')}>{items}</ul>" if items else "")
+
+
+def figure(svg: bytes, alternative: str, caption: str) -> Html:
+    """A picture inside the page. As the source of an image its ids can't meet those of another one."""
+    data = base64.b64encode(svg).decode()
+    image = f'<img alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}"/>'
+    return Html(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+
+
+def folded(summary: str, body: Html) -> Html:
+    """What is shown when asked for."""
+    return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
+    """A table; columns that are empty in all rows are left out."""
+    cells = {column.heading: [column.text(row) for row in rows] for column in columns}
+    shown = [column for column in columns if not set(cells[column.heading]) <= {"", MISSING}]
+
+    def cell(column: Column, text: str) -> str:
+        usual = max(cells[column.heading], key=cells[column.heading].count)
+        kind = "differs" if column.differs and text not in (usual, "") else "number" if column.number else ""
+        return f"<td{_class(kind)}>{escape(text)}</td>"
+
+    head = "".join(f"<th{_class('number' if column.number else '')}>{escape(column.heading)}</th>" for column in shown)
+    body = "".join(f"<tr>{''.join(cell(column, cells[column.heading][place]) for column in shown)}</tr>" for place in range(len(rows)))
+    return Html(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""

@@ -1,0 +1,44 @@
+"""``python -m al_lightning report RUNS...``: compares runs in figures, tables and one page."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from al_lightning.analysis.comparison import choose_metric, compare, read_runs
+from al_lightning.analysis.report import Report
+from al_lightning.errors import UserError
+
+_EXAMPLE = "example: python -m al_lightning report runs --out report --level 0.8 0.85"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Reads run directories, writes the report, and prints where its page is.
+
+    Args:
+        arguments: the command's name, then its options.
+
+    Raises:
+        UserError: there is nothing to read, the metric is not in all runs, or a value is no fraction.
+    """
+    options = _parser().parse_args(arguments[1:])
+    for name, values in {"--full": [options.full] if options.full is not None else [], "--level": options.level}.items():
+        if wrong := [value for value in values if not 0 <= value <= 1]:
+            raise UserError(f"Expected {name} between 0 and 1, as metrics are in learning_curve.csv, got {wrong[0]:g}.")
+    runs, skipped = read_runs(options.runs)
+    comparison = compare(runs, skipped, choose_metric(runs, options.metric), options.baseline, options.full)
+    path = Report(comparison, options.out, options.level).write()
+    left_out = f", {len(skipped)} left out" if skipped else ""
+    print(f"Report of {len(runs)} runs{left_out}: {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m al_lightning report", description="Compares runs, finished or not.", epilog=_EXAMPLE)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or folders that hold some at any depth")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write into (default: report)")
+    parser.add_argument("--metric", help="column of learning_curve.csv, higher is better (default: val/miou, else val/accuracy)")
+    parser.add_argument("--baseline", default="Random", help="strategy that others are compared with, by class or label (default: Random)")
+    parser.add_argument("--full", type=float, help="metric of the whole pool, for normalised curves (default: runs with initial_size=all)")
+    parser.add_argument(
+        "--level", type=float, nargs="+", default=[], help="levels of the metric to count the labels for (default: three of the baseline's)"
+    )
+    return parser
