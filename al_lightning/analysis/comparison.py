@@ -28,6 +28,7 @@ class Run:
         choice: how queries are chosen.
         comparable: the settings that must agree with those of a run that it is compared with.
         rows: the finished cycles, at least one.
+        cycles: how many it was asked for; None for as many as budget or pool allow.
         environment: versions, device, git commit; empty where nobody recorded them.
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
     """
@@ -37,6 +38,7 @@ class Run:
     choice: Settings
     comparable: Settings
     rows: tuple[CycleRow, ...]
+    cycles: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     queried_pixels: int | None = None
 
@@ -49,6 +51,11 @@ class Run:
     def full_pool(self) -> bool:
         """Whether it trained on the whole pool."""
         return bool(self.comparable.get(names.INITIAL_SIZE) == "all")
+
+    @property
+    def only_cycle_0(self) -> bool:
+        """Whether it was asked for nothing but a first training, for others to begin with."""
+        return self.cycles == 1 and not self.full_pool
 
     def curve(self, metric: str) -> dict[int, float]:
         """The metric by number of labeled items, without cycles where it is NaN."""
@@ -151,6 +158,7 @@ class Comparison:
         runs: all that were read, by path.
         skipped: paths that were not, with the reason.
         duplicates: runs that are left out because another one has their seed.
+        starts: runs that are left out because they are nothing but a cycle 0, beside others that go on.
     """
 
     metric: str
@@ -159,6 +167,7 @@ class Comparison:
     runs: tuple[Run, ...]
     skipped: Mapping[Path, str]
     duplicates: tuple[Run, ...]
+    starts: tuple[Run, ...]
 
 
 def read_run(directory: RunDirectory) -> Run:
@@ -185,6 +194,7 @@ def read_run(directory: RunDirectory) -> Run:
         # Where the data lie does not matter, what they are does.
         names.comparable(config, seed) | ({_DATA: content[:12]} if content else {}),
         rows,
+        config.get(names.CYCLES),
         environment,
         directory.read_queried_pixels(len(rows) - 1),
     )
@@ -255,6 +265,11 @@ def compare(
         full: metric of a model that was trained on the whole pool; None takes the runs with ``initial_size=all``.
     """
     learning = [run for run in runs if not run.full_pool]
+    starts = [run for run in learning if run.only_cycle_0]
+    if len(starts) < len(learning):
+        learning = [run for run in learning if not run.only_cycle_0]
+    else:
+        starts = []
     full_runs, repeated = _first_of_each_seed([run for run in runs if run.full_pool])
     grouped: dict[Any, dict[Any, dict[int, Run]]] = {}
     first_runs, duplicates = _first_of_each_seed(learning)
@@ -277,6 +292,7 @@ def compare(
         tuple(runs),
         skipped,
         tuple(duplicates + repeated),
+        tuple(starts),
     )
 
 

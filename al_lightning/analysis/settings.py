@@ -10,11 +10,12 @@ Settings = Mapping[str, Any]
 STRATEGY = "active_learning.strategy"
 STRIDE = "active_learning.stride"
 QUERY_SIZE = "active_learning.query_size"
+CYCLES = "active_learning.cycles"
 INITIAL_SIZE = "data.init_args.initial_size"
 
 _CHOICE = (STRATEGY, STRIDE)
 # How far a run goes: the comparison is over the range that all have.
-_BUDGET = ("active_learning.cycles", "active_learning.label_budget", "active_learning.target")
+_BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
 # Where a run lies, what it shows and keeps, and how fast it is: nothing of it changes a metric.
 _INDIFFERENT = (
     "config",

@@ -128,6 +128,7 @@ def differing_settings(comparison: Comparison) -> Rows:
 def runs(comparison: Comparison) -> Rows:
     """A row a run: where it lies, how far it is, and what it ran on."""
     part: dict[Run, tuple[str, str]] = {run: ("", "whole pool") for run in comparison.full_runs}
+    part |= {run: ("", "cycle 0 for others") for run in comparison.starts}
     part |= {run: ("", "left out: its seed is there already") for run in comparison.duplicates}
     for panel in comparison.panels:
         for series in panel.series:

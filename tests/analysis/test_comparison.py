@@ -78,6 +78,17 @@ def test_of_two_runs_with_one_seed_the_first_counts(tmp_path):
     assert [run.path.name for run in found.duplicates] == ["b"]
 
 
+def test_a_shared_cycle_0_is_no_series(tmp_path):
+    record(tmp_path / "initial-seed0", [0.3], seed=0, active_learning__cycles=1)
+    (alone,) = (read_runs([tmp_path])[0],)
+    assert [series.label for series in compare(alone, {}, "val/accuracy").panels[0].series] == ["Random"]
+    record(tmp_path / "b", [0.3, 0.5, 0.6], "Entropy", seed=0)
+    record(tmp_path / "c", [0.3], "Random", seed=1, finished=False)  # has only begun
+    comparison = compare(read_runs([tmp_path])[0], {}, "val/accuracy")
+    assert [(series.label, list(series.runs)) for series in comparison.panels[0].series] == [("Random", [1]), ("Entropy", [0])]
+    assert [run.path.name for run in comparison.starts] == ["initial-seed0"] and not comparison.duplicates
+
+
 def test_an_expert_of_each_seed_is_one_series(tmp_path):
     for seed in (0, 1):
         expert = strategy("Expert", checkpoint=f"runs/full-seed{seed}/last.ckpt", strategy=strategy("Entropy"))
