@@ -1,6 +1,7 @@
 """``python -m al_lightning sweep``: all runs that sweep files ask for."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,10 +76,12 @@ def _export(sweeps: Sequence[Sweep], path: str) -> None:
     if len(sweeps) != 1:
         raise UserError(f"Expected one sweep file for --wandb, got {len(sweeps)}.")
     (sweep,) = sweeps
+    logger = json.dumps({"class_path": "WandbLogger", "init_args": {"project": "al_lightning"}})
+    command = ["python", "-m", "al_lightning", "sweep", str(sweep.path), "--set", f"trainer.logger={logger}"]
     definition = {
         "name": sweep.path.stem,
         "method": "grid",
-        "command": ["${env}", "python", "-m", "al_lightning", "sweep", str(sweep.path), "--only", "${args_no_hyphens}"],
+        "command": ["${env}", *command, "--only", "${args_no_hyphens}"],
         "parameters": {axis: {"values": list(labels)} for axis, labels in sweep.grid.items()},
     }
     write_atomically(Path(path), yaml.safe_dump(definition, sort_keys=False).encode())

@@ -45,6 +45,7 @@ ONLY_CYCLE_0 = {
     "active_learning.cycles": 1,
     "active_learning.keep": "all",
     "active_learning.also_record": [],
+    "trainer.logger": False,
 }
 
 

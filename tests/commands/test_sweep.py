@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from al_lightning import cli, commands
+from al_lightning.cli import ConfigReader
+from al_lightning.commands import sweep
 from al_lightning.runs import RunDirectory
+from al_lightning.sweeps.plan import read_sweep
 from tests.conftest import without_seconds
 
 ROOT = Path(__file__).parents[2]
@@ -111,11 +115,17 @@ def test_a_sweep_of_weights_and_biases(write, capsys):
         "seed_everything": {"values": ["4", "6"]},
     }
     # what an agent makes of the command for one of the combinations
-    *start, arguments = definition["command"]
-    assert start == ["${env}", "python", "-m", "al_lightning", "sweep", path, "--only"] and arguments == "${args_no_hyphens}"
+    chosen = {"active_learning.strategy": {"value": "Odin-temperature=0.1"}, "seed_everything": {"value": "6"}}
+    made = create_sweep_command_args({"args": chosen})
+    words = [word for part in create_sweep_command(definition["command"]) for word in made.get(part.strip("${}"), [part])]
+    assert words[:5] == ["${env}", "python", "-m", "al_lightning", "sweep"]
     capsys.readouterr()
-    commands.main(["sweep", path, "--list", "--only", "active_learning.strategy=Odin-temperature=0.1", "seed_everything=6"])
+    commands.main([*words[4:], "--list"])
     assert [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()] == ["initial-seed6", "Odin-temperature=0.1-seed6"]
+    setting = next(word for word in words if word.startswith("trainer.logger"))
+    initial, _, run = (run for run in read_sweep(path, overrides=dict([sweep.setting(setting)])).runs() if "seed6" in run.name)
+    logged = [ConfigReader().read(each.arguments()).get("trainer.logger.init_args.offline") for each in (initial, run)]
+    assert logged == [None, False]  # the agent's run is one, and it is the experiment's
 
 
 @pytest.mark.parametrize(

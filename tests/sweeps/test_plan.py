@@ -46,6 +46,7 @@ def test_every_combination_seed_by_seed_behind_its_cycle_0(write):
         "active_learning.cycles": 1,
         "active_learning.keep": "all",
         "active_learning.also_record": [],
+        "trainer.logger": False,
     }
     assert initial.settings == {"seed_everything": 3, "a.width": 16, **alone}
 
