@@ -76,7 +76,7 @@ def _export(sweeps: Sequence[Sweep], path: str) -> None:
     if len(sweeps) != 1:
         raise UserError(f"Expected one sweep file for --wandb, got {len(sweeps)}.")
     (sweep,) = sweeps
-    logger = json.dumps({"class_path": "WandbLogger", "init_args": {"project": "al_lightning"}})
+    logger = json.dumps({"class_path": "WandbLogger", "init_args": {"project": "al_lightning", "offline": False}})
     command = ["python", "-m", "al_lightning", "sweep", str(sweep.path), "--set", f"trainer.logger={logger}"]
     definition = {
         "name": sweep.path.stem,
