@@ -11,6 +11,7 @@ from al_lightning.acquisition import functional
 from al_lightning.analysis.simplex import Values, random_distributions, simplex_grid
 from al_lightning.analysis.training_plots import draw_score_histograms, draw_training_curves
 from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_saturation, draw_simplex
+from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m al_lightning {command}",
         description="Draws entropy, 1 - max p and margin over the probability simplex, against each other for random distributions, and "
         "the bounds of 1 - max p against entropy; or, with --run, the training curves and score histograms of a run's cycles.",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from al_lightning.commands.sweep import CommandParser, positive, setting
+from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory, write_atomically
 from al_lightning.sweeps.conduct import carry_out

@@ -18,6 +18,7 @@ from al_lightning.acquisition.inference import DropoutPasses, droppable
 from al_lightning.analysis.plots import SceneRow
 from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores
+from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.stored_run import StoredCycle, load_cycle, one_error
 from al_lightning.data import CityscapesDataModule
 from al_lightning.data.scene_datasets import Example
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m al_lightning {command}",
         description="Draws, for images of a segmentation run: the image, ground truth, prediction and the pixel scores of all methods; and "
         "1 - max p against entropy of its pixels, with the bounds of both. The run is left as it is but for the pictures.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from al_lightning.analysis.comparison import choose_metric, compare, read_runs
 from al_lightning.analysis.report import Report
+from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 
 _EXAMPLE = "example: python -m al_lightning report runs --out report --level 0.8 0.85"
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m al_lightning report", description="Compares runs, finished or not.", epilog=_EXAMPLE)
+    parser = CommandParser("python -m al_lightning report", description="Compares runs, finished or not.", epilog=_EXAMPLE)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or folders that hold some at any depth")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write into (default: report)")
     parser.add_argument("--metric", help="column of learning_curve.csv, higher is better (default: val/miou, else val/accuracy)")

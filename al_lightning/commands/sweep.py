@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import yaml
 
+from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.runs import write_atomically
 from al_lightning.sweeps.conduct import carry_out, state
@@ -48,14 +48,6 @@ def main(arguments: Sequence[str]) -> None:
     return None
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, with the value as YAML has it."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"Expected --set KEY=VALUE, got {text!r}.")
-    return key, yaml.safe_load(value)
-
-
 def _only(sweep: Sweep, wanted: Sequence[str]) -> list[PlannedRun]:
     """The runs with these labels, and those whose cycle 0 they share."""
     runs = sweep.runs()
@@ -88,14 +80,6 @@ def _export(sweeps: Sequence[Sweep], path: str) -> None:
     print(f"Wrote {path}. Make it known with `wandb sweep {path}`, then start as many `wandb agent` as you like.")
 
 
-class CommandParser(argparse.ArgumentParser):
-    """Says what is wrong in one message."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program."""
-        sys.exit(f"al_lightning: error: {message}\nSee {self.prog} --help.")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning sweep",
@@ -111,10 +95,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--submit", choices=["slurm", "local"], help="as jobs of a cluster, through submitit; local tries that here")
     parser.add_argument("--wandb", metavar="YAML", help="write the sweep as one of Weights & Biases, and start nothing")
     return parser
-
-
-def positive(text: str) -> int:
-    """A number of at least 1, for argparse."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return int(text)

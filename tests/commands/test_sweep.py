@@ -13,7 +13,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from al_lightning import cli, commands
 from al_lightning.cli import ConfigReader
-from al_lightning.commands import sweep
+from al_lightning.commands import arguments
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.plan import read_sweep
 from tests.conftest import without_seconds
@@ -123,7 +123,7 @@ def test_a_sweep_of_weights_and_biases(write, capsys):
     commands.main([*words[4:], "--list"])
     assert [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()] == ["initial-seed6", "Odin-temperature=0.1-seed6"]
     setting = next(word for word in words if word.startswith("trainer.logger"))
-    initial, _, run = (run for run in read_sweep(path, overrides=dict([sweep.setting(setting)])).runs() if "seed6" in run.name)
+    initial, _, run = (run for run in read_sweep(path, overrides=dict([arguments.setting(setting)])).runs() if "seed6" in run.name)
     logged = [ConfigReader().read(each.arguments()).get("trainer.logger.init_args.offline") for each in (initial, run)]
     assert logged == [None, False]  # the agent's run is one, and it is the experiment's
 
