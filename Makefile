@@ -16,8 +16,8 @@ demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trai
 	rm -rf runs/demo-segmentation
 	OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
 
-test: $(INSTALLED)  ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## Run the whole test suite, on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
