@@ -1,5 +1,6 @@
 """Every shipped configuration runs end to end, on tiny data."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -97,24 +98,22 @@ def test_all_runs_of_a_sweep_run(path, scenes, monkeypatch):
 
 
 def run_tiny(path, scenes, monkeypatch, part):
-    """Runs a part of the first seed's runs on tiny data, behind what they begin from or ask."""
+    """Runs a part of the first seed's runs on tiny data, behind those that they begin with or ask."""
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
-    config = yaml.safe_load(read_sweep(path).base.read_text())
+    sweep = read_sweep(path)
     short = ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=2", "--trainer.logger=false", "--active_learning.query_size=20"]
-    runs = [run for run in read_sweep(path).runs() if run.settings["seed_everything"] == 0]
-    given = [run for run in runs if "active_learning.initial_run" in run.settings]
-    expert = Path(f"runs/{path.parent.name}/full_pool/seed0")
-    todo = [run for run in runs[part] if run.labels]
-    begin = todo[0].settings.get("active_learning.initial_run") if given else todo[0].initial and str(todo[0].initial.directory)
-    for directory in {begin, str(expert) if any("full_pool" in str(run.settings) for run in todo) else None} - {None}:
-        alone = [f"--{key}={value}" for key, value in ONLY_CYCLE_0.items()]
-        changed = [
-            f"--{key}={value}" for key, value in todo[0].settings.items() if key.startswith(("model.", "data.")) and "size" not in key
-        ]
-        main(["fit", "--config", str(todo[0].base), *changed, "--run_dir", directory, *tiny(config, scenes), *short, *alone])
-    for run in todo:
-        # the last one of an argument counts
-        size = ["--data.init_args.initial_size=all"] if run.settings.get("data.init_args.initial_size") == "all" else []
-        main([*run.arguments(), *tiny(config, scenes), *size, *short, "--active_learning.cycles=2"])
-        labeled = [row["labeled"] for row in RunDirectory(run.directory).read_cycles()]
-        assert len(labeled) == 1 if size else labeled == ["16", "36"]
+    short += tiny(yaml.safe_load(sweep.base.read_text()), scenes)
+    runs = [run for run in sweep.runs() if run.settings["seed_everything"] == 0]
+    chosen = [run for run in runs if run.labels][part]
+    shared = {run.initial.name for run in chosen if run.initial is not None}
+    alone = [f"--{key}={value}" for key, value in ONLY_CYCLE_0.items()]
+    for made_before in set(re.findall(r"runs/[\w/-]*(?:/taken|/full_pool/seed0)", str([run.settings for run in chosen]))):
+        main(["fit", "--config", str(sweep.base), "--run_dir", made_before, *short, *alone])
+    for run in runs:
+        if run in chosen or run.name in shared:
+            whole = run.settings.get("data.init_args.initial_size") == "all"
+            size = ["--data.init_args.initial_size=all"] if whole else []  # of the same argument the last one counts
+            cycles = 1 if run.name in shared else 2
+            main([*run.arguments(), *short, *size, f"--active_learning.cycles={cycles}"])
+            labeled = [row["labeled"] for row in RunDirectory(run.directory).read_cycles()]
+            assert len(labeled) == 1 if whole else labeled == ["16", "36"][:cycles]
