@@ -1,6 +1,7 @@
 """The program's commands: ``python -m al_lightning COMMAND ...``."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module.main(given)
     except UserError as error:
         sys.exit(f"al_lightning: error: {error}")
+    except BrokenPipeError:  # who was reading has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"al_lightning: error: {error.strerror}: {error.filename}")
 
 
 def _usage() -> str:

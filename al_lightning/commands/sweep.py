@@ -11,7 +11,6 @@ import yaml
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.runs import write_atomically
-from al_lightning.sweeps.conduct import carry_out, state
 from al_lightning.sweeps.plan import PlannedRun, Sweep, read_sweep
 
 
@@ -33,8 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     if options.list:
         for _, runs in chosen:
             for run in runs:
-                print(f"{state(run):<10} {run.directory}")
+                print(f"{run.state():<10} {run.directory}")
         return None
+    from al_lightning.sweeps.conduct import carry_out  # loads torch, which the above does without
+
     failed = 0
     try:
         for sweep, runs in chosen:

@@ -27,21 +27,14 @@ class _Started:
     job: Job
     slot: int
     at: float
-
-
-def state(run: PlannedRun) -> str:
-    """``finished``, ``unfinished`` or ``new``."""
-    directory = RunDirectory(run.directory)
-    if directory.is_finished():
-        return "finished"
-    return "unfinished" if directory.holds_run() else "new"
+    log_begins: int  # what is before belongs to earlier starts of the run
 
 
 def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The runs that have something to do, in their order; a run that is there to be shared only if one that shares it is new."""
     shared = {run.initial.name for run in runs if run.initial is not None}
-    needed = {run.initial.name for run in runs if run.initial is not None and state(run) == "new"}
-    return [run for run in runs if state(run) != "finished" and (run.name not in shared or run.name in needed)]
+    needed = {run.initial.name for run in runs if run.initial is not None and run.state() == "new"}
+    return [run for run in runs if run.state() != "finished" and (run.name not in shared or run.name in needed)]
 
 
 def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], list[str]]) -> None:
@@ -56,7 +49,7 @@ def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], l
     """
     for run in runs:
         free = (*REPORTING, *([INITIAL_RUN] if run.initial else []))
-        if state(run) != "new" and (changed := [line for line in changes(run) if not line.startswith(free)]):
+        if run.state() != "new" and (changed := [line for line in changes(run) if not line.startswith(free)]):
             raise UserError(
                 f"Expected the run in {run.directory} to have the sweep's settings, but {'; '.join(changed)}. "
                 "Give the sweep another folder (--out), or remove the run."
@@ -100,10 +93,11 @@ def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Cal
                 if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, maybe: its work is as good
                     continue
                 waiting.remove(run)
-                if state(run) == "finished":
+                if run.state() == "finished":
                     continue
-                job = launcher.start(_arguments(run), log_of(run, logs), min(free))
-                started.append(_Started(run, job, min(free), time.monotonic()))
+                log = log_of(run, logs)
+                printed = log.stat().st_size if log.exists() else 0
+                started.append(_Started(run, launcher.start(_arguments(run), log, min(free)), min(free), time.monotonic(), printed))
             time.sleep(_BETWEEN_LOOKS)
     finally:
         for one in started:
@@ -132,7 +126,7 @@ def carry_out(
     """
     _refuse_mistakes(runs)
     todo = outstanding(runs)
-    states = [state(run) for run in todo]
+    states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
     counts = f"{states.count('new')} to start, {states.count('unfinished')} to go on with, {at_a_time} at a time"
     print(f"{len(runs)} runs in {out}: {counts if todo else 'all finished'}.", flush=True)
@@ -171,17 +165,16 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
 
 
 def _arguments(run: PlannedRun) -> list[str]:
-    return run.arguments() if state(run) == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
+    return run.arguments() if run.state() == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
 
 
 def _failure(one: _Started, logs: Path) -> str | None:
     how = one.job.failure()
     if how is None:
-        return None if state(one.run) == "finished" else "it ended early, without an error"
-    try:
-        lines = [line for line in log_of(one.run, logs).read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        lines = []
+        return None if one.run.state() == "finished" else "it ended early, without an error"
+    log = log_of(one.run, logs)
+    printed = log.read_bytes()[one.log_begins :].decode(errors="replace") if log.exists() else ""
+    lines = [line for line in printed.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("al_lightning: error:")]
     return f"{how}: {(errors or lines or ['it printed nothing'])[-1]}"
 

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any
 import yaml
 
 from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
 
 SEED = "seed_everything"
 INITIAL_RUN = "active_learning.initial_run"
@@ -69,6 +71,13 @@ class PlannedRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     initial: "PlannedRun | None" = None
 
+    def state(self) -> str:
+        """``finished``, ``unfinished`` or ``new``."""
+        directory = RunDirectory(self.directory)
+        if directory.is_finished():
+            return "finished"
+        return "unfinished" if directory.holds_run() else "new"
+
     def arguments(self) -> list[str]:
         """What ``fit`` is called with, the command's name first."""
         settings = dict(self.settings)
@@ -85,6 +94,7 @@ class Sweep:
     Attributes:
         path: of the file.
         base: path of the configuration.
+        content: of the configuration.
         out: folder of the runs.
         settings: by dotted key, what all runs change.
         grid: by axis, by label, the settings of that value.
@@ -93,6 +103,7 @@ class Sweep:
 
     path: Path
     base: Path
+    content: Mapping[str, Any]
     out: Path
     settings: Mapping[str, Any]
     grid: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -106,8 +117,7 @@ class Sweep:
         """
         axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: seeds change last, the other axes keep their order
         planned = [self._run(dict(zip(axes, labels, strict=True))) for labels in itertools.product(*(self.grid[axis] for axis in axes))]
-        names = [run.name for run in planned]
-        if doubled := {name for name in names if names.count(name) > 1}:
+        if doubled := [name for name, count in Counter(run.name for run in planned).items() if count > 1]:
             raise UserError(f"Expected a name of its own for each run of {self.path}, got {', '.join(sorted(doubled))} more than once.")
         return self._with_shared_cycle_0(planned)
 
@@ -115,12 +125,16 @@ class Sweep:
         settings = dict(self.settings)
         for axis, label in labels.items():
             settings |= self.grid[axis][label]
-        seed = _seed(settings, self.base)
+        seed = self._seed(settings)
         name = _directory_name(*(labels[axis] for axis in self.grid if axis != SEED), f"seed{seed}")
         return PlannedRun(name, self.base, _filled_in(settings, seed), self.out / name, labels)
 
+    def _seed(self, settings: Mapping[str, Any]) -> int:
+        seed: int = settings.get(SEED, self.content.get(SEED, 0))
+        return seed
+
     def _with_shared_cycle_0(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-        if any(INITIAL_RUN in run.settings for run in planned) or _read_yaml(self.base).get("active_learning", {}).get("initial_run"):
+        if any(INITIAL_RUN in run.settings for run in planned) or self.content.get("active_learning", {}).get("initial_run"):
             return list(planned)
         groups: dict[str, list[PlannedRun]] = {}
         for run in planned:
@@ -133,7 +147,7 @@ class Sweep:
             first = group[0]
             ignored = _LATER_CYCLES + REPORTING
             deciding = [label for axis, label in first.labels.items() if axis != SEED and _without(self.grid[axis][label], ignored)]
-            name = _directory_name("initial", *deciding, f"seed{_seed(first.settings, self.base)}")
+            name = _directory_name("initial", *deciding, f"seed{self._seed(first.settings)}")
             initial = PlannedRun(name, self.base, _without(first.settings, _LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
             runs += [initial, *(replace(run, initial=initial) for run in group)]
         return runs
@@ -163,6 +177,7 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     return Sweep(
         path=file,
         base=base,
+        content=_read_yaml(base),
         out=Path(out or content.get("out") or f"runs/{file.stem}"),
         settings={**content.get("set", {}), **(overrides or {})},
         grid={axis: _axis(file, axis, values) for axis, values in content["grid"].items()},
@@ -194,11 +209,6 @@ def _label(axis: str, value: Any) -> str:
 
 def _directory_name(*labels: str) -> str:
     return "-".join(re.sub(r"[^\w.=,+-]+", "_", label) for label in labels)
-
-
-def _seed(settings: Mapping[str, Any], base: Path) -> int:
-    seed: int = settings.get(SEED, _read_yaml(base).get(SEED, 0))
-    return seed
 
 
 def _filled_in(value: Any, seed: int) -> Any:

@@ -4,7 +4,7 @@ import pytest
 
 from al_lightning.errors import UserError
 from al_lightning.runs import Labeled, RunDirectory
-from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, state
+from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed
 from al_lightning.sweeps.plan import PlannedRun
 from tests.conftest import in_child
 from tests.test_runs import cycle_row
@@ -75,7 +75,7 @@ def test_all_runs_in_order_some_at_a_time(said):
     assert [name for name, _, _ in launcher.calls] == ["initial", "c", "a", "b", "d"]
     assert launcher.at_once == 2
     assert [line.split(":")[0] for line in said] == [f"[{n}/5] {name}" for n, name in enumerate(["initial", "c", "a", "b", "d"], 1)]
-    assert all(state(run) == "finished" for run in runs)
+    assert all(run.state() == "finished" for run in runs)
 
 
 def test_a_failure_stops_nobody_but_those_who_need_the_run(said):
@@ -87,7 +87,23 @@ def test_a_failure_stops_nobody_but_those_who_need_the_run(said):
         "initial": "ended by SIGKILL: al_lightning: error: Expected this, got that.",
         "a": "not started, for initial failed",
     }
-    assert [state(run) for run in runs] == ["new", "new", "new", "finished"]
+    assert [run.state() for run in runs] == ["new", "new", "new", "finished"]
+
+
+def test_why_a_run_failed_is_read_off_its_last_start(said):
+    Path("logs").mkdir()
+    Path("logs/x.txt").write_text("al_lightning: error: Expected something else, last time.\n")
+    failing = Pretended(1, {"x": "exit status 1"})
+    failing.start = lambda arguments, log, slot, start=failing.start: _appending(start, arguments, log, slot)
+    failures = conduct([planned("x")], failing, Path("logs"), said.append)
+    assert failures == {"x": "exit status 1: ValueError: no more"}
+
+
+def _appending(start, arguments, log, slot):
+    before = log.read_text()
+    job = start(arguments, log, slot)
+    log.write_text(before + "Traceback\nValueError: no more\n")
+    return job
 
 
 def test_finished_runs_are_left_alone_and_unfinished_ones_go_on(said):
@@ -131,7 +147,7 @@ def test_a_run_that_another_process_writes_is_waited_for(said):
     launcher = Pretended(1)
     assert conduct([run, planned("own")], launcher, Path("logs"), said.append) == {}
     assert [name for name, _, _ in launcher.calls] == ["own"]  # the other was finished elsewhere
-    assert state(run) == "finished"
+    assert run.state() == "finished"
     os.waitpid(child, 0)
 
 
