@@ -130,6 +130,7 @@ class ActiveLearningCLI(LightningCLI):
             for logger in loggers:
                 _identify_logger(logger)
             if _rank() == 0 and not config.resume:
+                self.run.refuse_held()
                 self.run.refuse_run()
                 self.run.write_config(self._parser("fit").dump(config, skip_unset=False, format="yaml"))
             # After the configuration is written: it says where a logger lies in its run, wherever that is moved.

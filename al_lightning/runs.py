@@ -10,6 +10,7 @@
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
     maps/*.png            score maps of images, where somebody asked for them
     environment.json      versions, device, seed, command line, git commit, data
+    .lock                 locked by the one process that writes here
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
 queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; :meth:`RunDirectory.recover` removes
@@ -196,14 +197,15 @@ class RunDirectory:
             fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
         except (BlockingIOError, PermissionError):
             held.close()
-            raise UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.") from None
+            raise self._being_written() from None
         except OSError:  # a file system without locks: there it stays the user's care
             pass
         self._held = held
 
     def is_held(self) -> bool:
         """Whether another process holds it."""
-        if not (self.path / ".lock").exists():
+        # A process that closes such a file loses its own lock on it, so the holder does not look.
+        if self._held is not None or not (self.path / ".lock").exists():
             return False
         with (self.path / ".lock").open("w") as lock:
             try:
@@ -213,6 +215,18 @@ class RunDirectory:
             except OSError:
                 pass
         return False
+
+    def refuse_held(self) -> None:
+        """Makes sure that no other process writes here.
+
+        Raises:
+            UserError: one does.
+        """
+        if self.is_held():
+            raise self._being_written()
+
+    def _being_written(self) -> UserError:
+        return UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.")
 
     def release(self) -> None:
         """Ends :meth:`hold`."""

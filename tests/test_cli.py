@@ -247,3 +247,13 @@ def test_a_bad_image_is_one_line_also_from_a_loading_process(tmp_path, capsys):
     )
     assert re.search(rf"^al_lightning: error: Expected a whole image in .*{image.name}, but it is truncated", said, re.MULTILINE)
     assert "Traceback" not in said
+
+
+def test_a_run_that_is_being_written_keeps_its_configuration(config):
+    run = RunDirectory("run")
+    run.hold()
+    Path("run/config.yaml").write_text("its own")
+    command = [sys.executable, "-m", "al_lightning", "fit", "--config", config, "--run_dir", "run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "Another process is writing into the run run" in done.stderr
+    assert Path("run/config.yaml").read_text() == "its own" and "Traceback" not in done.stderr
