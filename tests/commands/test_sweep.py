@@ -84,7 +84,14 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
 def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):
     path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set={**TINY, "active_learning.cycles": 40})
     command = [sys.executable, "-m", "al_lightning", "sweep", path, "--jobs", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells make background jobs ignore it
+    )
     run = RunDirectory("runs/trial/Margin-seed1")
     deadline = time.monotonic() + 120
     while not (run.learning_curve.exists() and len(run.read_cycles()) > 2) and time.monotonic() < deadline:
