@@ -168,7 +168,8 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     content = _read_yaml(file)
     if unknown := set(content) - {"base", "out", "set", "grid", "slurm"}:
         raise UserError(f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(unknown))}.")
-    for key, kind in {"base": str, "grid": dict}.items():
+    content = {"set": {}, "slurm": {}} | {key: value for key, value in content.items() if value is not None}
+    for key, kind in {"base": str, "grid": dict, "set": dict, "slurm": dict}.items():
         if not isinstance(content.get(key), kind):
             raise UserError(f"Expected {key} in the sweep {file}, {'a path' if kind is str else 'a mapping'}, got {content.get(key)!r}.")
     base = Path(os.path.relpath(file.parent / content["base"]))
@@ -179,9 +180,9 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
         base=base,
         content=_read_yaml(base),
         out=Path(out or content.get("out") or f"runs/{file.stem}"),
-        settings={**content.get("set", {}), **(overrides or {})},
+        settings={**content["set"], **(overrides or {})},
         grid={axis: _axis(file, axis, values) for axis, values in content["grid"].items()},
-        slurm=content.get("slurm", {}),
+        slurm=content["slurm"],
     )
 
 

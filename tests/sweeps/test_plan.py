@@ -90,6 +90,7 @@ def test_the_seed_fills_its_places_and_settings_have_an_order(write):
         ({"grid": {"s": [1, 1]}}, "Expected each value of s once"),
         ({"grid": {"seed_everything": [1]}, "gird": 3}, "Expected the keys base, out, set, grid and slurm .* got gird"),
         ({}, "Expected grid in the sweep"),
+        ({"grid": {"seed_everything": [1]}, "set": ["x=1"]}, r"Expected set in the sweep .* a mapping, got \['x=1'\]"),
         ({"grid": {"q": {"a b": {"x": 1}, "a/b": {"x": 2}}}}, "Expected a name of its own for each run .* a_b-seed7"),
         ({"base": "configs/none.yaml", "grid": {"seed_everything": [1]}}, "Expected the configuration .*none.yaml, the base of the sweep"),
     ],
