@@ -20,7 +20,7 @@ test: $(INSTALLED)  ## Run the whole test suite, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check .
