@@ -86,13 +86,14 @@ class FinishedCycle:
             # Training grows with the labeled set; the query costs what it cost.
             later = [self.labeled + query_size * n for n in range(1, cycles - self.cycle)]
             left = sum(later) / self.labeled * self.train_seconds + self.query.seconds * len(later)
-            shown.append(f"about {_clock(left)} left")
+            shown.append(f"about {clock(left)} left")
         if stopped is not None:
             shown.append(stopped)
         return f"cycle {self.cycle + 1}{'' if cycles is None else f'/{cycles}'}: {', '.join(shown)}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as people read them: ``0:01:05``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

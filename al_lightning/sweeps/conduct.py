@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from al_lightning.callbacks.cycle import clock
 from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -181,11 +182,5 @@ def _failure(one: _Started, logs: Path) -> str | None:
 
 def _tell(say: Callable[[str], None], name: str, failure: str | None, done: int, total: int, ended: Sequence[float], jobs: int) -> None:
     left = total - done
-    estimate = f", about {_clock(sum(ended) / len(ended) * -(-left // jobs))} left" if left else ""
-    say(f"[{done}/{total}] {name}: {'finished' if failure is None else f'FAILED, {failure}'}, {_clock(ended[-1])}{estimate}")
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
+    estimate = f", about {clock(sum(ended) / len(ended) * -(-left // jobs))} left" if left else ""
+    say(f"[{done}/{total}] {name}: {'finished' if failure is None else f'FAILED, {failure}'}, {clock(ended[-1])}{estimate}")
