@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
-from al_lightning.analysis import plots
+from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -111,8 +111,8 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
-        """All settings of a parsed configuration, by dotted key."""
-        return _flat(self._parser("fit").dump(config.fit, skip_unset=False, format="yaml"))
+        """All settings of a parsed configuration, by dotted key; what is null is left out."""
+        return settings.flat(yaml.safe_load(self._parser("fit").dump(config.fit, skip_unset=False, format="yaml")))
 
     def before_instantiate_classes(self) -> None:
         """Decides where the run lies, and writes its configuration."""
@@ -244,17 +244,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for key in sorted({*then, *now} - _NOT_COMPARED)
         if then.get(key) != now.get(key)
     ]
-
-
-def _flat(text: str) -> dict[str, Any]:
-    """A YAML mapping with dotted keys."""
-
-    def walk(node: Any, prefix: str) -> dict[str, Any]:
-        if not isinstance(node, dict):
-            return {prefix: node}
-        return {key: value for name, child in node.items() for key, value in walk(child, f"{prefix}.{name}" if prefix else name).items()}
-
-    return walk(yaml.safe_load(text), "")
 
 
 def _quiet_lightning() -> None:

@@ -1,11 +1,9 @@
 """Figures of a comparison. The baseline is in each of them, black and dashed; a strategy looks the same in all."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -116,17 +114,6 @@ def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
         axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     return figure
-
-
-def rendered(figure: Figure) -> dict[str, bytes]:
-    """A figure as the content of files, by their suffix; the same figure gives the same SVG."""
-    found = {}
-    with matplotlib.rc_context({"svg.hashsalt": "al_lightning"}):
-        for kind, options in {"png": {"dpi": 130}, "svg": {"metadata": {"Date": None}}}.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, **options)  # type: ignore[arg-type]
-            found[kind] = buffer.getvalue()
-    return found
 
 
 def _axes(ylabel: str) -> tuple[Figure, Axes]:

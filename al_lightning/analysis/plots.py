@@ -146,11 +146,16 @@ def colored(classes: npt.NDArray[Any], palette: npt.NDArray[np.uint8]) -> npt.ND
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Writes a figure in the format of the path's ending, the same bytes for the same figure, and closes it; returns the path."""
-    buffer = io.BytesIO()
-    kind = path.suffix.removeprefix(".")
-    with plt.rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
+    """Writes a figure in the format of the path's ending and closes it; returns the path."""
+    content = rendered(figure, path.suffix.removeprefix("."))
     plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, content)
     return path
+
+
+def rendered(figure: Any, kind: str, dpi: int = 110) -> bytes:
+    """A figure as ``png`` or ``svg``, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": "al_lightning"}):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
