@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command; what the user can mend is printed as one message, with exit status 1 or 2.
+    """Runs a command; what the user can mend is printed as one message, with exit status 1 or 2; Ctrl-C ends with 130.
 
     Args:
         arguments: to use instead of the process's own.
@@ -30,11 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given[0] not in COMMANDS:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
-    module = importlib.import_module(COMMANDS[given[0]][0])
     try:
-        module.main(given)
+        importlib.import_module(COMMANDS[given[0]][0]).main(given)
     except UserError as error:
         sys.exit(f"al_lightning: error: {error}")
+    except KeyboardInterrupt:  # whoever pressed Ctrl-C knows it
+        sys.exit(130)
     except BrokenPipeError:  # who was reading has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

@@ -1,8 +1,6 @@
 """``python -m al_lightning initial``: a common cycle 0 for many runs, after Chen's thesis (Waterloo, 2020)."""
 
 import argparse
-import csv
-import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +11,7 @@ import numpy as np
 
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
-from al_lightning.runs import RunDirectory, write_atomically
+from al_lightning.runs import RunDirectory, as_csv, write_atomically
 from al_lightning.sweeps.conduct import carry_out
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
 
@@ -33,19 +31,13 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"Expected the configuration {options.config}, but it is missing.")
     out = Path(options.out)
     runs = planned(Path(options.config), out, options.sets, options.trainings, dict(map(setting, options.set)))
-    try:
-        if carry_out(runs, out, options.jobs):
-            sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.")
-        sys.exit(130)
+    if carry_out(runs, out, options.jobs):
+        sys.exit(1)
     values = {run.name: _metric(RunDirectory(run.directory), options.metric) for run in runs}
     taken = choose(values, options.take)
     mean = float(np.mean([*values.values()]))
     rows = [[name, f"{value:.9g}", f"{value - mean:.9g}", int(name == taken)] for name, value in values.items()]
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([["run", options.metric, "minus_mean", "taken"], *rows])
-    write_atomically(out / "initial.csv", table.getvalue().encode())
+    write_atomically(out / "initial.csv", as_csv([["run", options.metric, "minus_mean", "taken"], *rows]).encode())
     link = out / "taken.tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(taken)
@@ -76,10 +68,8 @@ def choose(values: Mapping[str, float], take: str) -> str:
         'b'
     """
     mean = float(np.mean([*values.values()]))
-    distances = {"nearest": {name: abs(value - mean) for name, value in values.items()}, "lowest": values}
-    if take == "highest":
-        return max(values, key=lambda name: values[name])
-    return min(values, key=lambda name: distances[take][name])
+    cost = {name: {"nearest": abs(value - mean), "lowest": value, "highest": -value}[take] for name, value in values.items()}
+    return min(cost, key=lambda name: cost[name])
 
 
 def _metric(run: RunDirectory, metric: str) -> float:

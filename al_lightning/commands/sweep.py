@@ -37,13 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     from al_lightning.sweeps.conduct import carry_out  # loads torch, which the above does without
 
     failed = 0
-    try:
-        for sweep, runs in chosen:
-            failed += len(carry_out(runs, sweep.out, options.jobs, options.submit, sweep.slurm))
-            print(f"Compare the runs: python -m al_lightning report {sweep.out}")
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.")
-        sys.exit(130)
+    for sweep, runs in chosen:
+        failed += len(carry_out(runs, sweep.out, options.jobs, options.submit, sweep.slurm))
+        print(f"Compare the runs: python -m al_lightning report {sweep.out}")
     if failed:
         sys.exit(1)
     return None

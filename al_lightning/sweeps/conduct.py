@@ -70,19 +70,23 @@ def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Cal
         By name of each run that failed, why.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, started, failures, ended = list(runs), list[_Started](), dict[str, str](), list[float]()
+    waiting, started, failures = list(runs), list[_Started](), dict[str, str]()
+    took: dict[bool, list[float]] = {}  # seconds, of runs of a grid and of those that are there to be shared, which are short
     try:
         while waiting or started:
             for one in [one for one in started if one.job.done()]:
                 started.remove(one)
-                ended.append(time.monotonic() - one.at)
+                seconds = time.monotonic() - one.at
                 failure = _failure(one, logs)
                 if failure is not None and RunDirectory(one.run.directory).is_held():  # somebody else was faster
                     waiting.append(one.run)
                     continue
                 if failure is not None:
                     failures[one.run.name] = failure
-                _tell(say, one.run.name, failure, len(runs) - len(waiting) - len(started), len(runs), ended, launcher.jobs)
+                took.setdefault(bool(one.run.labels), []).append(seconds)
+                left = [other.run for other in started] + waiting
+                how = f"{'finished' if failure is None else f'FAILED, {failure}'}, {clock(seconds)}"
+                say(f"[{len(runs) - len(left)}/{len(runs)}] {one.run.name}: {how}{time_left(left, took, launcher.jobs)}")
             for run in [run for run in waiting if run.initial is not None and run.initial.name in failures]:
                 waiting.remove(run)
                 failures[run.name] = f"not started, for {run.initial.name} failed"  # type: ignore[union-attr]
@@ -123,7 +127,7 @@ def carry_out(
 
     Raises:
         UserError: a run that exists has other settings.
-        SystemExit: settings are refused (why was printed), or SIGTERM came.
+        SystemExit: settings are refused (why was printed), or Ctrl-C (status 130) or SIGTERM (143) came.
     """
     _refuse_mistakes(runs)
     todo = outstanding(runs)
@@ -139,6 +143,9 @@ def carry_out(
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended in order
     try:
         failures = conduct(todo, launcher, out / "logs", partial(print, flush=True))
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.")
+        sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, previous)
     if failures:
@@ -180,7 +187,16 @@ def _failure(one: _Started, logs: Path) -> str | None:
     return f"{how}: {(errors or lines or ['it printed nothing'])[-1]}"
 
 
-def _tell(say: Callable[[str], None], name: str, failure: str | None, done: int, total: int, ended: Sequence[float], jobs: int) -> None:
-    left = total - done
-    estimate = f", about {clock(sum(ended) / len(ended) * -(-left // jobs))} left" if left else ""
-    say(f"[{done}/{total}] {name}: {'finished' if failure is None else f'FAILED, {failure}'}, {clock(ended[-1])}{estimate}")
+def time_left(left: Sequence[PlannedRun], took: Mapping[bool, Sequence[float]], jobs: int) -> str:
+    """About how long runs will take, in words; none before one of each of their kinds has ended.
+
+    Args:
+        left: the runs.
+        took: seconds of ended ones, of a grid's (True) and of those that are there to be shared (False).
+        jobs: at a time.
+    """
+    if not left or not all(bool(run.labels) in took for run in left):
+        return ""
+    means = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
+    mean = sum(means[bool(run.labels)] for run in left) / len(left)
+    return f", about {clock(mean * -(-len(left) // jobs))} left"

@@ -32,3 +32,13 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     command = f"{sys.executable} -m al_lightning sweep {tmp_path / 'trial.yaml'} --list | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "new        runs/trial/seed0\n" and done.stderr == ""
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("al_lightning.commands.report.main", interrupted)
+    with pytest.raises(SystemExit) as end:
+        commands.main(["report", "runs"])
+    assert end.value.code == 130

@@ -4,7 +4,7 @@ import pytest
 
 from al_lightning.errors import UserError
 from al_lightning.runs import Labeled, RunDirectory
-from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed
+from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, time_left
 from al_lightning.sweeps.plan import PlannedRun
 from tests.conftest import in_child
 from tests.test_runs import cycle_row
@@ -118,6 +118,14 @@ def test_finished_runs_are_left_alone_and_unfinished_ones_go_on(said):
     conduct([run for run in todo if run.name == "half"], launcher, Path("logs"), said.append)
     assert launcher.calls == [("half", True, 0)]
     assert [run.name for run in outstanding([*runs, planned("other", initial)])] == ["initial", "new", "other"]
+
+
+def test_the_time_left_knows_that_shared_runs_are_short():
+    shared, others = planned("initial"), [PlannedRun(name, Path("base.yaml"), {}, Path(name), {"axis": name}) for name in "abc"]
+    assert time_left([], {False: [2.0]}, 2) == ""
+    assert time_left([shared, *others], {False: [2.0]}, 2) == ""  # how long the others take is not known
+    assert time_left([shared, *others], {False: [2.0], True: [60.0, 80.0]}, 2) == ", about 0:01:46 left"  # 2 rounds of (2 + 3 * 70) / 4
+    assert time_left(others, {True: [60.0]}, 1) == ", about 0:03:00 left"
 
 
 def test_what_is_interrupted_is_cancelled(said):
