@@ -256,7 +256,8 @@ class ActiveLearningCallback(Callback):
             query=query,
         )
         self.record.finish(finished, keep_earlier=self.keep != "last")
-        self._say(finished.line(self.cycles, self.query_size, self._stopped))
+        counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
+        self._say(finished.line(self.cycles, self.query_size if counts_epochs else 0, self._stopped))
         return finished
 
     # Lightning's hooks

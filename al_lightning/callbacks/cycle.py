@@ -68,12 +68,12 @@ class FinishedCycle:
             "query_peak_bytes": self.query.peak_bytes if self.query else None,
         }
 
-    def line(self, cycles: int | None, query_size: int, stopped: str | None) -> str:
+    def line(self, cycles: int | None, growth: int, stopped: str | None) -> str:
         """One line for a person.
 
         Args:
             cycles: how many there will be; None if nobody knows.
-            query_size: items that each further cycle adds.
+            growth: items that each further cycle trains on beyond the one before; 0 where its length does not depend on them.
             stopped: why this was the last cycle, if it was.
         """
         # A third part, as in val/iou/road, is for tables.
@@ -82,9 +82,8 @@ class FinishedCycle:
         shown.append(f"{self.train_seconds:.1f} s training")
         if self.query is not None:
             shown.append(f"{self.query.seconds:.1f} s query")
-        if self.query is not None and cycles is not None:
-            # Training grows with the labeled set; the query costs what it cost.
-            later = [self.labeled + query_size * n for n in range(1, cycles - self.cycle)]
+        if self.query is not None and cycles is not None and self.train_steps > 0:  # what was taken over says nothing of the others
+            later = [self.labeled + growth * n for n in range(1, cycles - self.cycle)]
             left = sum(later) / self.labeled * self.train_seconds + self.query.seconds * len(later)
             shown.append(f"about {clock(left)} left")
         if stopped is not None:
