@@ -1,15 +1,19 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import yaml
 from safetensors.torch import save_file
 from segmentation_models_pytorch import DeepLabV3Plus as Reference
+from torch import nn
 
 from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
 from al_lightning.models import DeepLabV3Plus
 from tests.models.networks import cached_equals_naive, padding_is_outside
 
+ROOT = Path(__file__).parents[2]
 SMALL = {"encoder": "tu-resnet18", "encoder_weights": None, "num_classes": 5}
 
 
@@ -67,8 +71,29 @@ def test_bad_files_of_weights(tmp_path):
             DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / name)})
 
 
+def test_the_encoder_for_camvid_computes_what_its_weights_were_made_for(tmp_path):
+    # Another port of the network takes the same weights, but pads elsewhere and adds another epsilon to small variances.
+    config = yaml.safe_load((ROOT / "configs" / "camvid" / "entropy.yaml").read_text())
+    encoder = config["model"]["init_args"]["network"]["init_args"]["encoder"]
+    torch.manual_seed(5)
+    original = timm.create_model("tf_efficientnet_lite0").eval()
+    for module in original.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(1e-3, 1.0)
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    ours = DeepLabV3Plus(encoder=encoder, encoder_weights=str(tmp_path / "weights.pth")).encoder.eval()
+    images = torch.rand(2, 3, 48, 80)
+    with torch.no_grad():
+        expected = original.forward_intermediates(images, indices=4, intermediates_only=True)
+        found = ours(images)
+    for stride in (4, 8, 16):
+        (theirs,) = (features for features in expected if features.shape[-2:] == (48 // stride, 80 // stride))
+        mine = next(features for features in found if features.shape == theirs.shape)
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_the_shared_efficientnet_weights():
-    path = Path(__file__).parents[2].parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
+    path = ROOT.parent / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
     if not path.is_file():
         pytest.skip(f"the weights are not here: {path}")
-    DeepLabV3Plus(encoder="timm-tf_efficientnet_lite0", encoder_weights=str(path))
+    DeepLabV3Plus(encoder="tu-tf_efficientnet_lite0", encoder_weights=str(path))
