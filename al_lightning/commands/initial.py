@@ -1,6 +1,7 @@
 """``python -m al_lightning initial``: a common cycle 0 for many runs, after Chen's thesis (Waterloo, 2020)."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name first.
 
     Raises:
-        UserError: the configuration is missing, or the metric is.
+        UserError: the configuration is missing, or the metric is, or is no number.
         SystemExit: with status 1 if a run failed, 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments[1:])
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     runs = planned(Path(options.config), out, options.sets, options.trainings, dict(map(setting, options.set)))
     if carry_out(runs, out, options.jobs):
         sys.exit(1)
-    values = {run.name: _metric(RunDirectory(run.directory), options.metric) for run in runs}
+    values = {run.name: metric_of(RunDirectory(run.directory), options.metric) for run in runs}
     taken = choose(values, options.take)
     mean = float(np.mean([*values.values()]))
     rows = [[name, f"{value:.9g}", f"{value - mean:.9g}", int(name == taken)] for name, value in values.items()]
@@ -72,12 +73,20 @@ def choose(values: Mapping[str, float], take: str) -> str:
     return min(cost, key=lambda name: cost[name])
 
 
-def _metric(run: RunDirectory, metric: str) -> float:
+def metric_of(run: RunDirectory, metric: str) -> float:
+    """What a run reached in cycle 0.
+
+    Raises:
+        UserError: there is no such metric, or it is no number.
+    """
     row = run.read_cycles()[0]
     if metric not in row:
         known = ", ".join(name for name in row if name.startswith("val/"))
         raise UserError(f"Expected --metric from the columns of {run.learning_curve}, {known}, got {metric}.")
-    return float(row[metric])
+    value = float(row[metric])
+    if not math.isfinite(value):
+        raise UserError(f"Expected {metric} of {run.path} to be a number to choose by, got {value}. Choose by another --metric.")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:

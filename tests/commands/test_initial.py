@@ -4,9 +4,11 @@ import pandas
 import pytest
 
 from al_lightning import commands
-from al_lightning.commands.initial import choose, planned
+from al_lightning.commands.initial import choose, metric_of, planned
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.commands.test_sweep import ROOT, TINY
+from tests.test_runs import cycle_row
 
 VALUES = {"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.65}
 
@@ -14,6 +16,16 @@ VALUES = {"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.65}
 @pytest.mark.parametrize(("take", "name"), [("nearest", "b"), ("lowest", "a"), ("highest", "c")])  # the mean is 0.5375
 def test_which_run_is_taken(take, name):
     assert choose(VALUES, take) == name
+
+
+def test_a_metric_must_be_a_number_to_choose_by():
+    run = RunDirectory("run")
+    run.append_cycle({**cycle_row(0, 30), "val/loss": float("nan"), "val/f1": 0.25})
+    assert metric_of(run, "val/f1") == 0.25
+    with pytest.raises(UserError, match="Expected val/loss of run to be a number to choose by, got nan"):
+        metric_of(run, "val/loss")
+    with pytest.raises(UserError, match=r"--metric from the columns of .*val/f1.*, got val/miou"):
+        metric_of(run, "val/miou")
 
 
 def test_every_training_has_its_own_seed():
