@@ -84,7 +84,10 @@ class PoolDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def fingerprint(self) -> dict[str, int | str]:
-        """What identifies the data: the number of items, and a hash of their order and content."""
+        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the order and content of what they are taken from.
+
+        Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has hashes of its own.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """The pool's state; Lightning puts it into every checkpoint."""

@@ -156,6 +156,7 @@ def test_query_crops_are_the_items(root):
     assert np.array_equal(data.targets(index), expected)
     assert all(x.shape == (1, 3, 40, 56) for x, _, _ in data.val_dataloader())  # evaluation stays on whole images
     assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert data.fingerprint()["sha256"] == other.fingerprint()["sha256"]  # seeds are compared on the same data
     assert ready(root).boxes() is None
     assert ready(root, query_crop=44).boxes()[0].height == 40  # what the image lacks, the crop lacks
 
