@@ -1,6 +1,5 @@
 """Pictures of runs."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
+from al_lightning.analysis.rendering import rendered
 from al_lightning.labels import IGNORED
 from al_lightning.runs import RunDirectory, write_atomically
 
@@ -151,11 +151,3 @@ def save(figure: Any, path: Path) -> Path:
     plt.close(figure)
     write_atomically(path, content)
     return path
-
-
-def rendered(figure: Any, kind: str, dpi: int = 110) -> bytes:
-    """A figure as ``png`` or ``svg``, the same bytes for the same figure."""
-    buffer = io.BytesIO()
-    with plt.rc_context({"svg.hashsalt": "al_lightning"}):
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
-    return buffer.getvalue()

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from al_lightning.analysis import columns, comparison_plots, findings, notes, page, plots, readable, tables, trends
+from al_lightning.analysis import columns, comparison_plots, findings, notes, page, readable, tables, trends
 from al_lightning.analysis.columns import Column
 from al_lightning.analysis.comparison import Comparison, Panel, Series
 from al_lightning.analysis.comparison_plots import Style
 from al_lightning.analysis.page import Html, Section
+from al_lightning.analysis.rendering import rendered
 from al_lightning.analysis.tables import Rows
 from al_lightning.analysis.trends import Trend
 from al_lightning.runs import as_csv, write_atomically
@@ -253,7 +254,7 @@ class Report:
     # Writing
 
     def _figure(self, drawn: Figure, name: str, caption: str) -> Html:
-        files = {kind: plots.rendered(drawn, kind, dpi=130) for kind in ("png", "svg")}
+        files = {kind: rendered(drawn, kind, dpi=130) for kind in ("png", "svg")}
         for suffix, content in files.items():
             write_atomically(self.folder / "figures" / f"{name}.{suffix}", content)
         return page.figure(files["svg"], caption, caption)
