@@ -117,13 +117,8 @@ def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, d
         scene, found, *_ = arguments
         assert scene.name == row["item"] and scene.truth is None
         recorded = [float(row[name]) for name in row if name not in {"index", "item"}]
-        np.testing.assert_allclose(
-            [scores.mean() for scores in found.values()],
-            recorded,
-            rtol=1e-4,
-            atol=3e-7,
-            # The absolute tolerance is for BALD, which subtracts entropies of up to 3 in float32.
-        )
+        means = [scores.mean() for scores in found.values()]
+        np.testing.assert_allclose(means, recorded, rtol=1e-4, atol=3e-7)  # BALD subtracts entropies of up to 3 in float32
         assert any(row["item"] in path for path in opened if "/leftImg8bit/train/" in path)
         assert not any(row["item"] in path for path in opened if "/gtFine/train/" in path)
     call(run, "--split", "pool", "--image", queried[0])  # labeled by the last cycle
