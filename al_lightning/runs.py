@@ -23,14 +23,14 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import yaml
 
 from al_lightning.errors import UserError
+from al_lightning.files import appending, as_csv, columns_of, keep_lines, whole_rows, write_atomically
 
 QUERY_COLUMNS = ["cycle", "rank", "index", "item", "score"]
 _QUERIED_IDENTITY = {"rank", "index", "item", "city"}  # what queried.csv says of an image besides counts of pixels
@@ -289,10 +289,10 @@ class RunDirectory:
         header: list[Sequence[Any]] = []
         if not path.exists():
             header = [columns]
-        elif (found := _header(path)) != list(columns):
+        elif (found := columns_of(path)) != list(columns):
             raise UserError(f"Expected the columns {', '.join(columns)} in {path}, got {', '.join(found)}.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _whole_or_not_at_all(path) as file:
+        with appending(path) as file:
             file.write(as_csv([*header, *rows]).encode())
 
     # Reading
@@ -361,11 +361,11 @@ class RunDirectory:
 
     def read_cycles(self) -> list[dict[str, str]]:
         """The finished cycles, in order; a row that is being written is left out."""
-        return list(csv.DictReader(io.StringIO(_whole_rows(self._text(self.learning_curve)))))
+        return list(csv.DictReader(io.StringIO(whole_rows(self._text(self.learning_curve)))))
 
     def read_queries(self) -> list[Labeled]:
         """The labeled items, in order; a row that is being written is left out."""
-        rows = csv.DictReader(io.StringIO(_whole_rows(self._text(self.queries))))
+        rows = csv.DictReader(io.StringIO(whole_rows(self._text(self.queries))))
         return [
             Labeled(int(r["cycle"]), int(r["rank"]), int(r["index"]), r["item"], float(r["score"]) if r["score"] else None) for r in rows
         ]
@@ -388,7 +388,7 @@ class RunDirectory:
         cycles: dict[int, list[dict[str, str]]] = {}
         for file in files:
             rows: list[dict[str, str]] = []
-            for row in csv.DictReader(io.StringIO(_whole_rows(file.read_text()))):
+            for row in csv.DictReader(io.StringIO(whole_rows(file.read_text()))):
                 if end := row.get("active_learning/cycle"):
                     cycles[int(float(end))] = rows
                     rows = []
@@ -432,8 +432,8 @@ class RunDirectory:
                     f"Expected {cycle['labeled']} labeled items in {self.queries} up to cycle {cycle['cycle']}, got {count}: "
                     "rows are missing or were added, so the run can't be continued."
                 )
-        _cut(self.learning_curve, 1 + len(cycles))
-        _cut(self.queries, 1 + len(labeled))
+        keep_lines(self.learning_curve, 1 + len(cycles))
+        keep_lines(self.queries, 1 + len(labeled))
         return cycles, labeled
 
 
@@ -464,57 +464,3 @@ def find_runs(folder: str | os.PathLike[str]) -> list[RunDirectory]:
             yield from walk(child)
 
     return list(walk(Path(folder)))
-
-
-def as_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
-def _whole_rows(text: str) -> str:
-    """Without what follows the last line end: a row that is not written to its end."""
-    return text[: text.rfind("\n") + 1]
-
-
-def _header(path: Path) -> list[str]:
-    with path.open(newline="") as file:
-        return next(csv.reader(file), [])
-
-
-def _cut(path: Path, lines: int) -> None:
-    """Keeps a file's first lines."""
-    content = path.read_bytes()
-    kept = b"".join(content.splitlines(keepends=True)[:lines])
-    if kept != content:
-        write_atomically(path, kept)
-
-
-@contextmanager
-def _whole_or_not_at_all(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for appending; where that fails (a full disk), the file gets its old length back."""
-    with path.open("ab") as file:
-        length = file.tell()
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(length)
-            raise
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that at every instant its name stands for the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from al_lightning.errors import UserError
-from al_lightning.runs import CycleRow, Labeled, RunDirectory, find_runs, write_atomically
+from al_lightning.files import write_atomically
+from al_lightning.runs import CycleRow, Labeled, RunDirectory, find_runs
 from tests.conftest import in_child
 
 
@@ -180,28 +181,6 @@ def test_a_full_disk_leaves_the_tables_as_they_were(run, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run.write_config("a: 1\nb: 2\n")
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
-
-
-@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
-    path = tmp_path / "config.yaml"
-    write_atomically(path, b"old")
-
-    def die(*_):
-        os.kill(os.getpid(), 9)
-
-    def work():
-        if call == "write":
-            os.fsync = die
-            write_atomically(path, b"new" * 100_000)
-        setattr(os, call, die)
-        write_atomically(path, b"new")
-
-    assert in_child(work) == -9
-    assert path.read_bytes() == b"old"
-    write_atomically(path, b"new")  # what was left over is in nobody's way
-    assert path.read_bytes() == b"new"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
 
 
 def test_one_process_writes_into_a_run(run):

@@ -14,8 +14,9 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
 from al_lightning.analysis.rendering import rendered
+from al_lightning.files import write_atomically
 from al_lightning.labels import IGNORED
-from al_lightning.runs import RunDirectory, write_atomically
+from al_lightning.runs import RunDirectory
 
 LARGEST = 800
 """Pixels of an image along an edge of a figure: more would not be seen."""

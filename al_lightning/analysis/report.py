@@ -16,7 +16,7 @@ from al_lightning.analysis.page import Html, Section
 from al_lightning.analysis.rendering import rendered
 from al_lightning.analysis.tables import Rows
 from al_lightning.analysis.trends import Trend
-from al_lightning.runs import as_csv, write_atomically
+from al_lightning.files import as_csv, write_atomically
 
 _SHOWN = 15  # rows of a table that is shown unasked
 _PAIRED = "Differences are paired by seed; intervals are 95 % bootstrap intervals over seeds, p-values are of two-sided paired t-tests, {}."

@@ -12,7 +12,8 @@ import numpy as np
 
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
-from al_lightning.runs import RunDirectory, as_csv, write_atomically
+from al_lightning.files import as_csv, write_atomically
+from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.conduct import carry_out
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: the configuration is missing, or the metric is, or is no number.
-        SystemExit: with status 1 if a run failed, 130 after Ctrl-C.
+        SystemExit: with status 1 if a run failed.
     """
     options = _parser().parse_args(arguments[1:])
     if not Path(options.config).is_file():

@@ -10,7 +10,7 @@ import yaml
 
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
-from al_lightning.runs import write_atomically
+from al_lightning.files import write_atomically
 from al_lightning.sweeps.plan import PlannedRun, Sweep, read_sweep
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a file is no sweep, or a run in its folder is another one.
-        SystemExit: with status 1 if a run failed, 130 after Ctrl-C.
+        SystemExit: with status 1 if a run failed.
     """
     options = _parser().parse_args(arguments[1:])
     sweeps = [read_sweep(path, options.out, dict(map(setting, options.set))) for path in options.files]

@@ -35,8 +35,8 @@ class DeepLabV3Plus(nn.Module):
     Args:
         num_classes: number of logits.
         encoder: name of the encoder; ``tu-resnet50c`` is a ResNet-50 whose 7x7 stem is three 3x3 convolutions. ``tu-`` names are timm's own
-            networks. The ports that are called ``timm-tf_...`` take the same weights, but pad and normalise otherwise than these were
-            trained with.
+            networks. ``timm-tf_efficientnet_lite0`` takes the same weights as its ``tu-`` twin, but pads and normalises otherwise than
+            they were trained with.
         encoder_weights: ``imagenet`` downloads, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
         atrous_rates: of the pyramid.

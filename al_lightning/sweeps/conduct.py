@@ -127,7 +127,8 @@ def carry_out(
 
     Raises:
         UserError: a run that exists has other settings.
-        SystemExit: settings are refused (why was printed), or Ctrl-C (status 130) or SIGTERM (143) came.
+        SystemExit: settings are refused (why was printed), or SIGTERM came.
+        KeyboardInterrupt: Ctrl-C came.
     """
     _refuse_mistakes(runs)
     todo = outstanding(runs)
@@ -145,7 +146,7 @@ def carry_out(
         failures = conduct(todo, launcher, out / "logs", partial(print, flush=True))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
-        sys.exit(130)
+        raise
     finally:
         signal.signal(signal.SIGTERM, previous)
     if failures:
