@@ -150,7 +150,7 @@ class ActiveLearningCLI(LightningCLI):
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
         if trainer.enable_progress_bar is not False and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks = [*callbacks, CycleProgressBar()]
-        scenes = isinstance(self.config_init.fit.data, data.CityscapesDataModule)
+        scenes = isinstance(self.config_init.fit.data, data.SceneDataModule)
         if scenes and not any(isinstance(callback, ScenePictures) for callback in callbacks):
             callbacks = [*callbacks, ScenePictures()]
         if trainer.enable_checkpointing is None and not any(isinstance(callback, Checkpoint) for callback in callbacks):

@@ -14,7 +14,7 @@ from al_lightning.callbacks.active_learning import ActiveLearningCallback
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.cycle_logger import X_AXIS
 from al_lightning.callbacks.scoring import pixel_scores
-from al_lightning.data import CityscapesDataModule
+from al_lightning.data import SceneDataModule
 from al_lightning.data.scene_datasets import Example
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
@@ -26,8 +26,8 @@ class ScenePictures(Callback):
     """Draws each cycle into the run directory, and into Weights & Biases where it is a logger.
 
     ``evaluation.png`` and ``queried.png``: image, ground truth, prediction and the strategy's pixel scores, of a few fixed evaluation
-    images and of the first queried ones; ``scores.png``: histogram of the pool's scores; ``queried.csv``: city, and pixels of each class,
-    of all queried images; ``iou_by_class.png``: the run's so far.
+    images and of the first queried ones; ``scores.png``: histogram of the pool's scores; ``queried.csv``: where all queried images come
+    from, and their pixels of each class; ``iou_by_class.png``: the run's so far.
 
     Args:
         evaluation: number of evaluation images.
@@ -45,8 +45,8 @@ class ScenePictures(Callback):
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Draws a finished cycle."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, CityscapesDataModule):
-            raise UserError(f"Expected street scenes for ScenePictures, got {type(data).__name__}. Remove the callback.")
+        if not isinstance(data, SceneDataModule):
+            raise UserError(f"Expected segmented scenes for ScenePictures, got {type(data).__name__}. Remove the callback.")
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, Task)
@@ -100,13 +100,13 @@ def _row(example: Example, task: Task, strategy: Strategy, seed: int, device: to
     )
 
 
-def _content(data: CityscapesDataModule, query: Query) -> list[dict[str, Any]]:
+def _content(data: SceneDataModule, query: Query) -> list[dict[str, Any]]:
     """What the queried images hold: pixels of each class, by the labels that they have got now."""
     names, rows = data.classes.names, []
     for rank, index in enumerate(query.indices.tolist()):
         targets = data.targets(index)
         counts = targets[targets != IGNORED].bincount(minlength=len(names)).tolist()
         ignored = int((targets == IGNORED).sum())
-        identity = {"rank": rank, "index": index, "item": data.item(index), "city": data.city(index)}
+        identity = {"rank": rank, "index": index, "item": data.item(index), **data.origin(index)}
         rows.append({**identity, **dict(zip(names, counts, strict=True)), "ignored": ignored})
     return rows

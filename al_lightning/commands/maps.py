@@ -20,7 +20,7 @@ from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.stored_run import StoredCycle, load_cycle, one_error
-from al_lightning.data import CityscapesDataModule
+from al_lightning.data import SceneDataModule
 from al_lightning.data.scene_datasets import Example
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -81,7 +81,7 @@ def _strategy(text: str) -> Strategy:
     return strategy
 
 
-def _examples(data: CityscapesDataModule, split: str, wanted: Sequence[str] | None) -> list[Example]:
+def _examples(data: SceneDataModule, split: str, wanted: Sequence[str] | None) -> list[Example]:
     """The named images.
 
     Raises:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from al_lightning.callbacks.record import load_weights
 from al_lightning.cli import user_error
-from al_lightning.data import CityscapesDataModule, PoolDataModule
+from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -33,7 +33,7 @@ class StoredCycle(NamedTuple):
     cycle: int
     seed: int
     task: SegmentationTask
-    data: CityscapesDataModule
+    data: SceneDataModule
 
 
 def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | None = None) -> StoredCycle:
@@ -45,7 +45,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         data_root: where the data lie now; None for where the configuration says.
 
     Raises:
-        UserError: it is no run, or not one of a segmentation of street scenes, the checkpoint was not kept, or the data are not the run's.
+        UserError: it is no run, or not one of a segmentation of scenes, the checkpoint was not kept, or the data are not the run's.
     """
     stored = _configuration(run)
     cycle = _cycle(run, cycle)
@@ -91,15 +91,15 @@ def _cycle(run: RunDirectory, cycle: int | None) -> int:
     return kept[-1] if cycle is None else cycle
 
 
-def _instantiate(model: dict[str, Any], datamodule: dict[str, Any]) -> tuple[SegmentationTask, CityscapesDataModule]:
+def _instantiate(model: dict[str, Any], datamodule: dict[str, Any]) -> tuple[SegmentationTask, SceneDataModule]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model")
     parser.add_subclass_arguments(PoolDataModule, "data")
     with one_error("Expected the configuration of a run that this version can build"):
         objects = parser.instantiate(parser.parse_object({"model": model, "data": datamodule}))
     task, data = objects.model, objects.data
-    if not isinstance(task, SegmentationTask) or not isinstance(data, CityscapesDataModule):
-        raise UserError(f"Expected a run that segments street scenes, got one of {type(task).__name__} on {type(data).__name__}.")
+    if not isinstance(task, SegmentationTask) or not isinstance(data, SceneDataModule):
+        raise UserError(f"Expected a run that segments scenes, got one of {type(task).__name__} on {type(data).__name__}.")
     return task, data
 
 
@@ -113,7 +113,7 @@ def one_error(expected: str) -> Iterator[None]:
         raise UserError(f"{expected}: {error}" if cause is None else str(cause)) from error
 
 
-def _pool(run: RunDirectory, cycle: int, datamodule: CityscapesDataModule) -> Pool:
+def _pool(run: RunDirectory, cycle: int, datamodule: SceneDataModule) -> Pool:
     """The pool as the cycle was trained on it."""
     rows = [row for row in run.read_queries() if row.cycle <= cycle]
     size = len(datamodule.pool.labeled)

@@ -4,6 +4,7 @@ from al_lightning.data.cityscapes import CityscapesDataModule
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
 from al_lightning.data.pool import Pool
+from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.synthetic import SyntheticScenesDataModule
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "MNISTDataModule",
     "Pool",
     "PoolDataModule",
+    "SceneDataModule",
     "SyntheticScenesDataModule",
 ]

@@ -79,7 +79,7 @@ class Example:
     """An image to look at.
 
     Attributes:
-        name: ``<city>_<seq>_<frame>``.
+        name: what a person calls it.
         index: its place in its listing.
         picture: uint8 ``(H, W, 3)``.
         inputs: ``(3, H, W)``, normalised.

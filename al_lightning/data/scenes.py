@@ -1,4 +1,4 @@
-"""Street scenes in Cityscapes' layout: the listing, the files, and the part of each that is an item."""
+"""Scenes: an image, its label file, and the part of it that is an item."""
 
 import random
 from collections.abc import Sequence
@@ -15,8 +15,6 @@ from al_lightning.errors import UserError
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width."""
-
-_IMAGE, _LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
 class Box(NamedTuple):
@@ -36,7 +34,7 @@ class Scene(NamedTuple):
     """An image and where its label lies.
 
     Attributes:
-        name: ``<city>_<seq>_<frame>``.
+        name: what a person calls it.
         image: path.
         label: path.
         size: of the image.
@@ -50,34 +48,9 @@ class Scene(NamedTuple):
     box: Box | None = None
 
     @property
-    def city(self) -> str:
-        """The folder that it lies in."""
-        return self.image.parent.name
-
-    @property
     def item_size(self) -> Size:
         """Size of the part that is the item."""
         return self.size if self.box is None else (self.box.height, self.box.width)
-
-
-def list_scenes(root: Path, split: str) -> list[Scene]:
-    """The scenes of a split, sorted by path. Images are opened as far as their size, labels are not opened.
-
-    Raises:
-        UserError: there are none, an image is unreadable, or a label file is missing. The message names it.
-    """
-    folder = root / "leftImg8bit" / split
-    images = sorted(folder.glob(f"*/*{_IMAGE}"))
-    if not images:
-        raise UserError(f"Expected images {folder}/<city>/<city>_<seq>_<frame>{_IMAGE}, found none. Set data.init_args.root to their root.")
-    scenes = []
-    for image in images:
-        name = image.name.removesuffix(_IMAGE)
-        label = root / "gtFine" / split / image.parent.name / f"{name}{_LABEL}"
-        if not label.exists():
-            raise UserError(f"Expected the label {label} of the image {image}, but there is no such file.")
-        scenes.append(Scene(name, image, label, _size(image)))
-    return scenes
 
 
 def check_labels(scenes: Sequence[Scene]) -> None:
@@ -87,7 +60,7 @@ def check_labels(scenes: Sequence[Scene]) -> None:
         UserError: a file is not readable as an image, or its size is not its image's.
     """
     for scene in scenes:
-        if (found := _size(scene.label)) != scene.size:
+        if (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
             raise UserError(
                 f"Expected {scene.label} to be {width}x{height} like its image {scene.image}, got {found[1]}x{found[0]} (width x height)."
@@ -152,7 +125,12 @@ def decode_label(path: Path) -> Pixels:
     return ids
 
 
-def _size(path: Path) -> Size:
+def size_of(path: Path) -> Size:
+    """Height and width, by the first bytes of the file.
+
+    Raises:
+        UserError: the file is missing or no image.
+    """
     with _open(path) as image:
         return image.height, image.width
 

@@ -75,7 +75,7 @@ def test_pixel_scores_are_those_that_are_aggregated(strategy):
 
 
 def test_other_data_and_other_numbers_are_refused(tmp_path):
-    with pytest.raises(UserError, match="Expected street scenes"):
+    with pytest.raises(UserError, match="Expected segmented scenes"):
         run_experiment(tmp_path, callbacks=(ScenePictures(),))
     with pytest.raises(UserError, match="at least 0"):
         ScenePictures(evaluation=-1)

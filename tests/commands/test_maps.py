@@ -195,7 +195,7 @@ def test_other_runs_and_other_data_are_refused(run, tmp_path):
         call_plain(drawing)
     stored["model"] = {"class_path": "ClassificationTask", "init_args": {"network": {"class_path": "al_lightning.models.MLP"}}}
     drawing.write_config(yaml.safe_dump({**stored, "data": {"class_path": "FashionMNISTSampleDataModule", "init_args": {}}}))
-    with pytest.raises(UserError, match="segments street scenes, got one of ClassificationTask on FashionMNISTSampleDataModule"):
+    with pytest.raises(UserError, match="segments scenes, got one of ClassificationTask on FashionMNISTSampleDataModule"):
         maps.main(["maps", "--run", str(drawing.path)])
     drawing.write_config("seed_everything: 0")
     with pytest.raises(UserError, match="Expected seed_everything, model and data"):

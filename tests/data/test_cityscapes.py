@@ -7,9 +7,9 @@ from PIL import Image
 
 from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
 from al_lightning.data.augmentation import Augmentation, Normalization
+from al_lightning.data.cityscapes import list_scenes
 from al_lightning.data.decoding import InMemory, OnDisk, Uncached
 from al_lightning.data.scene_datasets import classes_of
-from al_lightning.data.scenes import list_scenes
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -49,7 +49,7 @@ def test_listing_is_sorted_and_items_have_names(root):
     data = ready(root)
     names = [data.item(index) for index in range(5)]
     assert names == ["aachen_000001_000019", "aachen_000003_000019", "ulm_000000_000019", "ulm_000002_000019", "ulm_000004_000019"]
-    assert [scene.city for scene in data._train] == ["aachen"] * 2 + ["ulm"] * 3
+    assert [data.origin(index) for index in range(5)] == [{"city": "aachen"}] * 2 + [{"city": "ulm"}] * 3
 
 
 def test_images_and_labels_are_those_of_the_files(tmp_path):

@@ -1,0 +1,239 @@
+"""What all data of segmented scenes share, whatever their layout on disk."""
+
+import hashlib
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from al_lightning import seeds
+from al_lightning.data.augmentation import Augmentation, Normalization
+from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
+from al_lightning.data.pool import Pool, draw_initial
+from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
+from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, repeated
+from al_lightning.errors import UserError
+from al_lightning.labels import ClassMap
+
+log = logging.getLogger(__name__)
+
+# With score_batch_size=auto: pixels in a batch; on a GPU those of one image of 2048x1024.
+_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
+
+
+class SceneDataModule(PoolDataModule):
+    """A pool of scenes, or of one crop of each, and evaluation on whole images of any size; a layout says which files they are.
+
+    A pool item's label file is not opened before the item is labeled.
+
+    Args:
+        root: folder of the data.
+        classes: what the ids in the label files mean.
+        initial_size: images labeled before cycle 0, or ``all``.
+        query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
+            rest of the image takes no part. None for whole images.
+        pool_repeat: put this one item, by name or by index, in every place of the pool (for checks on duplicated pools); the places are
+            told apart as ``<name>#0000``, ``<name>#0001``, ... None for none.
+        crop: edge of the random training crop, in pixels.
+        scale: smallest and largest factor of the random scale before the crop.
+        mean: of the inputs that the encoder was trained on, by channel.
+        std: likewise.
+        batch_size: crops in a training batch, on each device.
+        eval_batch_size: images in a batch of evaluation; more than 1 needs images of one size.
+        score_batch_size: images in a batch of scoring, which holds images of one size only; ``auto`` takes 2**18 pixels on a
+            processor and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
+        decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
+        cache_folder: for the decoded files on disk.
+        num_workers: processes that load, for each loader.
+        seed: of batch order and augmentation. The command line links it to ``seed_everything``.
+        initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
+
+    Raises:
+        UserError: a file is missing or bad, or a size does not fit.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        classes: ClassMap,
+        initial_size: int | Literal["all"] = 50,
+        query_crop: int | None = None,
+        pool_repeat: str | int | None = None,
+        crop: int = 512,
+        scale: tuple[float, float] = (0.5, 2.0),
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        batch_size: int = 8,
+        eval_batch_size: int = 1,
+        score_batch_size: int | Literal["auto"] = "auto",
+        decoded_cache: Literal["none", "memory", "disk"] = "none",
+        cache_folder: str = "data/decoded",
+        num_workers: int = 2,
+        seed: int = 0,
+        initial_seed: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
+        if crop < 1 or not 0 < scale[0] <= scale[1]:
+            raise UserError(f"Expected a crop of at least 1 pixel and 0 < scale[0] <= scale[1], got crop={crop}, scale={scale}.")
+        for name, value in {"query_crop": query_crop, "score_batch_size": score_batch_size}.items():
+            if isinstance(value, int) and value < 1:
+                raise UserError(f"Expected data.init_args.{name} to be at least 1, got {value}.")
+        self.root = Path(root).expanduser()
+        self.query_crop = query_crop
+        self.pool_repeat = pool_repeat
+        self.score_batch_size = score_batch_size
+        self.decoded_cache = decoded_cache
+        self.cache_folder = Path(cache_folder).expanduser()
+        self.initial_size = initial_size
+        self.classes = classes
+        self.crop = crop
+        self.scale = scale
+        self.normalization = Normalization(mean, std)
+        self.num_workers = num_workers
+
+    @abstractmethod
+    def listing(self) -> tuple[list[Scene], list[Scene]]:
+        """The scenes of the pool and those for evaluation, each sorted. Labels are not opened.
+
+        Raises:
+            UserError: there are none, or a file is missing or bad.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Lists the files, checks what headers tell, builds the pool and labels the initial set; once."""
+        if hasattr(self, "pool"):
+            return
+        self._train, self._eval = self.listing()
+        if self.query_crop is not None:
+            self._train = cropped(self._train, self.query_crop, self.initial_seed)
+        if self.pool_repeat is not None:
+            self._train = repeated(self._train, str(self.pool_repeat))
+        sizes = {scene.size for scene in self._eval}
+        if self.eval_batch_size > 1 and len(sizes) > 1:
+            raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
+        pool = Pool(len(self._train))
+        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial")))
+        check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
+        self._files = self._open_files()
+        self.pool = pool
+        log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
+
+    def _open_files(self) -> SceneFiles:
+        if self.decoded_cache == "memory":
+            return InMemory([*self._train, *self._eval])
+        return OnDisk(self.cache_folder) if self.decoded_cache == "disk" else Uncached()
+
+    # Loaders
+
+    def _loader(self, dataset: Any, **arguments: Any) -> DataLoader[Any]:
+        return DataLoader(dataset, num_workers=self.num_workers, pin_memory=self.device.type == "cuda", **arguments)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Augmented crops of labeled images; the last incomplete batch of an epoch is left out, unless it is the only one."""
+        rank, world = self.rank_and_world
+        indices = self.pool.labeled_indices
+        dataset = TrainingScenes(
+            self._train, self._files, self.classes.table, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
+        )
+        sampler = EpochSampler(indices, rank, world, self.shuffle_seed)
+        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Whole evaluation images; several processes share them without repeating any."""
+        rank, world = self.rank_and_world
+        dataset = LabeledScenes(self._eval, self._files, self.classes.table, self.normalization)
+        return self._loader(dataset, batch_size=self.eval_batch_size, sampler=ShareSampler(len(dataset), rank, world))
+
+    def scoring_batches(self, indices: Tensor) -> list[Tensor]:
+        """Cuts pool items into batches of images of one size, in their order."""
+        batches: list[list[int]] = []
+        size: Size | None = None
+        for index in indices.tolist():
+            found = self._train[index].item_size
+            if size != found or len(batches[-1]) >= self._score_batch_size(found):
+                batches.append([])
+                size = found
+            batches[-1].append(index)
+        return [torch.tensor(batch) for batch in batches]
+
+    def _score_batch_size(self, size: Size) -> int:
+        if self.score_batch_size != "auto":
+            return self.score_batch_size
+        pixels = _PIXELS_AT_ONCE.get(self.device.type, _PIXELS_AT_ONCE["cuda"])
+        return max(1, pixels // (size[0] * size[1]))
+
+    def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """See :meth:`PoolDataModule.pool_batches`."""
+        wanted = [batch.tolist() for batch in batches]
+        loader = self._loader(UnlabeledScenes(self._train, self._files, self.normalization), batch_sampler=wanted)
+        return ((images.to(self.device, non_blocking=True), indices) for images, indices in loader)
+
+    # Identity
+
+    def item(self, index: int) -> str:
+        """The name of its image, without what all names share."""
+        return self._train[index].name
+
+    def origin(self, index: int) -> dict[str, str]:
+        """Where an item comes from, for tables of items: none or some columns, the same for all items."""
+        return {}
+
+    def peek(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.peek`; the items must be of one size."""
+        return torch.stack([classes_of(self._files.label(self._train[index]), self.classes.table) for index in indices.tolist()])
+
+    def picture(self, index: int) -> Pixels:
+        """See :meth:`PoolDataModule.picture`."""
+        return self._files.image(self._train[index])
+
+    def boxes(self) -> list[Box] | None:
+        """The part of each image that is the item; None where it is the whole image."""
+        return None if self.query_crop is None else [scene.box for scene in self._train if scene.box is not None]
+
+    def targets(self, index: int) -> Tensor:
+        """Classes of a labeled item's pixels, int64 ``(H, W)``; 255 is ignored.
+
+        Raises:
+            UserError: the item is not labeled.
+        """
+        if not bool(self.pool.labeled[index]):
+            raise UserError(f"Expected a labeled item, but nobody has labeled {self.item(index)} yet.")
+        return self.peek(torch.tensor([index]))[0]
+
+    @property
+    def evaluation_size(self) -> int:
+        """Number of evaluation images."""
+        return len(self._eval)
+
+    def evaluation_item(self, position: int) -> str:
+        """The name of an evaluation image, by its place in the listing."""
+        return self._eval[position].name
+
+    def evaluation_example(self, position: int) -> Example:
+        """An evaluation image to look at, by its place in the listing."""
+        scene = self._eval[position]
+        picture = self._files.image(scene)
+        return Example(scene.name, position, picture, self.normalization(picture), classes_of(self._files.label(scene), self.classes.table))
+
+    def pool_example(self, index: int) -> Example:
+        """A pool item to look at."""
+        picture = self.picture(index)
+        targets = self.targets(index) if bool(self.pool.labeled[index]) else None
+        return Example(self.item(index), index, picture, self.normalization(picture), targets)
+
+    def fingerprint(self) -> dict[str, int | str]:
+        """The number of images, a hash of all names and file sizes in their order, and one of the crops, which the seed draws."""
+        files = [(scene.name, *(path.stat().st_size for path in (scene.image, scene.label))) for scene in [*self._train, *self._eval]]
+        found: dict[str, int | str] = {"items": len(self._train), "sha256": _hash(files)}
+        boxes = self.boxes()
+        return found if boxes is None else found | {"crops_sha256": _hash([tuple(box) for box in boxes])}
+
+
+def _hash(values: Sequence[object]) -> str:
+    return hashlib.sha256("".join(map(repr, values)).encode()).hexdigest()
