@@ -9,6 +9,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,17 +57,22 @@ class ActiveLearningCLI(LightningCLI):
     """LightningCLI with ``active_learning``, ``run_dir`` and ``resume`` at the top level."""
 
     def __init__(self, args: ArgsType = None) -> None:
-        super().__init__(
-            model_class=tasks.Task,
-            datamodule_class=data.PoolDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            parser_class=_Parser,
-            seed_everything_default=0,
-            trainer_defaults={"max_epochs": 20},
-            args=args,
-        )
+        self.run: RunDirectory | None = None  # none of a check of the code
+        try:
+            super().__init__(
+                model_class=tasks.Task,
+                datamodule_class=data.PoolDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                parser_class=_Parser,
+                seed_everything_default=0,
+                trainer_defaults={"max_epochs": 20},
+                args=args,
+            )
+        finally:
+            if self.run is not None:
+                self.run.release()
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -76,7 +82,7 @@ class ActiveLearningCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the project's own keys, and one seed for everything."""
         parser.add_argument("--run_dir", type=str | None, help="The run's directory; runs/<config>-<strategy>-seed<seed> by default.")
-        parser.add_argument("--resume", action="store_true", help="Go on with the run in run_dir, with its configuration.")
+        parser.add_argument("--resume", action="store_true", help="Go on with the run, if it has begun.")
         parser.add_lightning_class_args(ActiveLearningCallback, "active_learning")
         parser.add_lightning_class_args(CycleLogger, "cycle_logger")
         parser.link_arguments("resume", "active_learning.resume")
@@ -86,21 +92,18 @@ class ActiveLearningCLI(LightningCLI):
         parser.set_defaults({"trainer.logger": offline})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Puts a resumed run's own configuration before the other arguments."""
+        """Parses the arguments; the configuration of a run to resume comes before them where they bring none."""
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
         known, _ = _RESUME_PARSER.parse_known_args(arguments)
-        stored: Path | None = None
-        if known.resume:
+        if known.resume and not known.config and known.model is None:
             if known.run_dir is None:
-                raise UserError("Expected --run_dir with --resume: it says which run to go on with.")
+                raise UserError("Expected --run_dir or --config with --resume: it says which run to go on with.")
             stored = RunDirectory(known.run_dir).config
             if not stored.is_file():
                 raise UserError(f"Expected {stored}, the configuration of the run to resume, but it is missing. Is --run_dir right?")
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
-        if stored is not None:
-            self._refuse_other_config(parser, stored, "the run to resume", "")
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, part: str) -> None:
         """Compares the keys that begin with ``part``."""
@@ -115,38 +118,72 @@ class ActiveLearningCLI(LightningCLI):
         return settings.flat(yaml.safe_load(self._parser("fit").dump(config.fit, skip_unset=False, format="yaml")))
 
     def before_instantiate_classes(self) -> None:
-        """Decides where the run lies, and writes its configuration."""
+        """Decides where the run lies, and opens it."""
         config = self.config.fit
         if config.run_dir is None:
             config.run_dir = _default_run_dir(config)
-        if (initial_run := config.active_learning.initial_run) and not config.resume:
-            self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
-        self.run = RunDirectory(config.run_dir)
+        if not config.run_dir.strip():
+            raise UserError(
+                "Expected --run_dir to name the run's directory, got nothing. Leave it out for runs/<config>-<strategy>-seed<seed>."
+            )
         if config.trainer.fast_dev_run:  # a check of the code leaves no run behind
             self._scratch = tempfile.TemporaryDirectory()
             config.trainer.default_root_dir = self._scratch.name
+            self._refuse_other_initial_run(config)
         else:
+            self.run = RunDirectory(config.run_dir)
             loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-            for logger in loggers:
-                _identify_logger(logger)
-            if _rank() == 0 and not config.resume:
-                self.run.refuse_held()
-                self.run.refuse_run()
-                self.run.write_config(self._parser("fit").dump(config, skip_unset=False, format="yaml"))
+            self._open_run(self.run, config, loggers)
             # After the configuration is written: it says where a logger lies in its run, wherever that is moved.
             for logger in loggers:
-                self._place_logger(logger)
+                _place_logger(logger, self.run)
             config.trainer.default_root_dir = str(self.run.path)
 
-    def _place_logger(self, logger: Any) -> None:
-        """Takes a logger's relative directory inside the run."""
-        arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
-        if arguments is not None and "save_dir" in arguments:
-            arguments.save_dir = str(self.run.path / (arguments.save_dir or "."))
+    def _open_run(self, run: RunDirectory, config: Namespace, loggers: list[Any]) -> None:
+        """Makes sure that the run in its directory, if one has begun, is the one that the configuration describes; or begins it.
+
+        Raises:
+            UserError: another process writes there, or finished cycles have another configuration or would be in the way.
+        """
+        if _rank() == 0:
+            run.hold()
+        if not config.resume:
+            run.refuse_run()
+        stored = _stored_settings(run)
+        for logger, known in zip_longest(loggers, _listed(stored.get("trainer", {}).get("logger"))):
+            _identify_logger(logger, known)
+        if run.holds_run():
+            self._refuse_edited_config(run, stored)
+            self._refuse_other_config(self.parser, run.config, "the run to resume", "")
+            return
+        self._refuse_other_initial_run(config)
+        if _rank() == 0 and differences(settings.flat(stored), self.resolved(self.config)):
+            if config.resume and not stored:
+                print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)
+            begun = config.clone()
+            begun.resume = False
+            run.write_config(self._parser("fit").dump(begun, skip_unset=False, format="yaml"))
+
+    def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
+        """Makes sure that the configuration is the file that it was when the run began."""
+        if run.read_environment().get("config_sha256") in (None, run.config_sha256()):
+            return
+        changed = differences(settings.flat(stored), self.resolved(self.config))
+        raise UserError(
+            f"Expected {run.config} as it was when the run began, but the file was changed after that. Undo the change, or begin another "
+            f"run with it in another --run_dir.{' The configuration given differs from it: ' if changed else ''}{'; '.join(changed)}"
+        )
+
+    def _refuse_other_initial_run(self, config: Namespace) -> None:
+        if initial_run := config.active_learning.initial_run:
+            self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
         trainer = self.config_init.fit.trainer
+        if self.run is not None:  # opened and held: what is there is gone on with
+            learning = self.config_init.fit.active_learning
+            learning.run, learning.resume = self.run, True
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
         if trainer.enable_progress_bar is not False and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks = [*callbacks, CycleProgressBar()]
@@ -164,6 +201,7 @@ class ActiveLearningCLI(LightningCLI):
     def after_fit(self) -> None:
         """Draws the learning curve."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            assert self.run is not None
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
 
 
@@ -210,18 +248,40 @@ class _ParsingCLI(ActiveLearningCLI):
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 _RESUME_PARSER.add_argument("--resume", action="store_true")
 _RESUME_PARSER.add_argument("--run_dir")
+_RESUME_PARSER.add_argument("-c", "--config", action="append")
+_RESUME_PARSER.add_argument("--model")
 
 
 def _rank() -> int:
     """This process's number, before a trainer exists."""
-    return getattr(rank_zero_only, "rank", 0)
+    return getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0))
 
 
-def _identify_logger(logger: Any) -> None:
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _stored_settings(run: RunDirectory) -> dict[str, Any]:
+    """A run's configuration as it lies there, nested; empty where there is none that can be read."""
+    try:
+        return run.read_config()
+    except UserError:
+        return {}
+
+
+def _identify_logger(logger: Any, stored: Any) -> None:
     """Gives Weights & Biases an id that a resumed run keeps."""
     arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
     if arguments is not None and "offline" in arguments and arguments.id is None and arguments.version is None:
-        arguments.id = uuid.uuid4().hex[:8]
+        known = stored.get("init_args") if isinstance(stored, dict) else None
+        arguments.id = (known or {}).get("id") or uuid.uuid4().hex[:8]
+
+
+def _place_logger(logger: Any, run: RunDirectory) -> None:
+    """Takes a logger's relative directory inside the run."""
+    arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+    if arguments is not None and "save_dir" in arguments:
+        arguments.save_dir = str(run.path / (arguments.save_dir or "."))
 
 
 def _integer_seed(seed: bool | int) -> int:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,13 +53,24 @@ def appending(path: Path) -> Iterator[BinaryIO]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that at every instant its name stands for the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:
+    """Removes what killed processes left of files that they were writing; no other process may be writing there.
+
+    Args:
+        folder: whose own files are meant, not those below it.
+        kinds: the files' suffixes.
+    """
+    for kind in kinds:
+        for temporary in folder.glob(f"*{kind}.*.tmp"):
+            temporary.unlink(missing_ok=True)

@@ -1,36 +1,30 @@
-"""The run directory: the only module that knows its files' names and columns.
-
-    config.yaml           the configuration, as resolved
-    learning_curve.csv    one row a finished cycle
-    queries.csv           one row a labeled item
-    crops.csv             the part of each image that is the item, where items are crops
-    cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
-    cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
-    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
-    **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
-    maps/*.png            score maps of images, where somebody asked for them
-    environment.json      versions, device, seed, command line, git commit, data
-    .lock                 locked by the one process that writes here
+"""The run directory: what its tables say, how they are written, and who may write. :mod:`al_lightning.run_files` has the files' names.
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
-queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; :meth:`RunDirectory.recover` removes
-them, and the cycle is done again. Rows are appended in one write and synced; files are written under a temporary name, synced and renamed.
+queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; they are removed, and the cycle is done
+again. Where more is there than a crash can leave, the tables lost rows, and the run is refused as it is (callbacks/recovery.py).
+
+One process writes: it locks the directory before anything in it changes, environment.json and the configuration included. Rows are
+appended in one write and synced; files are written under a temporary name of the process's own, synced and renamed. Until a cycle is
+finished nothing is lost by starting anew, so nothing that a failed start leaves is in the way of the next one.
 """
 
 import csv
-import fcntl
+import hashlib
 import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
+from al_lightning import locks
 from al_lightning.errors import UserError
-from al_lightning.files import appending, as_csv, columns_of, keep_lines, whole_rows, write_atomically
+from al_lightning.files import appending, as_csv, columns_of, keep_lines, remove_unfinished, whole_rows, write_atomically
+from al_lightning.run_files import RunFiles
 
 QUERY_COLUMNS = ["cycle", "rank", "index", "item", "score"]
 _QUERIED_IDENTITY = {"rank", "index", "item", "city"}  # what queried.csv says of an image besides counts of pixels
@@ -78,90 +72,37 @@ class CycleRow:
     query_peak_bytes: float | None
 
 
-class RunDirectory:
-    """A run's files.
+class RunDirectory(RunFiles):
+    """What a run's files say, and how they are written.
 
     Args:
         path: the directory; made where it is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._held: IO[str] | None = None
-
-    @property
-    def config(self) -> Path:
-        """The configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def learning_curve(self) -> Path:
-        """The table of finished cycles."""
-        return self.path / "learning_curve.csv"
-
-    @property
-    def queries(self) -> Path:
-        """The table of labeled items."""
-        return self.path / "queries.csv"
-
-    @property
-    def crops(self) -> Path:
-        """The table of what part of its image each item is."""
-        return self.path / "crops.csv"
-
-    @property
-    def environment(self) -> Path:
-        """What the run ran on."""
-        return self.path / "environment.json"
-
-    @property
-    def picture(self) -> Path:
-        """The learning curve, drawn."""
-        return self.path / "learning_curve.png"
-
-    @property
-    def iou_picture(self) -> Path:
-        """The IoU of each class, drawn."""
-        return self.path / "iou_by_class.png"
-
-    @property
-    def training_picture(self) -> Path:
-        """Loss and metrics of each cycle's training, drawn."""
-        return self.path / "training_curves.png"
-
-    @property
-    def histograms_picture(self) -> Path:
-        """Histograms of each cycle's recorded scores, drawn."""
-        return self.path / "score_histograms.png"
-
-    @property
-    def maps(self) -> Path:
-        """The directory of score maps."""
-        return self.path / "maps"
-
-    def cycle(self, cycle: int) -> Path:
-        """The directory of a cycle."""
-        return self.path / "cycles" / f"{cycle:03d}"
-
-    def checkpoint(self, cycle: int) -> Path:
-        """The checkpoint of a cycle's last weights."""
-        return self.cycle(cycle) / "last.ckpt"
+        super().__init__(path)
+        self._held = False
 
     def checkpoints(self) -> list[int]:
         """The cycles whose checkpoint was kept, in order."""
         return sorted(int(path.parent.name) for path in self.path.glob("cycles/[0-9]*/last.ckpt"))
 
-    def scores(self, cycle: int) -> Path:
-        """The table of all scored items of a cycle."""
-        return self.cycle(cycle) / "scores.csv"
+    def finished(self) -> int:
+        """The number of finished cycles."""
+        return len(self.read_cycles()) if self.learning_curve.exists() else 0
 
-    def queried(self, cycle: int) -> Path:
-        """The table of what a cycle's queried images hold."""
-        return self.cycle(cycle) / "queried.csv"
+    def implied(self) -> int:
+        """How many cycles must have been finished for what else is here to be.
+
+        The directory of a cycle is made, and the query after it recorded, when the one before it is finished.
+        """
+        begun = [int(path.name) for path in self.path.glob("cycles/*") if path.name.isdigit()]
+        queried = [row.cycle - 1 for row in self.read_queries()] if self.queries.exists() else []
+        return max([0, *begun, *queried])
 
     def holds_run(self) -> bool:
-        """Whether a run got as far as its initial set here: then there is something to lose."""
-        return self.queries.exists() or self.learning_curve.exists()
+        """Whether a cycle was finished here: then there is something to lose."""
+        return self.finished() > 0 or self.implied() > 0
 
     def is_finished(self) -> bool:
         """Whether the run has come to its end: its last cycle made no query."""
@@ -176,7 +117,7 @@ class RunDirectory:
         """Makes sure that the directory is free.
 
         Raises:
-            UserError: a run was started here.
+            UserError: a run has finished a cycle here.
         """
         if self.holds_run():
             raise UserError(
@@ -188,57 +129,41 @@ class RunDirectory:
     def hold(self) -> None:
         """Makes this process the only one that writes here, until it calls :meth:`release` or ends, however it ends.
 
+        A copy that another process gets of this object is held by this one on its behalf.
+
         Raises:
-            UserError: another one does.
+            UserError: another one does, or it is no directory.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        held = (self.path / ".lock").open("w")
+        if self._held:
+            return
         try:
-            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
-        except (BlockingIOError, PermissionError):
-            held.close()
-            raise self._being_written() from None
-        except OSError:  # a file system without locks: there it stays the user's care
-            pass
-        self._held = held
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"Expected {self.path} to be a run's directory, but there is a file in its place. Name another one.") from error
+        if not locks.lock(self.lock):
+            raise UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.")
+        self._held = True
+        remove_unfinished(self.path, [".yaml", ".json", ".csv"])
 
     def is_held(self) -> bool:
         """Whether another process holds it."""
-        # A process that closes such a file loses its own lock on it, so the holder does not look.
-        if self._held is not None or not (self.path / ".lock").exists():
-            return False
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                return True
-            except OSError:
-                pass
-        return False
-
-    def refuse_held(self) -> None:
-        """Makes sure that no other process writes here.
-
-        Raises:
-            UserError: one does.
-        """
-        if self.is_held():
-            raise self._being_written()
-
-    def _being_written(self) -> UserError:
-        return UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.")
+        return locks.is_locked_elsewhere(self.lock)
 
     def release(self) -> None:
         """Ends :meth:`hold`."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._held:
+            locks.unlock(self.lock)
+            self._held = False
 
     # Writing
 
     def write_config(self, text: str) -> None:
         """Writes config.yaml."""
         write_atomically(self.config, text.encode())
+
+    def config_sha256(self) -> str | None:
+        """What environment.json remembers the configuration by; None where there is none, as in a run of the Python API's."""
+        return hashlib.sha256(self.config.read_bytes()).hexdigest() if self.config.is_file() else None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json."""
@@ -284,6 +209,16 @@ class RunDirectory:
         """Writes a cycle's queried.csv, one row a queried image."""
         columns = list(rows[0]) if rows else []
         write_atomically(self.queried(cycle), as_csv([columns, *([row[c] for c in columns] for row in rows)]).encode())
+
+    def keep_rows(self, cycles: int, labeled: int) -> None:
+        """Removes what comes after the first rows of the tables.
+
+        Args:
+            cycles: rows of learning_curve.csv to keep.
+            labeled: rows of queries.csv to keep.
+        """
+        keep_lines(self.learning_curve, 1 + cycles)
+        keep_lines(self.queries, 1 + labeled)
 
     def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         header: list[Sequence[Any]] = []
@@ -364,11 +299,19 @@ class RunDirectory:
         return list(csv.DictReader(io.StringIO(whole_rows(self._text(self.learning_curve)))))
 
     def read_queries(self) -> list[Labeled]:
-        """The labeled items, in order; a row that is being written is left out."""
+        """The labeled items, in order; a row that is being written is left out.
+
+        Raises:
+            UserError: the table is missing, or a cell that must be a number is none.
+        """
         rows = csv.DictReader(io.StringIO(whole_rows(self._text(self.queries))))
-        return [
-            Labeled(int(r["cycle"]), int(r["rank"]), int(r["index"]), r["item"], float(r["score"]) if r["score"] else None) for r in rows
-        ]
+        try:
+            return [
+                Labeled(int(r["cycle"]), int(r["rank"]), int(r["index"]), r["item"], float(r["score"]) if r["score"] else None)
+                for r in rows
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"Expected numbers in the columns {', '.join(QUERY_COLUMNS)} of {self.queries}, got {error!r}.") from error
 
     def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
         """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
@@ -403,38 +346,6 @@ class RunDirectory:
         if not path.is_file():
             raise UserError(f"Expected {path} in the run directory, but it is missing: this run can't be read or continued without it.")
         return path.read_text()
-
-    # Recovering
-
-    def recover(self) -> tuple[list[dict[str, str]], list[Labeled]]:
-        """Removes what a crash left half done.
-
-        Returns:
-            The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle.
-            Both are empty where not even the initial set was recorded with a finished cycle.
-
-        Raises:
-            UserError: a file is missing, or rows are.
-        """
-        if not self.learning_curve.exists():
-            self.queries.unlink(missing_ok=True)
-            return [], []
-        cycles = self.read_cycles()
-        if not cycles:
-            self.learning_curve.unlink()
-            self.queries.unlink(missing_ok=True)
-            return [], []
-        labeled = [row for row in self.read_queries() if row.cycle <= len(cycles)]
-        counts = [sum(row.cycle <= cycle for row in labeled) for cycle in range(len(cycles))]
-        for cycle, count in zip(cycles, counts, strict=True):
-            if int(cycle["labeled"]) != count:
-                raise UserError(
-                    f"Expected {cycle['labeled']} labeled items in {self.queries} up to cycle {cycle['cycle']}, got {count}: "
-                    "rows are missing or were added, so the run can't be continued."
-                )
-        keep_lines(self.learning_curve, 1 + len(cycles))
-        keep_lines(self.queries, 1 + len(labeled))
-        return cycles, labeled
 
 
 def find_runs(folder: str | os.PathLike[str]) -> list[RunDirectory]:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from al_lightning.files import keep_lines, whole_rows, write_atomically
+from al_lightning.files import keep_lines, remove_unfinished, whole_rows, write_atomically
 from tests.conftest import in_child
 
 
@@ -34,4 +34,20 @@ def test_a_kill_while_a_file_is_written_leaves_the_old_one(tmp_path, call):
     assert path.read_bytes() == b"old"
     write_atomically(path, b"new")  # what was left over is in nobody's way
     assert path.read_bytes() == b"new"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
+    (tmp_path / "picture.png.1-ab.tmp").touch()
+    remove_unfinished(tmp_path, [".yaml"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml", "picture.png.1-ab.tmp"]
+
+
+def test_two_processes_do_not_share_a_temporary_file_and_failures_leave_none(tmp_path, monkeypatch):
+    names = set()
+
+    def interrupted(source, target):
+        names.add(source.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(tmp_path / "x.csv", b"1")
+    assert len(names) == 3 and not list(tmp_path.iterdir())

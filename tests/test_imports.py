@@ -8,7 +8,7 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "files", "seeds"},
+    {"errors", "files", "locks", "run_files", "seeds"},
     {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
     {"callbacks"},

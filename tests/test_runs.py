@@ -88,51 +88,35 @@ def test_runs_are_found_at_any_depth_once(run, tmp_path):
         find_runs(tmp_path / "absent")
 
 
-def test_recover_leaves_a_whole_run_alone(run):
-    before = (run.queries.read_bytes(), run.learning_curve.read_bytes())
-    cycles, labeled = run.recover()
-    assert len(cycles) == 2 and [row.index for row in labeled] == [4, 7, 9, 20, 21, 22, 23]
-    assert (run.queries.read_bytes(), run.learning_curve.read_bytes()) == before
-
-
-@pytest.mark.parametrize("tail", ["3,0,30,x,0.5\n3,1,31,x,0.4\n", "3,0,30,x,0.5\n3,1,3", "3"])
-def test_recover_removes_a_query_whose_cycle_is_not_finished(run, tail):
-    before = run.queries.read_bytes()
-    with run.queries.open("a") as file:
-        file.write(tail)
-    run.recover()
-    assert run.queries.read_bytes() == before
-
-
-def test_recover_removes_half_a_row_and_the_query_before_it(run):
-    with run.learning_curve.open("r+") as file:
-        file.truncate(run.learning_curve.stat().st_size - 1)  # the last line end is missing
-    cycles, labeled = run.recover()
-    assert len(cycles) == 1 and [row.index for row in labeled] == [4, 7, 9, 20, 21]
-    assert len(run.queries.read_text().splitlines()) == 6
-    assert run.read_cycles() == cycles and run.read_queries() == labeled
-
-
-def test_recover_before_the_first_cycle_begins_anew(run):
-    run.learning_curve.write_text("cycle,lab")
-    assert run.recover() == ([], [])
-    assert not run.queries.exists() and not run.learning_curve.exists()
-
-
-def test_missing_rows_and_files_are_refused(run):
-    lines = run.queries.read_text().splitlines(keepends=True)
-    run.queries.write_text("".join([*lines[:2], *lines[3:]]))
-    with pytest.raises(UserError, match=r"Expected 3 labeled items .* got 2"):
-        run.recover()
-    run.queries.unlink()
-    with pytest.raises(UserError, match=r"queries.csv .* missing"):
-        run.recover()
+@pytest.mark.parametrize(("queries", "implied"), [(3, 2), (2, 1), (1, 0), (0, 0)])
+def test_what_a_run_without_its_curve_says_of_finished_cycles(run, queries, implied):
+    """The query after cycle 1 is made when cycle 0 is finished, and so is the directory of cycle 1."""
+    assert (run.finished(), run.implied(), run.holds_run()) == (2, 1, True)
+    run.append_queries([Labeled(3, 0, 30, "x", 0.5)])
+    run.learning_curve.write_text(run.learning_curve.read_text().splitlines()[0] + "\n")
+    lines = [line for line in run.queries.read_text().splitlines(keepends=True) if not line[0].isdigit() or int(line[0]) <= queries]
+    run.queries.write_text("".join(lines))
+    assert (run.finished(), run.implied(), run.holds_run()) == (0, implied, implied > 0)
+    run.cycle(0).mkdir(parents=True)
+    assert run.implied() == implied
+    run.cycle(2).mkdir()
+    assert run.implied() == 2
 
 
 def test_a_directory_that_holds_a_run_is_refused(run, tmp_path):
     with pytest.raises(UserError, match="--resume"):
         run.refuse_run()
     RunDirectory(tmp_path / "other").refuse_run()
+    started = RunDirectory(tmp_path / "started")
+    started.append_queries([Labeled(0, 0, 4, "a")])
+    started.refuse_run()  # nothing was finished
+
+
+def test_a_file_in_the_place_of_a_run_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for path in ("file", "file/run"):
+        with pytest.raises(UserError, match="to be a run's directory, but there is a file"):
+            RunDirectory(tmp_path / path).hold()
 
 
 def test_other_metrics_than_before_are_refused(run):
@@ -191,7 +175,23 @@ def test_one_process_writes_into_a_run(run):
             RunDirectory(run.path).hold()
 
     assert in_child(refused) == 0
+    assert not RunDirectory(run.path).is_held()  # by another; and whoever looks does not lose it
+    RunDirectory(run.path).hold()
+    assert in_child(refused) == 0
+    assert in_child(run.hold) == 0  # a process that was handed the run has it held for it
     run.release()
     assert in_child(lambda: RunDirectory(run.path).hold()) == 0  # the child's end released it
     run.hold()
     assert in_child(refused) == 0
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_writer(run):
+    assert in_child(lambda: _dies_in_write(run)) == -9
+    assert len(list(run.path.glob("environment.json.*.tmp"))) == 1
+    run.hold()
+    assert not list(run.path.glob("*.tmp"))
+
+
+def _dies_in_write(run):
+    os.replace = lambda *_: os.kill(os.getpid(), 9)
+    run.write_environment({})

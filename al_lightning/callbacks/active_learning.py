@@ -1,6 +1,7 @@
 """The experiment: train, evaluate, score the pool, label, start again."""
 
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
-from al_lightning.callbacks.record import RunRecord, load_weights
+from al_lightning.callbacks.record import MARKED_BY, RunRecord, marked_weights
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
@@ -93,6 +94,7 @@ class ActiveLearningCallback(Callback):
             )
         self.seed = seed
         self.resume = resume
+        self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
         self._stopped: str | None = None  # why, once it has
         self._validated: tuple[int, dict[str, float]] | None = None  # after how many steps of the cycle, and what came out
 
@@ -156,8 +158,9 @@ class ActiveLearningCallback(Callback):
         path = self.initial_run.checkpoint(0)
         if not path.is_file():
             raise UserError(f"Expected the checkpoint {path} of the initial run, but it is missing. Was the run made with keep: all?")
+        weights = marked_weights(path, self.initial_run.read_environment().get("run"), 0)
         try:
-            self.task.load_state_dict(load_weights(path))
+            self.task.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(f"Expected the model of the initial run, but its weights in {path} are of another one: {error}") from error
 
@@ -174,19 +177,20 @@ class ActiveLearningCallback(Callback):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
-            self.task.load_state_dict(load_weights(self._best_checkpoint()))
+            self.task.load_state_dict(self._best_weights())
             self._validated = None
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
 
-    def _best_checkpoint(self) -> str:
+    def _best_weights(self) -> dict[str, Any]:
         monitoring = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
         if not monitoring or not monitoring[0].best_model_path:
             raise UserError(
                 "Expected a ModelCheckpoint with a monitored metric among trainer.callbacks for active_learning.query_weights=best, "
                 f"and at least one checkpoint of it, got {'no checkpoint' if monitoring else 'no such callback'}."
             )
-        return monitoring[0].best_model_path
+        best = monitoring[0]
+        return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle)
 
     def _evaluate(self) -> dict[str, float]:
         """Metrics of the weights that query; those of the training's own validation, where it came after the last step."""
@@ -271,12 +275,10 @@ class ActiveLearningCallback(Callback):
             raise UserError(
                 f"Expected a Task and a PoolDataModule for active learning, got {type(pl_module).__name__} and {type(datamodule).__name__}."
             )
-        if trainer.ckpt_path is not None:
-            raise UserError("Expected no ckpt_path: an experiment goes on from its run directory, with resume=True.")
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self._introduce_strategies()
         self.restart = FitRestart(trainer, self)
-        self.record = RunRecord(trainer, datamodule)
+        self.record = RunRecord(trainer, datamodule, self.run)
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
         self._logged_steps = sum(int(row["train_steps"]) for row in cycles)
@@ -303,13 +305,20 @@ class ActiveLearningCallback(Callback):
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
             self._validated = (trainer.global_step, dict(sorted(metrics.items())))
 
+    @property
+    def state_key(self) -> str:
+        """Where a checkpoint says whose it is."""
+        return MARKED_BY
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run and the cycle that a checkpoint is of."""
+        return self.record.mark() if hasattr(self, "record") else {}
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the trainer its own stage back; a start that the user has to mend leaves no run in the way."""
+        """Gives the trainer its own stage back."""
         if hasattr(self, "restart"):
             self.restart.restore_stage()
             self.record.close()
-            if isinstance(exception, UserError):
-                self.record.discard_start()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Gives the trainer its own stage back."""

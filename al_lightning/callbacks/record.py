@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from al_lightning import environment
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.recovery import CurveRow, finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import Labeled, RunDirectory
 
 _T = TypeVar("_T")
+MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
 
 
 class RunRecord:
@@ -25,15 +28,19 @@ class RunRecord:
     Args:
         trainer: its ``default_root_dir`` is the run directory.
         data: set up, with the initial set labeled.
+        run: the directory, where the caller holds it already.
+
+    Attributes:
+        id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
     """
 
-    def __init__(self, trainer: Trainer, data: PoolDataModule) -> None:
+    def __init__(self, trainer: Trainer, data: PoolDataModule, run: RunDirectory | None = None) -> None:
         self.trainer = trainer
         self.data = data
-        self.run = RunDirectory(trainer.default_root_dir)
-        self._began = False
+        self.run = run or RunDirectory(trainer.default_root_dir)
+        self.id: str | None = None
 
-    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[dict[str, str]]:
+    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[CurveRow]:
         """Starts a run, or brings the pool to where the run is.
 
         Args:
@@ -47,43 +54,49 @@ class RunRecord:
         Raises:
             UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
-        cycles, labeled = self._on_rank_zero(lambda: self._start_or_recover(seed, resume, initial_run))
+        cycles, labeled, self.id = self._on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run))
         if initial_run is not None:
             self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
         for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
             self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
         return cycles
 
-    def discard_start(self) -> None:
-        """Removes the run that this process began, if it has not finished a cycle."""
-        if self._began and self.trainer.is_global_zero and not self.run.learning_curve.exists():
-            self.run.queries.unlink(missing_ok=True)
-            self.run.environment.unlink(missing_ok=True)
-            self.run.crops.unlink(missing_ok=True)
-
     def clear(self, cycle: int) -> str:
-        """Removes what a killed process left of a cycle that now begins; returns the cycle's directory."""
+        """Removes what a killed process left of a cycle that now begins; returns the cycle's directory, whose being there says so."""
         directory = self.run.cycle(cycle)
-        self._on_rank_zero(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+        def renew() -> None:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True, exist_ok=True)
+
+        self._on_rank_zero(renew)
         return str(directory)
+
+    def mark(self) -> dict[str, Any]:
+        """What is written into each checkpoint: which run and cycle it is of."""
+        return {} if self.id is None else {"run": self.id, "cycle": self.data.pool.cycle}
 
     def save_checkpoint(self, cycle: int) -> None:
         """Writes the cycle's checkpoint."""
         path = self.run.checkpoint(cycle)
-        partial = path.with_name("partial.ckpt")
-        self.trainer.save_checkpoint(partial, weights_only=False)
-        self._on_rank_zero(lambda: os.replace(partial, path))
+        partial = self._on_rank_zero(lambda: path.with_name(f"partial-{os.getpid()}.ckpt"))
+        try:
+            self.trainer.save_checkpoint(partial, weights_only=False)
+            self._on_rank_zero(lambda: os.replace(partial, path))
+        finally:
+            if self.trainer.is_global_zero:
+                partial.unlink(missing_ok=True)
 
     def weights(self, cycle: int) -> dict[str, Any]:
         """The module's state in a cycle's checkpoint.
 
         Raises:
-            UserError: it is missing.
+            UserError: it is missing, or is another run's or cycle's.
         """
         path = self.run.checkpoint(cycle)
         if not path.is_file():
             raise UserError(f"Expected {path} to go on with its weights (retrain=warm), but it is missing.")
-        return load_weights(path)
+        return marked_weights(path, self.id, cycle)
 
     def finish(self, finished: FinishedCycle, keep_earlier: bool) -> None:
         """Makes a cycle a finished one. The row of the learning curve comes last: it says that all before it is there."""
@@ -108,30 +121,56 @@ class RunRecord:
         """Lets other processes write into the run."""
         self.run.release()
 
-    def _start_or_recover(self, seed: int, resume: bool, initial_run: RunDirectory | None) -> tuple[list[dict[str, str]], list[Labeled]]:
-        self.run.hold()
+    def _start_or_go_on(
+        self, seed: int, resume: bool, initial_run: RunDirectory | None
+    ) -> tuple[list[CurveRow], list[Labeled], str | None]:
+        run = self.run
+        run.hold()
+        if not resume:
+            run.refuse_run()
         here = environment.describe(self.data.device, self.trainer.world_size)
         data = self.data.fingerprint()
-        cycles: list[dict[str, str]] = []
-        labeled: list[Labeled] = []
-        if not resume:
-            self.run.refuse_run()
-        if self.run.holds_run():
-            known = self.run.read_environment()
-            _refuse_other_data(f"the run in {self.run.path}", known["data"], data)
-            cycles, labeled = self.run.recover()
-            self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
-        else:
-            self._began = True
-            self.run.write_environment({**here, "seed": seed, "data": data})
-            if (boxes := self.data.boxes()) is not None:
-                self.run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
-        if not labeled:
-            labeled = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else _initial_set(initial_run, data)
-            self.run.append_queries(labeled)
-        elif initial_run is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
-            raise UserError(f"Expected the initial set of {self.run.queries}, but this configuration and data draw another one.")
-        return cycles, labeled
+        known = run.read_environment() if run.finished() else {}
+        if known:
+            _refuse_other_data(f"the run in {run.path}", known["data"], data)
+        cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
+        if not cycles:
+            drawn = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else self._initial_set(initial_run, data)
+            return [], drawn, self._start(drawn, {"data": data, "config_sha256": run.config_sha256()}, here | {"seed": seed}, resume)
+        if initial_run is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
+            raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
+        run.keep_rows(len(cycles), len(labeled))
+        run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
+        return cycles, labeled, known.get("run")
+
+    def _start(self, drawn: list[Labeled], identity: dict[str, Any], here: dict[str, Any], resume: bool) -> str:
+        """Begins cycle 0, as the run that died in it where that was the same one; returns its id."""
+        run = self.run
+        known = self._unfinished_start(drawn) if resume else {}
+        same = "run" in known and identity == {key: known.get(key) for key in identity}
+        id: str = known["run"] if same else uuid.uuid4().hex
+        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
+        for left in (run.learning_curve, run.queries, run.crops):
+            left.unlink(missing_ok=True)
+        if (boxes := self.data.boxes()) is not None:
+            run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
+        run.append_queries(drawn)
+        return id
+
+    def _unfinished_start(self, drawn: list[Labeled]) -> dict[str, Any]:
+        """The environment of a start that finished no cycle and had the same initial set; empty where there was none."""
+        try:
+            return self.run.read_environment() if self.run.read_queries() == drawn else {}
+        except (UserError, ValueError):  # not whole, and nothing to lose
+            return {}
+
+    def _initial_set(self, initial_run: RunDirectory, data: dict[str, int | str]) -> list[Labeled]:
+        """The initial set of another run on the same data."""
+        _refuse_other_data(f"the initial run {initial_run.path}", initial_run.read_environment()["data"], data)
+        rows = [row for row in initial_run.read_queries() if row.cycle == 0]
+        if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
+            raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
+        return rows
 
     def _rows(self, cycle: int, indices: Tensor, scores: Tensor | None = None) -> list[Labeled]:
         values = [None] * len(indices) if scores is None else scores.tolist()
@@ -152,16 +191,27 @@ class RunRecord:
         return outcome  # type: ignore[no-any-return]
 
 
-def load_weights(path: str | Path) -> dict[str, Any]:
-    """The module's state in a checkpoint, on the CPU."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
+    """The module's state in a checkpoint, on the CPU.
+
+    Args:
+        path: of the checkpoint.
+        run: the id of the run that it must be of; None where the run has none.
+        cycle: which it must be of.
+
+    Raises:
+        UserError: it is another run's or another cycle's.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    mark = content.get("callbacks", {}).get(MARKED_BY, {})
+    if mark != ({} if run is None else {"run": run, "cycle": cycle}):
+        whose = "another run" if mark.get("run") != run else "its run"
+        raise UserError(
+            f"Expected {path} to be the checkpoint of cycle {cycle} of its run, but it is of cycle {mark.get('cycle', '?')} of {whose}. "
+            "Put the right one back."
+        )
+    state: dict[str, Any] = content["state_dict"]
     return state
-
-
-def _initial_set(run: RunDirectory, data: dict[str, int | str]) -> list[Labeled]:
-    """The initial set of another run on the same data."""
-    _refuse_other_data(f"the initial run {run.path}", run.read_environment()["data"], data)
-    return [row for row in run.read_queries() if row.cycle == 0]
 
 
 def _refuse_other_data(whose: str, then: dict[str, int | str], now: dict[str, int | str]) -> None:

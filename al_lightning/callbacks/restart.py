@@ -7,15 +7,18 @@ optimizers, gradient scaler and the other callbacks begin anew, and every hook o
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, OnExceptionCheckpoint, ProgressBar
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
+
+from al_lightning.errors import UserError
 
 Stage = Callable[[], None]
 
@@ -58,10 +61,36 @@ class FitRestart:
                 self.trainer.fit_loop.run()
 
         self.trainer._run_stage = lambda: run(first, again)  # type: ignore[method-assign]
+        self.trainer._checkpoint_connector._restore_modules_and_callbacks = self._restore_nothing  # type: ignore[assignment, method-assign]
+        self.trainer._signal_connector._slurm_sigusr_handler_fn = self._requeue  # type: ignore[assignment, method-assign]
 
     def restore_stage(self) -> None:
         """Undoes :meth:`replace_stage`."""
         vars(self.trainer).pop("_run_stage", None)
+        vars(self.trainer._checkpoint_connector).pop("_restore_modules_and_callbacks", None)
+        vars(self.trainer._signal_connector).pop("_slurm_sigusr_handler_fn", None)
+
+    def _restore_nothing(self, path: str | Path | None = None, weights_only: bool | None = None) -> None:
+        """Leaves the checkpoint that Lightning would begin with: an experiment goes on from its run directory.
+
+        Raises:
+            UserError: it is not one that Lightning found by itself, of a requeue by SLURM or of an OnExceptionCheckpoint.
+        """
+        saves_exceptions = any(isinstance(callback, OnExceptionCheckpoint) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if path is not None and not saves_exceptions and not Path(path).name.startswith("hpc_ckpt_"):
+            raise UserError(f"Expected no ckpt_path, got {path}: an experiment goes on from its run directory, with resume=True.")
+
+    def _requeue(self, number: int, frame: Any) -> None:
+        """Has SLURM run the job again, as Lightning does, but without a checkpoint of its own.
+
+        The run directory is enough, and a checkpoint needs all processes, which may be anywhere when a signal comes.
+        """
+        connector = self.trainer._signal_connector
+        self.trainer.save_checkpoint = lambda *_: None  # type: ignore[method-assign]
+        try:
+            type(connector)._slurm_sigusr_handler_fn(connector, number, frame)
+        finally:
+            del self.trainer.save_checkpoint
 
     def remember_optimizers(self) -> None:
         """To be called in ``on_fit_start``, when they exist: LightningCLI's ``--optimizer`` returns one object in every fit."""

@@ -9,7 +9,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from al_lightning.callbacks.record import load_weights
+from al_lightning.callbacks.record import marked_weights
 from al_lightning.cli import user_error
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
@@ -61,7 +61,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
     try:
-        task.load_state_dict(load_weights(run.checkpoint(cycle)))
+        task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle))
     except (OSError, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
         raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
     datamodule.prepare_data()

@@ -174,7 +174,8 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
 
 
 def _arguments(run: PlannedRun) -> list[str]:
-    return run.arguments() if run.state() == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
+    """Of ``fit``: such that a job which a cluster runs once more goes on."""
+    return [*run.arguments(), "--resume"] if run.state() == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
 
 
 def _failure(one: _Started, logs: Path) -> str | None:

@@ -1,0 +1,74 @@
+"""What a run has finished, held against all else that the run and its data say. Nothing is changed here."""
+
+from collections.abc import Callable, Sequence
+
+from al_lightning.errors import UserError
+from al_lightning.runs import Labeled, RunDirectory
+
+CurveRow = dict[str, str]
+
+
+def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> tuple[list[CurveRow], list[Labeled]]:
+    """The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle.
+
+    Args:
+        run: what follows this part was cut off by a crash.
+        size: of the data set.
+        item: an index's name there.
+
+    Raises:
+        UserError: rows are missing, doubled, out of order or of other data, or later cycles were finished than the table says.
+    """
+    cycles = run.read_cycles() if run.learning_curve.exists() else []
+    if run.implied() > len(cycles):
+        raise UserError(
+            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, for queries or directories of later ones are "
+            f"there, got {len(cycles)}: rows were lost. Nothing was changed. Put the table back, or start anew in another --run_dir."
+        )
+    if not cycles:
+        return [], []
+    run.read_curve()  # refuses cells that are no numbers
+    rows = run.read_queries()
+    if problem := wrong_cycles(cycles) or wrong_rows(rows, size, item):
+        raise UserError(f"{problem} The tables in {run.path} were changed, so the run can't be continued. Nothing was changed now.")
+    labeled = [row for row in rows if row.cycle <= len(cycles)]
+    for number, cycle in enumerate(cycles):
+        count = sum(row.cycle <= number for row in labeled)
+        if int(cycle["labeled"]) != count:
+            raise UserError(
+                f"Expected {cycle['labeled']} labeled items in {run.queries} up to cycle {number}, got {count}: "
+                "rows are missing or were added, so the run can't be continued."
+            )
+    return cycles, labeled
+
+
+def wrong_cycles(cycles: Sequence[CurveRow]) -> str | None:
+    """What is wrong with the rows of learning_curve.csv, in a sentence."""
+    for number, row in enumerate(cycles):
+        if row["cycle"] != str(number) or not row["train_steps"].isdigit():
+            found = ", ".join(map(str, row.values()))
+            return f"Expected cycle {number} and its train_steps in row {number + 1} of learning_curve.csv, got {found}."
+    return None
+
+
+def wrong_rows(rows: Sequence[Labeled], size: int, item: Callable[[int], str]) -> str | None:
+    """What is wrong with the rows of queries.csv, in a sentence.
+
+    Cycles follow each other from 0, ranks within each; an index is in the data set, has its item's name there, and comes once.
+    """
+    seen: set[int] = set()
+    cycle, rank = -1, 0
+    for number, row in enumerate(rows, 1):
+        cycle, rank = (cycle + 1, 0) if row.cycle == cycle + 1 else (cycle, rank)
+        which = f"in row {number} of queries.csv"
+        if (row.cycle, row.rank) != (cycle, rank):
+            return f"Expected rank {rank} of cycle {cycle} {which}, got rank {row.rank} of cycle {row.cycle}."
+        if not 0 <= row.index < size:
+            return f"Expected an index from 0 to {size - 1} {which}, got {row.index}."
+        if item(row.index) != row.item:
+            return f"Expected {item(row.index)!r}, the item at index {row.index} of the data, {which}, got {row.item!r}."
+        if row.index in seen:
+            return f"Expected each item once in queries.csv, got {row.item!r} again {which}."
+        seen.add(row.index)
+        rank += 1
+    return None

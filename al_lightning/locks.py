@@ -1,0 +1,51 @@
+"""A lock on a file that a process has until it lets go or ends, however it ends."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+# A process that closes any file of a locked one loses its lock, so what is locked is opened once. A forked process inherits no lock.
+_LOCKED: dict[Path, IO[str]] = {}
+os.register_at_fork(after_in_child=_LOCKED.clear)
+
+
+def lock(path: Path) -> bool:
+    """Locks a file, which is made where it is missing.
+
+    Returns:
+        Whether this process has it now; on a file system without locks always.
+    """
+    real = path.resolve()
+    if real in _LOCKED:
+        return True
+    file = real.open("w")
+    if not _could_lock(file):
+        file.close()
+        return False
+    _LOCKED[real] = file
+    return True
+
+
+def unlock(path: Path) -> None:
+    """Ends :func:`lock`, where this process has it."""
+    if file := _LOCKED.pop(path.resolve(), None):
+        file.close()
+
+
+def is_locked_elsewhere(path: Path) -> bool:
+    """Whether another process has it."""
+    if path.resolve() in _LOCKED or not path.exists():
+        return False
+    with path.open("w") as file:
+        return not _could_lock(file)
+
+
+def _could_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks: there it stays the user's care
+        pass
+    return True

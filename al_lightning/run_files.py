@@ -1,0 +1,101 @@
+"""The names of a run's files; no other module knows them.
+
+    config.yaml           the configuration, as resolved
+    learning_curve.csv    one row a finished cycle
+    queries.csv           one row a labeled item
+    crops.csv             the part of each image that is the item, where items are crops
+    cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
+    cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
+    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
+    **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
+    maps/*.png            score maps of images, where somebody asked for them
+    environment.json      versions, device, seed, command line, git commit, data
+    .lock                 locked by the one process that writes here
+
+:mod:`al_lightning.runs` says what they mean to each other.
+"""
+
+import os
+from pathlib import Path
+
+
+class RunFiles:
+    """Where a run's files lie.
+
+    Args:
+        path: the run directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        """The configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def learning_curve(self) -> Path:
+        """The table of finished cycles."""
+        return self.path / "learning_curve.csv"
+
+    @property
+    def queries(self) -> Path:
+        """The table of labeled items."""
+        return self.path / "queries.csv"
+
+    @property
+    def crops(self) -> Path:
+        """The table of what part of its image each item is."""
+        return self.path / "crops.csv"
+
+    @property
+    def environment(self) -> Path:
+        """What the run ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def picture(self) -> Path:
+        """The learning curve, drawn."""
+        return self.path / "learning_curve.png"
+
+    @property
+    def iou_picture(self) -> Path:
+        """The IoU of each class, drawn."""
+        return self.path / "iou_by_class.png"
+
+    @property
+    def training_picture(self) -> Path:
+        """Loss and metrics of each cycle's training, drawn."""
+        return self.path / "training_curves.png"
+
+    @property
+    def histograms_picture(self) -> Path:
+        """Histograms of each cycle's recorded scores, drawn."""
+        return self.path / "score_histograms.png"
+
+    @property
+    def maps(self) -> Path:
+        """The directory of score maps."""
+        return self.path / "maps"
+
+    def cycle(self, cycle: int) -> Path:
+        """The directory of a cycle."""
+        return self.path / "cycles" / f"{cycle:03d}"
+
+    def checkpoint(self, cycle: int) -> Path:
+        """The checkpoint of a cycle's last weights."""
+        return self.cycle(cycle) / "last.ckpt"
+
+    def scores(self, cycle: int) -> Path:
+        """The table of all scored items of a cycle."""
+        return self.cycle(cycle) / "scores.csv"
+
+    def queried(self, cycle: int) -> Path:
+        """The table of what a cycle's queried images hold."""
+        return self.cycle(cycle) / "queried.csv"
+
+    @property
+    def lock(self) -> Path:
+        """What the one process that writes here has locked."""
+        return self.path / ".lock"
