@@ -59,6 +59,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     network = stored["model"]["init_args"].get("network")
     if isinstance(network, dict) and "encoder_weights" in network.get("init_args", {}):
         network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
+        network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
     try:
         task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle))

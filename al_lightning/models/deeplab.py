@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
 
 _STRIDE = 16
@@ -26,7 +27,7 @@ class Features(NamedTuple):
     size: tuple[int, int]
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(EncoderNetwork):
     """DeepLabv3+ around segmentation-models-pytorch: output stride 16, decoder at stride 4.
 
     The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cut back: no pixel outside of
@@ -40,6 +41,7 @@ class DeepLabV3Plus(nn.Module):
         encoder_weights: ``imagenet`` downloads, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
         atrous_rates: of the pyramid.
+        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
         UserError: the file of weights is missing or does not fit the encoder.
@@ -52,6 +54,7 @@ class DeepLabV3Plus(nn.Module):
         encoder_weights: str | None = "imagenet",
         dropout: float = 0.1,
         atrous_rates: tuple[int, int, int] = (6, 12, 18),
+        freeze_encoder: bool = False,
     ) -> None:
         # Imported here, because it costs seconds that an MLP should not pay.
         from segmentation_models_pytorch import DeepLabV3Plus as Network
@@ -69,6 +72,8 @@ class DeepLabV3Plus(nn.Module):
         self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
         if isinstance(source, Path):
             load_encoder(self.encoder, source)
+        if freeze_encoder:
+            self.freeze_encoder(source)
 
     def prefix(self, images: Tensor) -> Features:
         """Everything before the dropout.
@@ -77,7 +82,8 @@ class DeepLabV3Plus(nn.Module):
             images: ``(B, 3, H, W)``, normalised.
         """
         height, width = images.shape[2:]
-        features = self.encoder(pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)))
+        with self.encoding(images):
+            features = self.encoder(pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)))
         pyramid = self.decoder.aspp[0]
         branches = torch.cat([branch(features[-1]) for branch in pyramid.convs], dim=1)
         _, detail_weights = self._separable_weights()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
 
 
@@ -21,19 +22,22 @@ class Features(NamedTuple):
     size: tuple[int, int]
 
 
-class FCN(nn.Module):
+class FCN(EncoderNetwork):
     """A fully convolutional network around torchvision's; its dropout precedes the last convolution.
 
     Args:
         num_classes: number of logits.
         encoder_weights: ``imagenet`` downloads torchvision's ResNet-50, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability in training (``train_p``).
+        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
         UserError: the file of weights is missing or does not fit.
     """
 
-    def __init__(self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.1) -> None:
+    def __init__(
+        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.1, freeze_encoder: bool = False
+    ) -> None:
         from torchvision.models import ResNet50_Weights
         from torchvision.models.segmentation import fcn_resnet50
 
@@ -45,6 +49,8 @@ class FCN(nn.Module):
         self.head[3] = nn.Dropout(dropout)
         if isinstance(source, Path):
             load_encoder(self.encoder, source)
+        if freeze_encoder:
+            self.freeze_encoder(source)
 
     def prefix(self, images: Tensor) -> Features:
         """Everything before the dropout.
@@ -53,7 +59,9 @@ class FCN(nn.Module):
             images: ``(B, 3, H, W)``, normalised.
         """
         height, width = images.shape[2:]
-        return Features(self.head[:3](self.encoder(images)["out"]), (height, width))
+        with self.encoding(images):
+            features = self.encoder(images)["out"]
+        return Features(self.head[:3](features), (height, width))
 
     def tail(self, features: Features) -> Tensor:
         """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""

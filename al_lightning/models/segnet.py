@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
+from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
 
 _STRIDE = 32
@@ -36,7 +37,7 @@ def _block(channels: list[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class SegNet(nn.Module):
+class SegNet(EncoderNetwork):
     """VGG16's convolutions with batch norm, and their mirror image, which puts values back where the encoder's poolings took them from.
 
     Dropout follows the third to fifth encoder stage and the first three decoder stages. The image is padded with zeros at its right
@@ -46,12 +47,15 @@ class SegNet(nn.Module):
         num_classes: number of logits.
         encoder_weights: ``imagenet`` downloads torchvision's VGG16-BN, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability in training (``train_p``).
+        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
         UserError: the file of weights is missing or does not fit.
     """
 
-    def __init__(self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5) -> None:
+    def __init__(
+        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5, freeze_encoder: bool = False
+    ) -> None:
         super().__init__()
         encoder: list[nn.Module] = []
         decoder: list[nn.Module] = []
@@ -63,7 +67,10 @@ class SegNet(nn.Module):
         self.encoder, self.decoder = nn.ModuleList(encoder), nn.ModuleList(decoder)
         self.dropout = nn.ModuleList(nn.Dropout(dropout) for _ in range(6))
         self.head = nn.Conv2d(_CHANNELS[0], num_classes, 3, padding=1)
-        self._load(source_of(encoder_weights))
+        source = source_of(encoder_weights)
+        self._load(source)
+        if freeze_encoder:
+            self.freeze_encoder(source)
 
     def _load(self, source: str | Path) -> None:
         if source == "none":
@@ -89,18 +96,20 @@ class SegNet(nn.Module):
         """
         height, width = images.shape[2:]
         encoded, indices = pad(images, (0, -width % _STRIDE, 0, -height % _STRIDE)), []
-        for stage in self.encoder[:3]:
-            encoded, places = max_pool2d(stage(encoded), 2, return_indices=True)
-            indices.append(places)
+        with self.encoding(images):
+            for stage in self.encoder[:3]:
+                encoded, places = max_pool2d(stage(encoded), 2, return_indices=True)
+                indices.append(places)
         return Features(encoded, tuple(indices), (height, width))
 
     def tail(self, features: Features) -> Tensor:
         """From the first dropout on, to logits ``(B, C, H, W)`` at the image's size."""
         values, indices = self.dropout[0](features.encoded), [*features.indices]
-        for stage, dropout in zip(self.encoder[3:], self.dropout[1:3], strict=True):
-            values, places = max_pool2d(stage(values), 2, return_indices=True)
-            values = dropout(values)
-            indices.append(places)
+        with self.encoding(values):
+            for stage, dropout in zip(self.encoder[3:], self.dropout[1:3], strict=True):
+                values, places = max_pool2d(stage(values), 2, return_indices=True)
+                values = dropout(values)
+                indices.append(places)
         for number, stage in enumerate(self.decoder):
             places = indices.pop()
             values = stage(max_unpool2d(values, places.repeat(len(values) // len(places), 1, 1, 1), [2, 2]))

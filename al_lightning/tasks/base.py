@@ -84,9 +84,13 @@ class Task(LightningModule, ABC):
         if refused:
             raise UserError(f"Block training (model.init_args.block={self.block}) can't be used with {', '.join(refused)}. Set block to 1.")
 
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What the optimizer gets: the parameters that want a gradient."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Builds optimizer and scheduler from the factories."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.trained_parameters())
         if self.make_lr_scheduler is None:
             return optimizer
         scheduler = self.make_lr_scheduler(optimizer)

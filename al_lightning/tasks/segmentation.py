@@ -61,7 +61,7 @@ class SegmentationTask(Task):
         """Builds optimizer and scheduler from the factories, or the polynomial decay."""
         if self.make_lr_scheduler is not None or self.poly_power is None:
             return super().configure_optimizers()
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = self.make_optimizer(self.trained_parameters())
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = PolynomialLR(optimizer, total_iters=steps, power=self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
