@@ -3,7 +3,8 @@
 Source: cityscapesScripts, ``helpers/labels.py`` (Cordts et al., 2016): 19 classes are trained and evaluated on, the others are ignored.
 """
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -107,3 +108,31 @@ def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
             table[label.id] = int(label.name in foreground)
     colors = [(64, 64, 64), next(label.color for label in LABELS if label.name == foreground[0])]
     return ClassMap(["background", "foreground"], table, torch.tensor(colors, dtype=torch.uint8))
+
+
+def named_classes(ids: Mapping[str, int]) -> ClassMap:
+    """Classes that somebody has named, in their order; every other id is ignored.
+
+    Args:
+        ids: the id of each class, by its name.
+
+    Raises:
+        UserError: there are fewer than two, two share an id, an id is no 8-bit number, or it is 255, which is for what is ignored.
+    """
+    table = torch.full((256,), IGNORED, dtype=torch.uint8)
+    if len(ids) < 2 or len(set(ids.values())) < len(ids) or not all(0 <= number < IGNORED for number in ids.values()):
+        shown = ", ".join(f"{name}: {number}" for name, number in ids.items())
+        raise UserError(f"Expected at least 2 classes, each with an id of its own from 0 to {IGNORED - 1}, got {shown or 'none'}.")
+    table[[*ids.values()]] = torch.arange(len(ids), dtype=torch.uint8)
+    return ClassMap([*ids], table, distinct_colors(len(ids)))
+
+
+def distinct_colors(count: int) -> Tensor:
+    """uint8 ``(count, 3)``: colours that differ in hue by the golden ratio, and in turn in lightness and saturation.
+
+    The first is grey, as the first class mostly is the background.
+    """
+    colors = [(0.25, 0.25, 0.25)]
+    for number in range(1, count):
+        colors.append(colorsys.hls_to_rgb(number * 0.618034 % 1, (0.45, 0.6, 0.35)[number % 3], (0.85, 0.6)[number % 2]))
+    return torch.tensor([[round(255 * part) for part in color] for color in colors], dtype=torch.uint8)

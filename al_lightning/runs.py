@@ -28,6 +28,8 @@ from al_lightning.run_files import RunFiles
 
 QUERY_COLUMNS = ["cycle", "rank", "index", "item", "score"]
 _QUERIED_IDENTITY = {"rank", "index", "item", "city"}  # what queried.csv says of an image besides counts of pixels
+QUERIED_COLUMNS = {*_QUERIED_IDENTITY, "ignored"}
+"""The columns of queried.csv that are not called like a class."""
 _FIRST_CURVE_COLUMNS = ["cycle", "labeled"]
 _LAST_CURVE_COLUMNS = ["epochs", "train_steps", "train_seconds", "query_seconds", "query_peak_bytes"]
 

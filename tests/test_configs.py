@@ -4,8 +4,10 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
@@ -23,9 +25,16 @@ METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A folder in Cityscapes' layout."""
+    """A folder in Cityscapes' layout, and in it two of images and masks."""
     data = SyntheticScenesDataModule(cache=str(tmp_path_factory.mktemp("scenes")), **SCENES)
     data.prepare_data()
+    rng = np.random.default_rng(0)
+    for folder, size in (("pool", 40), ("evaluation", 2)):  # images and masks, beside them
+        for kind in ("images", "masks"):
+            (data.root / folder / kind).mkdir(parents=True)
+        for number in range(size):
+            Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(data.root / folder / "images" / f"{number:02d}.png")
+            Image.fromarray(rng.integers(0, 3, (48, 64), dtype=np.uint8)).save(data.root / folder / "masks" / f"{number:02d}.png")
     return data.root
 
 
@@ -39,6 +48,8 @@ def tiny(config, scenes):
         settings |= {f"data.init_args.{name}": value for name, value in {"cache": "scenes", "crop": 32, **SCENES}.items()}
     else:
         settings |= {"data.init_args.root": scenes, "data.init_args.crop": 32, "data.init_args.num_workers": 0}
+        if data == "FolderSegmentationDataModule":
+            settings |= {f"data.init_args.{name}": scenes / folder for name, folder in {"root": "pool", "evaluation": "evaluation"}.items()}
         settings |= {"trainer.accelerator": "cpu", "model.init_args.network.init_args.encoder_weights": "none"}
         if "query_crop" in config["data"]["init_args"]:
             settings["data.init_args.query_crop"] = 24

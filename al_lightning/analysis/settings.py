@@ -36,6 +36,7 @@ _INDIFFERENT = (
         for name in (
             "seed",
             "root",
+            "evaluation",
             "num_workers",
             "decoded_cache",
             "cache_folder",

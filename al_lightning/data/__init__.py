@@ -2,6 +2,7 @@
 
 from al_lightning.data.cityscapes import CityscapesDataModule
 from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.folders import FolderSegmentationDataModule
 from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
 from al_lightning.data.pool import Pool
 from al_lightning.data.scene_datamodule import SceneDataModule
@@ -11,6 +12,7 @@ __all__ = [
     "CityscapesDataModule",
     "FashionMNISTDataModule",
     "FashionMNISTSampleDataModule",
+    "FolderSegmentationDataModule",
     "MNISTDataModule",
     "Pool",
     "PoolDataModule",

@@ -21,9 +21,9 @@ from tests.conftest import in_child, run_experiment, same_weights, weights, with
 class Tiny(nn.Module):
     """Two convolutions with a dropout between them."""
 
-    def __init__(self):
+    def __init__(self, classes: int = 19):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(8, 19, 1))
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(8, classes, 1))
 
     def forward(self, images):
         return self.body(images)
