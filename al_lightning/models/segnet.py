@@ -53,6 +53,8 @@ class SegNet(EncoderNetwork):
         UserError: the file of weights is missing or does not fit.
     """
 
+    encoder: nn.ModuleList
+
     def __init__(
         self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5, freeze_encoder: bool = False
     ) -> None:

@@ -9,9 +9,11 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
+from al_lightning.tasks.parameters import scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
@@ -84,13 +86,19 @@ class Task(LightningModule, ABC):
         if refused:
             raise UserError(f"Block training (model.init_args.block={self.block}) can't be used with {', '.join(refused)}. Set block to 1.")
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """What the optimizer gets: the parameters that want a gradient."""
+    def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer gets: the parameters that want a gradient, or groups of them."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def new_optimizer(self) -> Optimizer:
+        """Builds the optimizer from its factory."""
+        optimizer = self.make_optimizer(self.trained_parameters())
+        scale_rates(optimizer)
+        return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Builds optimizer and scheduler from the factories."""
-        optimizer = self.make_optimizer(self.trained_parameters())
+        optimizer = self.new_optimizer()
         if self.make_lr_scheduler is None:
             return optimizer
         scheduler = self.make_lr_scheduler(optimizer)

@@ -11,9 +11,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import PolynomialLR
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, class_map
 from al_lightning.models import DeepLabV3Plus
 from al_lightning.tasks.base import Batch, Task
+from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
 
 
 class SegmentationTask(Task):
@@ -27,6 +29,8 @@ class SegmentationTask(Task):
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
         poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
         classes: names of the classes, for their metrics; Cityscapes' 19 by default.
+        encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for one that is pretrained.
+        decay_norms_and_biases: whether weight decay is for norms and biases too.
         channels_last: keep weights and features with the channels innermost: another order of memory, the same numbers.
     """
 
@@ -37,9 +41,18 @@ class SegmentationTask(Task):
         lr_scheduler: LRSchedulerCallable | None = None,
         poly_power: float | None = 0.9,
         classes: Sequence[str] | None = None,
+        encoder_lr_factor: float = 1.0,
+        decay_norms_and_biases: bool = True,
         channels_last: bool = False,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, block=1)
+        if encoder_lr_factor <= 0 or (encoder_lr_factor != 1 and not has_trained_encoder(self.network)):
+            raise UserError(
+                f"Expected an encoder_lr_factor above 0, and other than 1 only for a network whose encoder is trained, got "
+                f"{encoder_lr_factor:g} for {type(self.network).__name__}. Leave it at 1 where there is no encoder, or a frozen one."
+            )
+        self.encoder_lr_factor = encoder_lr_factor
+        self.decay_norms_and_biases = decay_norms_and_biases
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # features follow their weights, and so does a fresh draw, in place
         self.poly_power = poly_power
@@ -57,11 +70,17 @@ class SegmentationTask(Task):
         summed = cross_entropy(self(inputs).float(), targets, ignore_index=IGNORED, reduction="sum")
         return summed / (targets != IGNORED).sum().clamp_min(1)
 
+    def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
+        """What the optimizer gets: the parameters that want a gradient, in groups where not all are treated alike."""
+        if self.encoder_lr_factor == 1 and self.decay_norms_and_biases:
+            return super().trained_parameters()
+        return parameter_groups(self.network, self.encoder_lr_factor, self.decay_norms_and_biases)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Builds optimizer and scheduler from the factories, or the polynomial decay."""
         if self.make_lr_scheduler is not None or self.poly_power is None:
             return super().configure_optimizers()
-        optimizer = self.make_optimizer(self.trained_parameters())
+        optimizer = self.new_optimizer()
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = PolynomialLR(optimizer, total_iters=steps, power=self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
