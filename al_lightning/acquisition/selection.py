@@ -1,5 +1,7 @@
 """Scores to the query batch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,11 @@ def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
         missing -= len(chosen)
         ranking = ranking[~torch.isin(ranking, chosen)]
     return torch.cat(taken) if taken else ranking[:0]
+
+
+def of_cycle(values: Sequence[int], cycle: int) -> int:
+    """A cycle's own value; the last one goes on."""
+    return values[min(cycle, len(values) - 1)]
 
 
 def tied_share(keys: Tensor) -> float:

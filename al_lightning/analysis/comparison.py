@@ -106,7 +106,7 @@ class Panel:
     Attributes:
         name: what it has that other panels have not, in short; empty where there is one panel.
         settings: that its runs agree in.
-        query_size: labeled items of one cycle.
+        query_sizes: labeled items of each query; the last one goes on.
         series: at least one; the baseline first.
         baseline: the series that others are compared with, if it is there.
         full: metric of a model that was trained on the whole pool, if known.
@@ -114,7 +114,7 @@ class Panel:
 
     name: str
     settings: Settings
-    query_size: int
+    query_sizes: tuple[int, ...]
     series: tuple[Series, ...]
     baseline: Series | None
     full: float | None
@@ -136,6 +136,12 @@ class Panel:
         """The numbers of labeled items that all compared series have reached, rising."""
         reached = [set(series.budgets) for series in self.compared]
         return sorted(set.intersection(*reached)) if reached else []
+
+    @property
+    def query_size(self) -> float:
+        """Labeled items of one cycle: the mean over the queries that are compared."""
+        queries = max(1, len(self.budgets) - 1)
+        return float(np.mean([self.query_sizes[min(number, len(self.query_sizes) - 1)] for number in range(queries)]))
 
     @cached_property
     def start(self) -> float:
@@ -183,8 +189,8 @@ def read_run(directory: RunDirectory) -> Run:
     seed = config.get("seed_everything")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"Expected seed_everything in {directory.config} to be an integer, got {seed!r}.")
-    if not names.is_number(config.get(names.QUERY_SIZE)):
-        raise UserError(f"Expected a number for {names.QUERY_SIZE} in {directory.config}, got {config.get(names.QUERY_SIZE)!r}.")
+    if not (sizes := names.as_list(config.get(names.QUERY_SIZE))) or not all(map(names.is_number, sizes)):
+        raise UserError(f"Expected numbers for {names.QUERY_SIZE} in {directory.config}, got {config.get(names.QUERY_SIZE)!r}.")
     environment = directory.read_environment() if directory.environment.is_file() else {}
     content = environment.get("data", {}).get("sha256")
     return Run(
@@ -325,4 +331,4 @@ def _panel(by_label: Mapping[str, Mapping[int, Run]], metric: str, baseline: str
         ends = [run.rows[-1].metrics[metric] for run in full_runs if names.key_of(names.without_pool_size(run.comparable)) == reference]
         full = float(np.mean(ends)) if ends else None
     ordered = sorted(series, key=lambda each: each is not base)
-    return Panel("", first.comparable, int(first.comparable[names.QUERY_SIZE]), tuple(ordered), base, full)
+    return Panel("", first.comparable, tuple(map(int, names.as_list(first.comparable[names.QUERY_SIZE]))), tuple(ordered), base, full)

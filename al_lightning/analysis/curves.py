@@ -19,7 +19,7 @@ def alc(values: npt.ArrayLike, labeled: npt.ArrayLike, query_size: float) -> flo
     Args:
         values: ``(n,)`` metric of each cycle, in [0, 1].
         labeled: ``(n,)`` labeled items of each cycle, rising.
-        query_size: labeled items that make one cycle on the x-axis.
+        query_size: labeled items that make one cycle on the x-axis; the mean query where sizes differ.
 
     Raises:
         UserError: the curve has fewer than 2 points, or its x-axis does not rise.

@@ -23,7 +23,8 @@ _PAIRED = "Differences are paired by seed; intervals are 95 % bootstrap interval
 _DEFINITIONS = [
     "Curves are means over seeds, their bands 95 % intervals of the mean (Student's t), cut off where they would flatten the lines.",
     "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
-    "query_size). The normalised ALC is that of the curve mapped so that the first training set is at 0 and the whole pool at 100.",
+    "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
+    "so that the first training set is at 0 and the whole pool at 100.",
     "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
     "the first number of labels, if it is never below; never, if it does not end above.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "

@@ -195,6 +195,11 @@ def natural(text: str) -> list[tuple[float, str]]:
     return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]
 
 
+def as_list(value: Any) -> list[Any]:
+    """The values of a setting that may have one for each cycle."""
+    return value if isinstance(value, list) else [value]
+
+
 def is_number(value: Any) -> bool:
     """Whether a setting is a number that an axis could show."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -31,7 +31,8 @@ class ActiveLearningCallback(Callback):
 
     Args:
         strategy: how a query is chosen.
-        query_size: items to label in a cycle; the last query takes what is left of the pool or of the budget.
+        query_size: items to label in a cycle; the last query takes what is left of the pool or of the budget. A list gives each cycle its
+            own, and the last one goes on: from 5 items on, ``[5, 10, 20]`` doubles the labels three times, then adds 20.
         cycles: number of cycles; None for as many as pool, budget and target allow.
         stride: take every stride-th item of the ranking; 1 takes the top. A list gives each cycle its own, and the last one goes on:
             ``[32, 8, 1]`` is diverse early and greedy late.
@@ -52,7 +53,7 @@ class ActiveLearningCallback(Callback):
     def __init__(
         self,
         strategy: Strategy,
-        query_size: int,
+        query_size: int | list[int],
         cycles: int | None = None,
         stride: int | list[int] = 1,
         initial_run: str | None = None,
@@ -67,8 +68,9 @@ class ActiveLearningCallback(Callback):
         resume: bool = False,
     ) -> None:
         self.strides = [stride] if isinstance(stride, int) else stride
-        least = min(self.strides, default=0)
-        for name, value in {"query_size": query_size, "cycles": cycles, "stride": least, "label_budget": label_budget}.items():
+        self.query_sizes = [query_size] if isinstance(query_size, int) else query_size
+        least = {"query_size": min(self.query_sizes, default=0), "stride": min(self.strides, default=0)}
+        for name, value in {**least, "cycles": cycles, "label_budget": label_budget}.items():
             if value is not None and value < 1:
                 raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
         if retrain == "warm" and keep == "none":
@@ -76,7 +78,6 @@ class ActiveLearningCallback(Callback):
                 "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
             )
         self.strategy = strategy
-        self.query_size = query_size
         self.cycles = cycles
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.retrain = retrain
@@ -212,11 +213,11 @@ class ActiveLearningCallback(Callback):
             )
         self._refuse_not_finite(indices, keys + sum(other_keys))
         self._report_constant([keys, *other_keys])
-        size = min(self.query_size, len(indices))
+        size = min(selection.of_cycle(self.query_sizes, self.cycle), len(indices))
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
         priority = torch.randperm(len(self.data.pool.labeled), generator=seeds.generator(self.seed, "ties", self.cycle))
-        chosen = selection.take(selection.rank(keys, indices, priority), size, self.strides[min(self.cycle, len(self.strides) - 1)])
+        chosen = selection.take(selection.rank(keys, indices, priority), size, selection.of_cycle(self.strides, self.cycle))
         scores = self.strategy.score(keys)
         return Query(
             indices=chosen,
@@ -261,7 +262,8 @@ class ActiveLearningCallback(Callback):
         )
         self.record.finish(finished, keep_earlier=self.keep != "last")
         counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
-        self._say(finished.line(self.cycles, self.query_size if counts_epochs else 0, self._stopped))
+        growth = self.query_sizes[self.cycle :] or self.query_sizes[-1:]
+        self._say(finished.line(self.cycles, growth if counts_epochs else [0], self._stopped))
         return finished
 
     # Lightning's hooks

@@ -1,5 +1,6 @@
 """What a cycle came to: what hooks are told, tables hold and a person reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +69,13 @@ class FinishedCycle:
             "query_peak_bytes": self.query.peak_bytes if self.query else None,
         }
 
-    def line(self, cycles: int | None, growth: int, stopped: str | None) -> str:
+    def line(self, cycles: int | None, growth: Sequence[int], stopped: str | None) -> str:
         """One line for a person.
 
         Args:
             cycles: how many there will be; None if nobody knows.
-            growth: items that each further cycle trains on beyond the one before; 0 where its length does not depend on them.
+            growth: items that each further cycle trains on beyond the one before, the last going on; 0 where its length does not depend
+                on them.
             stopped: why this was the last cycle, if it was.
         """
         # A third part, as in val/iou/road, is for tables.
@@ -83,12 +85,20 @@ class FinishedCycle:
         if self.query is not None:
             shown.append(f"{self.query.seconds:.1f} s query")
         if self.query is not None and cycles is not None and self.train_steps > 0:  # what was taken over says nothing of the others
-            later = [self.labeled + growth * n for n in range(1, cycles - self.cycle)]
-            left = sum(later) / self.labeled * self.train_seconds + self.query.seconds * len(later)
+            later = cycles - self.cycle - 1
+            left = _trained_on(self.labeled, growth, later) / self.labeled * self.train_seconds + self.query.seconds * later
             shown.append(f"about {clock(left)} left")
         if stopped is not None:
             shown.append(stopped)
         return f"cycle {self.cycle + 1}{'' if cycles is None else f'/{cycles}'}: {', '.join(shown)}"
+
+
+def _trained_on(labeled: int, growth: Sequence[int], cycles: int) -> int:
+    """Items that so many further cycles train on, all together."""
+    *first, last = growth[: cycles + 1]
+    sizes = [labeled := labeled + more for more in first]
+    rest = cycles - len(first)
+    return sum(sizes) + rest * labeled + last * rest * (rest + 1) // 2
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ import copy
 
 import yaml
 
+from al_lightning.analysis.settings import as_list
 from al_lightning.runs import Labeled, RunDirectory
 
 ENVIRONMENT = {
@@ -64,13 +65,14 @@ def record(
     """
     run = RunDirectory(path)
     config = config_of(strategy(chosen) if isinstance(chosen, str) else chosen, seed, **settings)
-    query_size = config["active_learning"]["query_size"]
+    sizes = as_list(config["active_learning"]["query_size"])
     run.write_config(yaml.safe_dump({"fit": config} if wrap else config))
     run.write_environment(ENVIRONMENT | {"seed": seed} | (environment or {}))
     run.append_queries([Labeled(0, rank, rank, f"item {rank}") for rank in range(initial)])
+    labeled = initial
     for cycle, value in enumerate(values):
         queried = not finished or cycle + 1 < len(values)
-        labeled = initial + cycle * query_size
+        query_size = sizes[min(cycle, len(sizes) - 1)]
         if queried:
             run.append_queries([Labeled(cycle + 1, r, labeled + r, f"item {labeled + r}", 0.5) for r in range(query_size)])
         run.append_cycle(
@@ -86,4 +88,5 @@ def record(
                 "query_peak_bytes": 2**20 * (cycle + 1) if queried else None,
             }
         )
+        labeled += query_size
     return run

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from al_lightning.analysis.comparison import choose_metric, compare, read_run, read_runs
+from al_lightning.analysis.findings import area
 from al_lightning.errors import UserError
 from tests.analysis.recorded import record, strategy
 
@@ -61,6 +62,15 @@ def test_broken_runs_are_left_out_with_the_reason(tmp_path):
     reasons = {path.name: reason for path, reason in skipped.items()}
     assert reasons.keys() == parts.keys()
     assert all(part in reasons[name] for name, part in parts.items()), reasons
+
+
+def test_cycles_of_an_area_are_mean_queries_where_sizes_differ(tmp_path):
+    """Queries of 5, 10, 20 and 20 items: 55 labels, in cycles of 13.75, are 4 cycles."""
+    record(tmp_path / "run", [0.1, 0.2, 0.4, 0.5, 0.6], initial=5, query_size=[5, 10, 20])
+    (panel,) = compared(tmp_path).panels
+    assert panel.budgets == [5, 10, 20, 40, 60] and panel.query_size == 13.75
+    expected = (5 * 15 + 10 * 30 + 20 * 45 + 20 * 55) / 13.75
+    assert area(panel, panel.series[0]).alc.mean == pytest.approx(expected)
 
 
 def test_nothing_to_read_is_an_error(tmp_path):

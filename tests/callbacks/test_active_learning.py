@@ -157,6 +157,7 @@ def test_warm_goes_on_with_the_last_weights(tmp_path):
         ({"cycles": 2}, [70, 120], 50),
         ({"cycles": None, "label_budget": 150}, [70, 120, 150], 30),
         ({"cycles": None, "query_size": 400}, [70, 470, 600], 130),
+        ({"cycles": 4, "query_size": [20, 30]}, [70, 90, 120, 150], 30),
         ({"cycles": None, "target": {"val/accuracy": 0.0}}, [70], 70),
         ({"cycles": 1}, [70], 70),
     ],
@@ -323,6 +324,8 @@ def test_a_score_that_is_not_finite_names_cycle_and_item(tmp_path):
     ("arguments", "match"),
     [
         ({"query_size": 0}, "query_size to be at least 1"),
+        ({"query_size": [10, 0]}, "query_size to be at least 1"),
+        ({"query_size": []}, "query_size to be at least 1"),
         ({"cycles": 0}, "cycles to be at least 1"),
         ({"stride": 0}, "stride to be at least 1"),
         ({"stride": [4, 0]}, "stride to be at least 1"),
