@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow lint bench bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-slurm lint bench bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(INSTALLED)  ## Run the whole test suite, on two processes
 
 test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm
 
 lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -145,6 +145,8 @@ class ActiveLearningCLI(LightningCLI):
         Raises:
             UserError: another process writes there, or finished cycles have another configuration or would be in the way.
         """
+        if not run.holds_run():
+            self._refuse_other_initial_run(config)
         if _rank() == 0:
             run.hold()
         if not config.resume:
@@ -155,9 +157,7 @@ class ActiveLearningCLI(LightningCLI):
         if run.holds_run():
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
-            return
-        self._refuse_other_initial_run(config)
-        if _rank() == 0 and differences(settings.flat(stored), self.resolved(self.config)):
+        elif _rank() == 0 and differences(settings.flat(stored), self.resolved(self.config)):
             if config.resume and not stored:
                 print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)
             begun = config.clone()
@@ -166,7 +166,8 @@ class ActiveLearningCLI(LightningCLI):
 
     def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
         """Makes sure that the configuration is the file that it was when the run began."""
-        if run.read_environment().get("config_sha256") in (None, run.config_sha256()):
+        then, now = run.read_environment().get("config_sha256"), run.config_sha256()
+        if then is None or now is None or then == now:
             return
         changed = differences(settings.flat(stored), self.resolved(self.config))
         raise UserError(

@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger
 
 from al_lightning.cli import main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
-from tests.conftest import same_weights, weights, without_seconds
+from tests.conftest import in_child, same_weights, weights, without_seconds
 
 TINY = """
 seed_everything: 3
@@ -96,8 +100,7 @@ def test_resume_goes_on_and_refuses_another_configuration(config, capsys):
     main(["fit", "--config", config, "--run_dir", "whole"])
     main(["fit", "--config", config, "--run_dir", "cut"])
     cut = RunDirectory("cut")
-    lines = cut.learning_curve.read_text().splitlines(keepends=True)
-    cut.learning_curve.write_text("".join(lines[:2]))
+    take_back_a_cycle(cut)
     said = fails(capsys, "--resume", "--run_dir", "cut", "--active_learning.query_size", "60", "--trainer.max_epochs=5")
     assert "active_learning.query_size was 50 and is 60" in said and "trainer.max_epochs was 2 and is 5" in said
     main(["fit", "--resume", "--run_dir", "cut"])
@@ -108,27 +111,213 @@ def test_resume_goes_on_and_refuses_another_configuration(config, capsys):
     assert "is complete: all cycles are done" in capsys.readouterr().out
 
 
+def take_back_a_cycle(run):
+    """As if it had died before its last row was written."""
+    lines = run.learning_curve.read_text().splitlines(keepends=True)
+    run.learning_curve.write_text("".join(lines[:-1]))
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+class Identified(CSVLogger):
+    """Its runs have drawn ids, as those of Weights & Biases."""
+
+    def __init__(self, save_dir: str = ".", version: str | None = None, id: str | None = None, offline: bool = True) -> None:
+        super().__init__(save_dir, "logs", version)
+
+
+def test_one_command_begins_and_goes_on(config, capsys):
+    """As a cluster repeats it: with a configuration and what is added to it, a logger whose id is drawn, and no run_dir."""
+    added = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val/loss", "--trainer.callbacks.patience=50"]
+    command = ["fit", "--config", config, "--resume", "--trainer.logger=tests.test_cli.Identified", *added]
+    main(command)
+    run = RunDirectory("runs/tiny-Entropy-seed3")
+    assert f"There is no run in {run.path} to go on with: it begins now." in capsys.readouterr().out
+    stored, whole = run.config.read_bytes(), without_seconds(run)
+    assert yaml.safe_load(stored)["resume"] is False
+    take_back_a_cycle(run)
+    assert "query_size was 50 and is 60" in fails(capsys, *command[1:], "--active_learning.query_size=60")
+    main(command)
+    said = capsys.readouterr().out
+    assert "begins now" not in said and "cycle 3/3" in said and "cycle 2/3" not in said
+    assert without_seconds(run) == whole and run.config.read_bytes() == stored
+    main(command)
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_a_configuration_edited_by_hand_is_refused(config, capsys):
+    main(["fit", "--config", config, "--run_dir", "r"])
+    run = RunDirectory("r")
+    take_back_a_cycle(run)
+    whole = run.config.read_text()
+    run.config.write_text(whole.replace("query_size: 50", "query_size: 60"))
+    before = contents("r")
+    for command in (["--run_dir", "r"], ["--run_dir", "r", "--active_learning.query_size=50"], ["--run_dir", "r", "--config", config]):
+        said = fails(capsys, "--resume", *command)
+        assert "Expected r/config.yaml as it was when the run began, but the file was changed after that" in said
+        assert ("active_learning.query_size was 60 and is 50" in said) == (len(command) > 2)
+    assert contents("r") == before
+    run.config.unlink()
+    assert "Expected r/config.yaml, the configuration of the run to resume, but it is missing" in fails(capsys, "--resume", *command)
+    run.config.write_text(whole)
+    main(["fit", "--resume", "--run_dir", "r"])
+    assert len(run.read_cycles()) == 3
+
+
 def test_a_started_run_is_refused_without_resume(config, capsys):
     main(["fit", "--config", config, "--run_dir", "run"])
     assert "run holds a run already. Continue it with `fit --resume --run_dir run`" in fails(capsys, "--config", config, "--run_dir", "run")
+    RunDirectory("run").learning_curve.unlink()
+    before = contents("run")
+    assert "holds a run already" in fails(capsys, "--config", config, "--run_dir", "run")
+    assert "rows were lost" in fails(capsys, "--resume", "--run_dir", "run")
+    assert contents("run") == before
 
 
-def test_a_start_that_failed_leaves_nothing_in_the_way(config, capsys):
-    assert "initial_size from 1 to the pool's 600" in fails(
-        capsys, "--config", config, "--run_dir", "r", "--data.init_args.initial_size=601"
-    )
-    assert "limit_train_batches" in fails(
-        capsys, "--config", config, "--run_dir", "r", "--model.block=4", "--trainer.limit_train_batches=2"
-    )
-    main(["fit", "--config", config, "--run_dir", "r"])
-    assert yaml.safe_load(RunDirectory("r").config.read_text())["data"]["init_args"]["initial_size"] == 70
+class Fails(Callback):
+    """Does so, in some way, before cycle 0 is finished."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def on_train_epoch_end(self, trainer, module):
+        if self.how == "SIGKILL":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise {"RuntimeError": RuntimeError, "KeyboardInterrupt": KeyboardInterrupt, "MemoryError": MemoryError}[self.how]("for a test")
+
+
+FAILURES = {  # by what config.yaml then has: how a start is made to fail
+    "initial_size: 601": ["--data.init_args.initial_size=601"],
+    "limit_train_batches: 2": ["--model.block=4", "--trainer.limit_train_batches=2"],
+    "val_loss": ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val_loss"],
+    **{
+        how: ["--trainer.callbacks+=tests.test_cli.Fails", f"--trainer.callbacks.how={how}"]
+        for how in ("RuntimeError", "KeyboardInterrupt", "SIGKILL")
+    },
+}
+
+
+def test_a_start_that_failed_leaves_nothing_in_the_way_of_the_next(config):
+    command = ["fit", "--config", config, "--active_learning.cycles=1", "--trainer.enable_progress_bar=false", "--run_dir=r"]
+    run = RunDirectory("r")
+    for mark, arguments in FAILURES.items():
+        assert in_child(lambda arguments=arguments: main([*command, *arguments])) != 0
+        assert mark in run.config.read_text() and not run.holds_run()
+    main(command)
+    settings = yaml.safe_load(run.config.read_text())
+    assert settings["data"]["init_args"]["initial_size"] == 70 and not settings["trainer"]["callbacks"]
+    assert [row["labeled"] for row in run.read_cycles()] == ["70"] and run.read_environment()["config_sha256"] == run.config_sha256()
+
+
+def test_what_a_failed_start_had_wrong_is_mended_by_one_argument(config):
+    monitor = "--trainer.callbacks.init_args.monitor=val"
+    added = ["--trainer.callbacks+=EarlyStopping", f"{monitor}_loss"]
+    assert in_child(lambda: main(["fit", "--config", config, "--active_learning.cycles=1", "--run_dir=r", *added])) != 0
+    main(["fit", "--resume", "--run_dir=r", f"{monitor}/loss"])
+    assert RunDirectory("r").finished() == 1
+
+
+def test_a_start_that_died_goes_on_as_the_same_run_or_begins_another(config):
+    command = ["fit", "--config", config, "--active_learning.cycles=1", "--run_dir", "r"]
+    dies = ["--trainer.callbacks+=tests.test_cli.Fails", "--trainer.callbacks.how=SIGKILL"]
+    ids = []
+    for seed, argument in ((3, []), (3, ["--resume"]), (4, [])):
+        assert in_child(lambda seed=seed, argument=argument: main([*command, *dies, f"--seed_everything={seed}", *argument])) == -9
+        ids.append(RunDirectory("r").read_environment()["run"])
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("path", ["tiny.yaml", "tiny.yaml/run", "", " "])
+def test_a_run_dir_that_can_be_none_is_refused(config, capsys, path):
+    said = fails(capsys, "--config", config, "--run_dir", path)
+    assert f"Expected {path} to be a run's directory, but there is a file in its place" in said or "got nothing" in said
+    assert [each.name for each in Path().iterdir()] == ["tiny.yaml"]
+
+
+def racing(config, directory, strategies, options=()):
+    """Starts as many runs into one directory at one moment; returns their wait statuses."""
+    barrier = multiprocessing.get_context("fork").Barrier(len(strategies))
+
+    def start(strategy):
+        hold = RunDirectory.hold
+        RunDirectory.hold = lambda run: (barrier.wait(60), setattr(RunDirectory, "hold", hold), run.hold())
+        main(["fit", "--config", config, "--run_dir", directory, "--active_learning.strategy", strategy, *options])
+
+    processes = []
+    for strategy in strategies:
+        processes.append(os.fork())
+        if processes[-1] == 0:
+            try:
+                start(strategy)
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+
+
+@pytest.mark.parametrize("options", [(), ("--resume",)])
+def test_of_racing_starts_the_winners_configuration_stays(config, options, strategies=("Margin", "Random")):
+    statuses = racing(config, "r", strategies, ["--active_learning.cycles=2", "--trainer.enable_progress_bar=false", *options])
+    assert sorted(statuses) == [0] + [1] * (len(strategies) - 1)
+    run = RunDirectory("r")
+    winner = yaml.safe_load(run.config.read_text())["active_learning"]["strategy"]["class_path"].rsplit(".", 1)[-1]
+    assert winner == strategies[statuses.index(0)]
+    assert run.read_environment()["config_sha256"] == run.config_sha256() and not list(run.path.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_of_many_racing_starts_the_winners_configuration_stays(config, number):
+    test_of_racing_starts_the_winners_configuration_stays(config, (), ("Margin", "Random", "Entropy"))
+    main(["fit", "--resume", "--run_dir=r"])
+
+
+class Requeued(Callback):
+    """In a job's first start, the signals that SLURM sends when it is to be run once more."""
+
+    def __init__(self, at: int) -> None:
+        self.left = None if Path("asked").exists() else at
+
+    across_cycles = True
+
+    def on_train_batch_end(self, *_):
+        if self.left is not None:
+            self.left -= 1
+            if self.left in (0, 1):
+                os.kill(os.getpid(), [signal.SIGTERM, signal.SIGUSR1][self.left])
+
+
+SLURM = {"JOB_ID": "77", "NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+
+
+def test_a_job_that_slurm_requeues_goes_on(config, tmp_path, monkeypatch):
+    command = ["fit", "--config", config, "--trainer.callbacks+=tests.test_cli.Requeued", "--trainer.callbacks.at=9", "--resume"]
+    for name, value in SLURM.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.write_text('#!/bin/sh\necho "$@" >> asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(scontrol.parent), prepend=os.pathsep)
+    run = RunDirectory("runs/tiny-Entropy-seed3")
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 143 and Path("asked").read_text() == "requeue 77\n"
+    assert len(run.read_cycles()) == 1 and not list(run.path.glob("hpc_ckpt*"))
+    shutil.copy(run.checkpoint(0), run.path / "hpc_ckpt_1.ckpt")  # as Lightning, or an earlier version, may have left one
+    main(command)
+    main(["fit", "--config", config, "--run_dir", "whole"])
+    assert without_seconds(run) == without_seconds(RunDirectory("whole"))
+    assert run.queries.read_bytes() == RunDirectory("whole").queries.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         (["--config", "nowhere.yaml"], ["File does not exist", "nowhere.yaml"]),
-        (["--resume"], ["Expected --run_dir with --resume"]),
+        (["--resume"], ["Expected --run_dir or --config with --resume"]),
         (["--resume", "--run_dir", "nowhere"], ["nowhere/config.yaml", "missing"]),
         (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, MostIncorrect, Odin"]),
         (["--config", "{config}", "--active_learning.querysize", "5"], ["unrecognized arguments", "querysize"]),
@@ -221,6 +410,12 @@ def test_ddp_through_the_command(config):
     assert run.read_environment()["processes"] == 2
     refused = subprocess.run([*COMMAND, "--config", config, "--run_dir", "r", *ddp], capture_output=True, text=True, timeout=200)
     assert refused.returncode != 0 and "holds a run already" in refused.stderr
+
+
+def test_processes_that_the_command_forks_write_into_the_run_that_it_holds(config):
+    ddp = ["--trainer.devices=2", "--trainer.strategy=ddp_fork", "--active_learning.cycles=1"]
+    assert in_child(lambda: main(["fit", "--config", config, "--run_dir", "r", *ddp])) == 0
+    assert RunDirectory("r").read_environment()["processes"] == 2 and RunDirectory("r").finished() == 1
 
 
 def test_what_a_constructor_refuses_is_one_line(capsys):

@@ -22,8 +22,9 @@ def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> t
     cycles = run.read_cycles() if run.learning_curve.exists() else []
     if run.implied() > len(cycles):
         raise UserError(
-            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, for queries or directories of later ones are "
-            f"there, got {len(cycles)}: rows were lost. Nothing was changed. Put the table back, or start anew in another --run_dir."
+            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, for what came after them is there, got "
+            f"{len(cycles)}: rows were lost. Nothing was changed. Put the table back; or, to do later cycles again, remove their "
+            f"directories and the rows of {run.queries} after cycle {len(cycles)}."
         )
     if not cycles:
         return [], []

@@ -1,12 +1,14 @@
 """Whatever instant the process dies, the resumed run ends as one that never died."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import OnExceptionCheckpoint
 
 from al_lightning import runs
 from al_lightning.callbacks import active_learning, record, restart
@@ -120,6 +122,49 @@ def test_warm_needs_its_checkpoint(tmp_path):
     RunDirectory(tmp_path).checkpoint(0).unlink()
     with pytest.raises(UserError, match=r"last.ckpt .* missing"):
         run_experiment(tmp_path, retrain="warm", resume=True)
+
+
+def test_warm_refuses_the_checkpoint_of_another_run_or_cycle(tmp_path, whole):
+    dies = Dies("on_train_batch_start", 16, signal.SIGKILL)  # in cycle 2
+    assert in_child(lambda: run_experiment(tmp_path, callbacks=(dies,), retrain="warm")) == -signal.SIGKILL
+    run = RunDirectory(tmp_path)
+    own, before = run.checkpoint(1).read_bytes(), contents(tmp_path)
+    for other, what in ((whole["warm"].checkpoint(1), "cycle 1 of another run"), (run.checkpoint(0), "cycle 0 of its run")):
+        run.checkpoint(1).write_bytes(other.read_bytes())
+        with pytest.raises(UserError, match=f"to be the checkpoint of cycle 1 of its run, but it is of {what}"):
+            run_experiment(tmp_path, retrain="warm", resume=True)
+    run.checkpoint(1).write_bytes(own)
+    assert set(before) == set(contents(tmp_path))
+    assert without_seconds(run_experiment(tmp_path, retrain="warm", resume=True)) == without_seconds(whole["warm"])
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_run_begins_with_another_checkpoint_or_changed_rows_of_an_initial_run(tmp_path, whole):
+    initial = RunDirectory(shutil.copytree(whole["scratch"].path, tmp_path / "initial"))
+    own = initial.checkpoint(0).read_bytes()
+    initial.checkpoint(0).write_bytes(initial.checkpoint(1).read_bytes())
+    with pytest.raises(UserError, match="to be the checkpoint of cycle 0 of its run, but it is of cycle 1 of its run"):
+        run_experiment(tmp_path / "run", initial_run=str(initial.path))
+    initial.checkpoint(0).write_bytes(own)
+    initial.queries.write_text(initial.queries.read_text().replace("0,3,", "0,4,", 1))
+    with pytest.raises(UserError, match=r"Expected rank 3 of cycle 0 .* in the initial run .* was changed"):
+        run_experiment(tmp_path / "run", initial_run=str(initial.path))
+
+
+def test_a_run_goes_on_from_its_directory_and_not_from_a_checkpoint(tmp_path, whole, monkeypatch):
+    fit, saves = Trainer.fit, OnExceptionCheckpoint(str(tmp_path), "saved")
+    given = {"ckpt_path": whole["scratch"].checkpoint(1)}
+    monkeypatch.setattr(Trainer, "fit", lambda *args, **kwargs: fit(*args, **kwargs, **given))
+    with pytest.raises(UserError, match=r"Expected no ckpt_path, got .*last.ckpt"):
+        run_experiment(tmp_path)
+    given.clear()
+    with pytest.raises(SystemExit):
+        run_experiment(tmp_path, callbacks=(Dies("on_train_batch_start", 9, signal.SIGTERM), saves))
+    assert Path(saves.ckpt_path).is_file()  # which Lightning finds by itself
+    assert_equal_runs(run_experiment(tmp_path, callbacks=(saves,), resume=True), whole["scratch"])
 
 
 def test_two_deaths_and_a_complete_run(tmp_path, whole):

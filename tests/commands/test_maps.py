@@ -149,7 +149,7 @@ def test_a_network_without_dropout_gets_the_other_maps(tmp_path, drawn, capsys):
     assert "Plain has no live dropout: without BALD, VoteEntropy." in capsys.readouterr().out.splitlines()
     _, found, *_ = drawn["draw_score_maps"][0]
     assert list(found) == [name for name in METHODS if name not in {"BALD", "VoteEntropy"}]
-    torch.save({"state_dict": {}}, run.checkpoint(0))
+    torch.save(torch.load(run.checkpoint(0), weights_only=True) | {"state_dict": {}}, run.checkpoint(0))
     with pytest.raises(UserError, match=r"weights of .*config.yaml in .*last.ckpt, but they can't be loaded"):
         call_plain(run)
     run.checkpoint(0).unlink()

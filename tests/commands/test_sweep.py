@@ -68,7 +68,7 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
 
     # what was cut off goes on, what is finished stays as it is
     whole = run.queries.read_bytes()
-    run.learning_curve.write_text("".join(run.learning_curve.read_text().splitlines(keepends=True)[:2]))
+    run.learning_curve.write_text("".join(run.learning_curve.read_text().splitlines(keepends=True)[:-1]))
     random = RunDirectory("runs/trial/Random-initial_size=30-seed1")
     before = random.learning_curve.stat().st_mtime_ns
     commands.main(["sweep", path, "--jobs", "2", "--only", "data.init_args.initial_size=initial_size=30"])

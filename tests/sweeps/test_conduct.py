@@ -32,6 +32,7 @@ class Pretended:
 
     def start(self, arguments, log, slot):
         directory = Path(arguments[arguments.index("--run_dir") + 1])
+        self.arguments = arguments
         self.calls.append((directory.name, "--resume" in arguments, slot))
         assert slot not in self.slots and slot < self.jobs
         self.slots.add(slot)
@@ -110,14 +111,17 @@ def test_finished_runs_are_left_alone_and_unfinished_ones_go_on(said):
     initial = planned("initial")
     runs = [initial, planned("done", initial), planned("half", initial), planned("new")]
     write_run("out/done")
-    write_run("out/half", finished=False)
+    write_run("out/half").append_queries([Labeled(1, 0, 5, "b")])
+    half = (Path("out/half") / "learning_curve.csv").read_text().replace("1.5,,", "1.5,0.5,7")  # a query was made: it is not the last cycle
+    (Path("out/half") / "learning_curve.csv").write_text(half)
     todo = outstanding(runs)
     assert [run.name for run in todo] == ["half", "new"]  # nobody new shares the initial run
-    (Path("out/half") / "learning_curve.csv").unlink(missing_ok=True)
     launcher = Pretended(2)
     conduct([run for run in todo if run.name == "half"], launcher, Path("logs"), said.append)
-    assert launcher.calls == [("half", True, 0)]
+    assert launcher.calls == [("half", True, 0)] and launcher.arguments == ["fit", "--resume", "--run_dir", "out/half"]
     assert [run.name for run in outstanding([*runs, planned("other", initial)])] == ["initial", "new", "other"]
+    conduct([run for run in todo if run.name == "new"], launcher, Path("logs"), said.append)
+    assert launcher.arguments == [*planned("new").arguments(), "--resume"]  # a cluster may run it once more
 
 
 def test_the_time_left_knows_that_shared_runs_are_short():
