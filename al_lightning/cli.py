@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -27,10 +27,24 @@ from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare na
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
+from al_lightning.reading import holds_file_names, refuse_endless_yaml
 from al_lightning.runs import RunDirectory
+from al_lightning.text import is_unicode
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
+
+
+_load_settings = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """Settings as jsonargparse reads them, where the text can be read to an end; also what it has stored of files' names."""
+    refuse_endless_yaml(text)
+    return yaml.safe_load(text) if holds_file_names(text) else _load_settings(text)
+
+
+set_loader("yaml", _load, (yaml.YAMLError,))
 
 
 class _Parser(LightningArgumentParser):
@@ -100,15 +114,17 @@ class ActiveLearningCLI(LightningCLI):
             if known.run_dir is None:
                 raise UserError("Expected --run_dir or --config with --resume: it says which run to go on with.")
             stored = RunDirectory(known.run_dir).config
-            if not stored.is_file():
+            if not stored.exists():
                 raise UserError(f"Expected {stored}, the configuration of the run to resume, but it is missing. Is --run_dir right?")
+            RunDirectory(known.run_dir).read_config()
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, part: str) -> None:
         """Compares the keys that begin with ``part``."""
-        if not stored.is_file():
+        if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
+        RunDirectory(stored.parent).read_config()
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
         if changed := [line for line in differences(then, now) if line.startswith(part)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
@@ -145,6 +161,7 @@ class ActiveLearningCLI(LightningCLI):
         Raises:
             UserError: another process writes there, or finished cycles have another configuration or would be in the way.
         """
+        _refuse_bytes(run, loggers)
         if not run.holds_run():
             self._refuse_other_initial_run(config)
         if _rank() == 0:
@@ -152,7 +169,8 @@ class ActiveLearningCLI(LightningCLI):
         if not config.resume:
             run.refuse_run()
         stored = _stored_settings(run)
-        for logger, known in zip_longest(loggers, _listed(stored.get("trainer", {}).get("logger"))):
+        trainer = stored.get("trainer")
+        for logger, known in zip_longest(loggers, _listed(trainer.get("logger") if isinstance(trainer, dict) else None)):
             _identify_logger(logger, known)
         if run.holds_run():
             self._refuse_edited_config(run, stored)
@@ -227,7 +245,9 @@ class ConfigReader:
 
     def stored(self, run_dir: str | os.PathLike[str]) -> dict[str, Any]:
         """All settings of a run, as it has stored them."""
-        return self.read(["fit", f"--config={RunDirectory(run_dir).config}"])
+        run = RunDirectory(run_dir)
+        run.read_config()  # says what is wrong with a damaged one
+        return self.read(["fit", f"--config={run.config}"])
 
 
 class _ParsingCLI(ActiveLearningCLI):
@@ -270,17 +290,34 @@ def _stored_settings(run: RunDirectory) -> dict[str, Any]:
         return {}
 
 
+def _refuse_bytes(run: RunDirectory, loggers: list[Any]) -> None:
+    """Makes sure that Weights & Biases, where it is a logger, can write into the run.
+
+    Raises:
+        UserError: the directory's name is no UTF-8.
+    """
+    if not is_unicode(str(run.path)) and any("offline" in (_arguments(logger) or ()) for logger in loggers):
+        raise UserError(
+            f"Expected a --run_dir in UTF-8 for Weights & Biases, got {str(run.path)!r}. Name another one, or leave the logger out "
+            "(--trainer.logger false)."
+        )
+
+
+def _arguments(logger: Any) -> Any:
+    return logger.get("init_args") if isinstance(logger, Namespace) else None
+
+
 def _identify_logger(logger: Any, stored: Any) -> None:
     """Gives Weights & Biases an id that a resumed run keeps."""
-    arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+    arguments = _arguments(logger)
     if arguments is not None and "offline" in arguments and arguments.id is None and arguments.version is None:
         known = stored.get("init_args") if isinstance(stored, dict) else None
-        arguments.id = (known or {}).get("id") or uuid.uuid4().hex[:8]
+        arguments.id = (known.get("id") if isinstance(known, dict) else None) or uuid.uuid4().hex[:8]
 
 
 def _place_logger(logger: Any, run: RunDirectory) -> None:
     """Takes a logger's relative directory inside the run."""
-    arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+    arguments = _arguments(logger)
     if arguments is not None and "save_dir" in arguments:
         arguments.save_dir = str(run.path / (arguments.save_dir or "."))
 

@@ -7,33 +7,49 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
+
+from al_lightning.text import decoded, encoded
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    """Rows as CSV, with a line feed at their ends."""
+    lines: list[str] = []
+    # A cell is quoted if a character of the line's end is in it, and a carriage return in a name must be.
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
+    return "".join(f"{line.removesuffix(chr(13) + chr(10))}\n" for line in lines)
 
 
-def whole_rows(text: str) -> str:
-    """Without what follows the last line end: a row that is not written to its end."""
-    return text[: text.rfind("\n") + 1]
+def whole_rows(text: str) -> tuple[list[str], str]:
+    r"""The rows of CSV, each with its line end, and what follows the last of them: a row that is not written to its end.
+
+    Example:
+        >>> whole_rows('item\n"a\nb"\nc')
+        (['item\n', '"a\nb"\n'], 'c')
+    """
+    rows, start, end, quotes = [], 0, 0, 0
+    for line in io.StringIO(text, newline="\n"):
+        end += len(line)
+        quotes += line.count('"')
+        if line.endswith("\n") and quotes % 2 == 0:
+            rows.append(text[start:end])
+            start = end
+    return rows, text[start:]
 
 
 def columns_of(path: Path) -> list[str]:
     """The columns of a table; none of an empty one."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return next(csv.reader(file), [])
 
 
-def keep_lines(path: Path, lines: int) -> None:
-    """Keeps a file's first lines."""
-    content = path.read_bytes()
-    kept = b"".join(content.splitlines(keepends=True)[:lines])
-    if kept != content:
-        write_atomically(path, kept)
+def keep_rows(path: Path, rows: int) -> None:
+    """Keeps a table's first rows, its columns' names among them."""
+    text = decoded(path.read_bytes())
+    kept = "".join(whole_rows(text)[0][:rows])
+    if kept != text:
+        write_atomically(path, encoded(kept))
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 # A process that closes any file of a locked one loses its lock, so what is locked is opened once. A forked process inherits no lock.
-_LOCKED: dict[Path, IO[str]] = {}
+_LOCKED: dict[Path, BinaryIO] = {}
 os.register_at_fork(after_in_child=_LOCKED.clear)
 
 
@@ -19,7 +19,7 @@ def lock(path: Path) -> bool:
     real = path.resolve()
     if real in _LOCKED:
         return True
-    file = real.open("w")
+    file = real.open("wb")
     if not _could_lock(file):
         file.close()
         return False
@@ -37,11 +37,11 @@ def is_locked_elsewhere(path: Path) -> bool:
     """Whether another process has it."""
     if path.resolve() in _LOCKED or not path.exists():
         return False
-    with path.open("w") as file:
+    with path.open("wb") as file:
         return not _could_lock(file)
 
 
-def _could_lock(file: IO[str]) -> bool:
+def _could_lock(file: BinaryIO) -> bool:
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
     except (BlockingIOError, PermissionError):

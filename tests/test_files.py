@@ -1,18 +1,26 @@
+import csv
 import os
 
 import pytest
 
-from al_lightning.files import keep_lines, remove_unfinished, whole_rows, write_atomically
+from al_lightning.files import as_csv, keep_rows, remove_unfinished, whole_rows, write_atomically
+from al_lightning.text import decoded, encoded
 from tests.conftest import in_child
 
+NAMES = ["a\nb", "a\r", 'q"u"o', ",", " ", "", "\udcff\x80".replace("\x80", "\udc80"), "ü\u2028", "\x0b\x1c", '"\n"', "$x$"]
 
-def test_rows_that_were_written_to_their_end(tmp_path):
-    assert whole_rows("a,b\n1,2\n3,") == "a,b\n1,2\n"
-    assert whole_rows("a,b") == ""
+
+@pytest.mark.parametrize("end", ["", "3", '3,"half a\nname'])
+def test_rows_are_counted_as_rows(tmp_path, end):
     path = tmp_path / "table.csv"
-    path.write_text("a,b\n1,2\n3,")
-    keep_lines(path, 2)
-    assert path.read_text() == "a,b\n1,2\n"
+    rows = [["number", "name"], *([number, name] for number, name in enumerate(NAMES))]
+    path.write_bytes(encoded(as_csv(rows)) + end.encode())
+    whole, tail = whole_rows(decoded(path.read_bytes()))
+    assert (len(whole), tail) == (len(rows), end)
+    assert list(csv.reader(whole, strict=True)) == [list(map(str, row)) for row in rows]
+    keep_rows(path, 3)
+    assert path.read_bytes() == encoded(as_csv(rows[:3]))
+    assert whole_rows("a,b") == ([], "a,b")
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

@@ -8,8 +8,11 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "files", "locks", "run_files", "seeds"},
-    {"acquisition", "models", "runs", "environment", "labels"},
+    {"errors", "locks", "run_files", "seeds", "text"},
+    {"files"},
+    {"reading"},
+    {"acquisition", "models", "run_tables", "environment", "labels"},
+    {"runs"},
     {"data", "tasks", "analysis"},
     {"callbacks"},
     {"cli"},

@@ -22,6 +22,7 @@ from al_lightning.acquisition.functional import PassSums, Tiled
 from al_lightning.acquisition.hashing import uniform
 from al_lightning.acquisition.inference import Batch, ByExpert, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
+from al_lightning.reading import read_text
 
 Measure = Callable[[], PassSums]
 """Makes what takes the logits of all passes and gives one score a prediction. The same object measures the same."""
@@ -116,8 +117,8 @@ class FromFile(Strategy):
         """
         path = Path(self.order).expanduser()
         try:
-            lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
+            lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+        except UserError as error:
             raise UserError(f"Expected a query order in {path}, one item a line, but it can't be read: {error}") from error
         by_name = {item(index): index for index in range(size)}
         by_name = {str(index): index for index in range(size)} | by_name

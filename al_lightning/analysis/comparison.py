@@ -1,5 +1,6 @@
 """Runs put in order for a comparison: series of runs that differ in the seed only, in panels of series that may be compared."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,8 @@ from al_lightning.analysis import settings as names
 from al_lightning.analysis.curves import Values
 from al_lightning.analysis.settings import Settings
 from al_lightning.errors import UserError
-from al_lightning.runs import CycleRow, RunDirectory, find_runs
+from al_lightning.run_tables import CycleRow
+from al_lightning.runs import RunDirectory, find_runs
 
 _PREFERRED_METRICS = ("val/miou", "val/accuracy")
 _DATA = "data content"
@@ -182,16 +184,15 @@ def read_run(directory: RunDirectory) -> Run:
     Raises:
         UserError: nothing can be made of it; the message is the reason.
     """
-    rows = tuple(directory.read_curve()) if directory.learning_curve.is_file() else ()
+    rows = tuple(directory.read_curve()) if os.path.lexists(directory.learning_curve) else ()
     if not rows:
         raise UserError("no finished cycle yet")
     config = names.flat(directory.read_config())
-    seed = config.get("seed_everything")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise UserError(f"Expected seed_everything in {directory.config} to be an integer, got {seed!r}.")
-    if not (sizes := names.as_list(config.get(names.QUERY_SIZE))) or not all(map(names.is_number, sizes)):
-        raise UserError(f"Expected numbers for {names.QUERY_SIZE} in {directory.config}, got {config.get(names.QUERY_SIZE)!r}.")
-    environment = directory.read_environment() if directory.environment.is_file() else {}
+    seed, sizes = config.get("seed_everything"), names.as_list(config.get(names.QUERY_SIZE))
+    for key, values, least in (("seed_everything", [seed], 0), (names.QUERY_SIZE, sizes or [None], 1)):
+        if wrong := [value for value in values if not isinstance(value, int) or isinstance(value, bool) or value < least]:
+            raise UserError(f"Expected {key} in {directory.config} to be an integer of at least {least}, got {wrong[0]!r:.60}.")
+    environment = directory.read_environment() if os.path.lexists(directory.environment) else {}
     content = environment.get("data", {}).get("sha256")
     return Run(
         directory.path,
@@ -218,16 +219,15 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     runs: dict[Path, Run] = {}
     skipped: dict[Path, str] = {}
     for folder in folders:
-        found = find_runs(folder)
-        if not found:
+        found, unreadable = find_runs(folder)
+        skipped |= unreadable
+        if not found and not unreadable:
             skipped[folder] = "holds no run"
         for directory in found:
             try:
                 runs.setdefault(directory.path.resolve(), read_run(directory))
             except UserError as error:
                 skipped[directory.path] = str(error)
-            except (OSError, ValueError, LookupError) as error:  # a file that is damaged in some other way
-                skipped[directory.path] = f"a file can't be read: {error!r}"
     if not runs:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise UserError(f"Expected at least one run with a finished cycle, got none ({reasons}). Name run directories, or folders of such.")

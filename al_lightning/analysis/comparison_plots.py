@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from al_lightning.analysis.comparison import Panel, Series
 from al_lightning.analysis.curves import Values, normalized
 from al_lightning.analysis.findings import Contrast, curve
+from al_lightning.analysis.rendering import legend_name
 from al_lightning.analysis.trends import Trend
 
 Style = Mapping[str, Any]
@@ -62,7 +63,7 @@ def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, 
     """Mean of the differences to the baseline at each budget, paired by seed, with bootstrap intervals."""
     assert panel.baseline is not None
     figure, axes = _axes(f"difference to {panel.baseline.label} (points)")
-    axes.axhline(0, label=panel.baseline.label, **_BASELINE)
+    axes.axhline(0, label=legend_name(panel.baseline.label), **_BASELINE)
     drawn = []
     for series in panel.others:
         points = [(c.labeled, c.difference) for c in contrasts if c.first == series.label and c.difference.seeds]
@@ -81,8 +82,9 @@ def penalty_map(labels: Sequence[str], shares: Values) -> Figure:
     for (row, column), share in np.ndenumerate(shares):
         if not np.isnan(share):
             axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color="white" if share > 0.55 else "black")
-    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    names = [legend_name(name) for name in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(labels)), names, fontsize=8)
     axes.set(xlabel="... this strategy", ylabel="beats ...")
     figure.colorbar(image, ax=axes, label="share of budgets", shrink=0.8)
     return figure
@@ -92,10 +94,10 @@ def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
     """Break-even point and mean difference to the baseline against a setting; a cross at the upper edge says: never."""
     figure = Figure(figsize=(12.0, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    right.axhline(0, label=found.baseline, **_BASELINE)
-    for label, points in found.lines.items():
+    right.axhline(0, label=legend_name(found.baseline), **_BASELINE)
+    for name, points in found.lines.items():
         # A line of a whole class looks like one of its strategies.
-        style = look.get(label) or next(style for name, style in look.items() if name.startswith(label))
+        style = look.get(name) or next(style for other, style in look.items() if other.startswith(name))
         values = [point.value for point in points]
         known = [point.break_even if np.isfinite(point.break_even) else np.nan for point in points]
         if not np.isnan(known).all():  # a line without a point would take room in the layout
@@ -105,7 +107,7 @@ def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
             never, [1.0] * len(never), transform=left.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
         )
         mean, low, high = (100 * np.array([getattr(point.difference, end) for point in points]) for end in ("mean", "low", "high"))
-        right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=label, **style)
+        right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
     right.set(ylabel=f"mean difference to {found.baseline} (points)")
     for axes in (left, right):
@@ -151,10 +153,10 @@ def _draw_curves(
     _limit(axes, drawn)
 
 
-def _line(axes: Axes, x: Sequence[Any], ends: Any, label: str, style: Style) -> tuple[Values, Values, Values]:
+def _line(axes: Axes, x: Sequence[Any], ends: Any, name: str, style: Style) -> tuple[Values, Values, Values]:
     """Draws a line and its band, and gives them back."""
     mean, low, high = ends
-    axes.plot(x, mean, label=label, **style)
+    axes.plot(x, mean, label=legend_name(name), **style)
     axes.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
     return mean, low, high
 

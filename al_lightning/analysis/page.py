@@ -1,12 +1,13 @@
 """HTML: one page that needs nothing but itself. Every text is escaped here and nowhere else."""
 
 import base64
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NewType
 
 from al_lightning.analysis.columns import MISSING, Column
+from al_lightning.analysis.words import printable
 
 Html = NewType("Html", str)
 """Text that is markup already."""
@@ -53,15 +54,15 @@ def page(title: str, introduction: Sequence[Html], sections: Sequence[Section]) 
         introduction: what stands before the list of contents.
         sections: the rest.
     """
-    contents = "".join(f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections))
+    contents = "".join(f'<li><a href="#part-{number}">{_escaped(section.title)}</a></li>' for number, section in enumerate(sections))
     body = "\n".join(
-        f'<section id="part-{number}"><h2>{escape(section.title)}</h2>\n{chr(10).join(section.body)}\n</section>'
+        f'<section id="part-{number}"><h2>{_escaped(section.title)}</h2>\n{chr(10).join(section.body)}\n</section>'
         for number, section in enumerate(sections)
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<title>{_escaped(title)}</title><style>{_STYLE}</style></head>\n<body>\n<h1>{_escaped(title)}</h1>\n"
         + "\n".join(introduction)
         + f"\n<nav><ul>{contents}</ul></nav>\n{body}\n</body>\n</html>\n"
     )
@@ -69,30 +70,30 @@ def page(title: str, introduction: Sequence[Html], sections: Sequence[Section]) 
 
 def paragraph(text: str, small: bool = False) -> Html:
     """A paragraph."""
-    return Html(f"<p{_class('small' if small else '')}>{escape(text)}</p>")
+    return Html(f"<p{_class('small' if small else '')}>{_escaped(text)}</p>")
 
 
 def heading(text: str) -> Html:
     """A heading inside a section."""
-    return Html(f"<h3>{escape(text)}</h3>")
+    return Html(f"<h3>{_escaped(text)}</h3>")
 
 
 def bullets(texts: Iterable[str], warn: bool = False) -> Html:
     """A list of sentences; nothing where there are none."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    items = "".join(f"<li>{_escaped(text)}</li>" for text in texts)
     return Html(f"<ul{_class('warnings' if warn else '')}>{items}</ul>" if items else "")
 
 
 def figure(svg: bytes, alternative: str, caption: str) -> Html:
     """A picture inside the page. As the source of an image its ids can't meet those of another one."""
     data = base64.b64encode(svg).decode()
-    image = f'<img alt="{escape(alternative)}" src="data:image/svg+xml;base64,{data}"/>'
-    return Html(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+    image = f'<img alt="{_escaped(alternative)}" src="data:image/svg+xml;base64,{data}"/>'
+    return Html(f"<figure>{image}<figcaption>{_escaped(caption)}</figcaption></figure>")
 
 
 def folded(summary: str, body: Html) -> Html:
     """What is shown when asked for."""
-    return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
+    return Html(f"<details><summary>{_escaped(summary)}</summary>{body}</details>")
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
@@ -103,12 +104,16 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
     def cell(column: Column, text: str) -> str:
         usual = max(cells[column.heading], key=cells[column.heading].count)
         kind = "differs" if column.differs and text not in (usual, "") else "number" if column.number else ""
-        return f"<td{_class(kind)}>{escape(text)}</td>"
+        return f"<td{_class(kind)}>{_escaped(text)}</td>"
 
-    head = "".join(f"<th{_class('number' if column.number else '')}>{escape(column.heading)}</th>" for column in shown)
+    head = "".join(f"<th{_class('number' if column.number else '')}>{_escaped(column.heading)}</th>" for column in shown)
     body = "".join(f"<tr>{''.join(cell(column, cells[column.heading][place]) for column in shown)}</tr>" for place in range(len(rows)))
     return Html(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def _class(name: str) -> str:
     return f' class="{name}"' if name else ""
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
-from al_lightning.analysis.rendering import rendered
+from al_lightning.analysis.rendering import legend_name, rendered
 from al_lightning.files import write_atomically
 from al_lightning.labels import IGNORED
 from al_lightning.runs import RunDirectory
@@ -28,12 +28,11 @@ def draw_learning_curve(run: RunDirectory) -> Path:
     Returns:
         The PNG's path in the run directory.
     """
-    cycles = run.read_cycles()
-    metrics = [name for name in cycles[0] if name.startswith("val/") and name.count("/") == 1]
+    cycles = run.read_curve()
+    metrics = [name for name in cycles[0].metrics if name.startswith("val/") and name.count("/") == 1] if cycles else []
     figure, axes = plt.subplots(1, max(1, len(metrics)), figsize=(1 + 4.5 * max(1, len(metrics)), 3.6), squeeze=False, layout="constrained")
-    labeled = [int(cycle["labeled"]) for cycle in cycles]
     for axis, metric in zip(axes[0], metrics, strict=False):
-        axis.plot(labeled, [float(cycle[metric]) for cycle in cycles], marker=".")
+        axis.plot([cycle.labeled for cycle in cycles], [cycle.metrics[metric] for cycle in cycles], marker=".")
         axis.set(xlabel="labeled items", ylabel=metric)
         axis.grid(alpha=0.3)
     figure.suptitle(run.path.name, fontsize="medium")
@@ -46,17 +45,19 @@ def draw_iou(run: RunDirectory) -> Path:
     Returns:
         The PNG's path in the run directory.
     """
-    cycles = run.read_cycles()
-    labeled = [int(cycle["labeled"]) for cycle in cycles]
-    curves = {name.removeprefix("val/iou/"): [float(cycle[name]) for cycle in cycles] for name in cycles[0] if name.startswith("val/iou/")}
+    cycles = run.read_curve()
+    labeled = [cycle.labeled for cycle in cycles]
+    names = [name for name in cycles[0].metrics if name.startswith("val/iou/")] if cycles else []
+    curves = {name.removeprefix("val/iou/"): [cycle.metrics[name] for cycle in cycles] for name in names}
     shown = {name: values for name, values in curves.items() if not np.isnan(values).all()}
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
     colors = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
     for number, (name, values) in enumerate(sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1]))):
-        axis.plot(labeled, values, marker=".", color=colors[number % 20], label=name)
+        axis.plot(labeled, values, marker=".", color=colors[number % 20], label=legend_name(name))
     axis.set(xlabel="labeled items", ylabel="IoU", ylim=(0, 1), title=run.path.name)
     axis.grid(alpha=0.3)
-    figure.legend(loc="outside right center", fontsize="small")
+    if shown:
+        figure.legend(loc="outside right center", fontsize="small")
     return save(figure, run.iou_picture)
 
 
@@ -70,12 +71,23 @@ def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str
         path: of the PNG.
     """
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    _, edges, _ = axis.hist(pool, bins=40, color="0.75", label=f"unlabeled pool ({len(pool):,})")
-    axis.hist(queried, bins=edges.tolist(), color="C3", alpha=0.8, label=f"queried ({len(queried):,})")
+    edges = bin_edges(pool, 40)
+    axis.hist(pool, bins=edges, color="0.75", label=f"unlabeled pool ({len(pool):,})")
+    axis.hist(queried, bins=edges, color="C3", alpha=0.8, label=f"queried ({len(queried):,})")
     axis.set(xlabel="score of an image", ylabel="images")
     axis.set_title(title, fontsize="small")
     axis.legend(fontsize="small")
     return save(figure, path)
+
+
+def bin_edges(values: npt.NDArray[Any], bins: int) -> list[float]:
+    """The edges of a histogram's bins; numpy refuses values that differ by rounding only."""
+    low, high = float(values.min()), float(values.max())
+    room = 1e-9 * max(abs(low), abs(high))
+    if 0 < high - low < room:
+        low, high = low - room, high + room
+    edges: list[float] = np.histogram_bin_edges(values, bins, (low, high)).tolist()
+    return edges
 
 
 class SceneRow(NamedTuple):
@@ -132,7 +144,7 @@ def draw_scenes(rows: Sequence[SceneRow], names: Sequence[str], palette: npt.NDA
         axis.set(xticks=[], yticks=[])
     if drawn is not None:
         figure.colorbar(drawn, ax=axes[:, 3].tolist(), shrink=0.9)
-    patches = [Patch(color=palette[number] / 255, label=names[number]) for number in sorted(present)]
+    patches = [Patch(color=palette[number] / 255, label=legend_name(names[number])) for number in sorted(present)]
     figure.legend(handles=patches, loc="outside lower center", ncols=10, fontsize="x-small")
     figure.suptitle(title, fontsize="small")
     return save(figure, path)

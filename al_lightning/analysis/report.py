@@ -17,6 +17,7 @@ from al_lightning.analysis.rendering import rendered
 from al_lightning.analysis.tables import Rows
 from al_lightning.analysis.trends import Trend
 from al_lightning.files import as_csv, write_atomically
+from al_lightning.text import encoded
 
 _SHOWN = 15  # rows of a table that is shown unasked
 _PAIRED = "Differences are paired by seed; intervals are 95 % bootstrap intervals over seeds, p-values are of two-sided paired t-tests, {}."
@@ -68,9 +69,9 @@ class Report:
         text = page.page("Active learning: comparison of runs", self._introduction(), sections)
         for name, rows in self._tables.items():
             lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
-            write_atomically(self.folder / "tables" / f"{name}.csv", as_csv(lines).encode())
+            write_atomically(self.folder / "tables" / f"{name}.csv", encoded(as_csv(lines)))
         path = self.folder / "report.html"
-        write_atomically(path, text.encode())
+        write_atomically(path, encoded(text))
         return path
 
     # Sections
@@ -302,4 +303,4 @@ def _groups(panel: Panel) -> dict[str, list[Series]]:
 def _slug(*parts: str) -> str:
     """A file's name."""
     words = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in parts if part]
-    return "--".join(words)
+    return "--".join(words)[:150]

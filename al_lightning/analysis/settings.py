@@ -202,7 +202,7 @@ def as_list(value: Any) -> list[Any]:
 
 def is_number(value: Any) -> bool:
     """Whether a setting is a number that an axis could show."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def _described(node: Mapping[str, Any], shared: frozenset[str], prefix: str, paths: bool) -> str:

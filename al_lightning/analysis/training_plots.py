@@ -8,7 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from al_lightning.analysis.plots import save
+from al_lightning.analysis.plots import bin_edges, save
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
 _LOSS = "train/loss"
@@ -30,7 +31,7 @@ def draw_training_curves(run: RunDirectory) -> Path | None:
     scale = Normalize(min(cycles), max(max(cycles), min(cycles) + 1))
     for axis, metric in zip(axes[0], metrics, strict=True):
         for cycle, rows in cycles.items():
-            points = [(float(row["epoch"]), float(row[metric])) for row in rows if metric in row]
+            points = [(row["epoch"], row[metric]) for row in rows if metric in row and "epoch" in row]
             epochs, values = zip(*points, strict=True) if points else ((), ())
             axis.plot(epochs, values, marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
         axis.set(xlabel="epoch", ylabel=metric)
@@ -49,18 +50,24 @@ def draw_score_histograms(run: RunDirectory) -> Path | None:
     Returns:
         The PNG's path in the run directory; None if no scores were recorded.
     """
-    found = {int(row["cycle"]): run.read_scores(int(row["cycle"])) for row in run.read_cycles()}
-    recorded = {cycle: scores for cycle, scores in found.items() if scores is not None and scores[0]}
-    if not recorded:
+    cycles, labeled = run.read_labeled()
+    found = {row.cycle: run.read_scores(row.cycle) for row in cycles}
+    recorded = {cycle: scores for cycle, scores in found.items() if scores is not None}
+    columns = list(next(iter(recorded.values()))[1]) if recorded else []
+    if not columns:
         return None
-    columns = list(next(iter(recorded.values()))[1])
+    for cycle, (_, scores) in recorded.items():
+        if list(scores) != columns:
+            raise UserError(
+                f"Expected the scores {', '.join(columns)} in {run.scores(cycle)}, as in other cycles, got {', '.join(scores)}."
+            )
     size = (1 + 3.6 * len(columns), 1.1 + 0.85 * len(recorded))
     figure, axes = plt.subplots(len(recorded), len(columns), figsize=size, sharex="col", squeeze=False, layout="constrained")
     queried: dict[int, set[int]] = {}
-    for row in run.read_queries():
+    for row in labeled:
         queried.setdefault(row.cycle - 1, set()).add(row.index)
     for column, name in enumerate(columns):
-        edges = np.histogram_bin_edges(np.concatenate([scores[name] for _, scores in recorded.values()]), bins=40)
+        edges = bin_edges(np.concatenate([scores[name] for _, scores in recorded.values()]), 40)
         axes[0, column].set_title(textwrap.fill(name, 54), fontsize="x-small")
         for axis, (cycle, (indices, scores)) in zip(axes[:, column], recorded.items(), strict=True):
             values = np.array(scores[name])

@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
 from al_lightning.analysis.plots import LARGEST, SceneRow, colored, save
+from al_lightning.analysis.rendering import legend_name
 from al_lightning.analysis.simplex import barycentric, cumulative_average, largest_entropy, smallest_entropy
 from al_lightning.labels import IGNORED
 
@@ -104,7 +105,7 @@ def draw_bounds(entropies: Values, least_confidences: Values, classes: int, titl
     axis.margins(x=0.02)
     axis.set_title(title, fontsize="small")
     axis.legend(loc="upper left", fontsize="small")
-    figure.colorbar(drawn, label="number, in a hexagon")
+    figure.colorbar(drawn, label="number, in a hexagon", format="%g")
     return save(figure, path)
 
 
@@ -137,7 +138,7 @@ def draw_score_maps(
             present |= set(np.unique(classes).tolist()) - {IGNORED}
     for axis, heading in zip(axes[0], ("image", "ground truth", "prediction"), strict=False):
         axis.set_title(heading, fontsize="medium")
-    patches = [Patch(color=palette[number] / 255, label=names[number]) for number in sorted(present)]
+    patches = [Patch(color=palette[number] / 255, label=legend_name(names[number])) for number in sorted(present)]
     legend.legend(handles=patches, loc="center left", ncols=2, fontsize="small", frameon=False)
     for axis, (name, scores) in zip(axes[1:].flat, maps.items(), strict=False):
         drawn = axis.imshow(scores[::every, ::every], cmap="inferno")

@@ -19,6 +19,7 @@ from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -283,7 +284,7 @@ class ActiveLearningCallback(Callback):
         self.record = RunRecord(trainer, datamodule, self.run)
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
-        self._logged_steps = sum(int(row["train_steps"]) for row in cycles)
+        self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
         self._draw_weights()
         if cycles:
@@ -330,15 +331,15 @@ class ActiveLearningCallback(Callback):
 
     # Parts
 
-    def _go_on_after(self, row: dict[str, str]) -> None:
+    def _go_on_after(self, row: CycleRow) -> None:
         """Goes on with a run whose last finished cycle left this row."""
-        if self.cycle == int(row["cycle"]):  # it made no query
-            self._stopped = self._reason_to_stop({name: float(value) for name, value in row.items() if name.startswith("val/")})
+        if self.cycle == row.cycle:  # it made no query
+            self._stopped = self._reason_to_stop(dict(row.metrics))
             if self._stopped is None:
-                raise UserError(f"Expected a query after cycle {row['cycle']} in {self.record.run.queries}, but its rows are missing.")
+                raise UserError(f"Expected a query after cycle {row.cycle} in {self.record.run.queries}, but its rows are missing.")
             self._say(f"The run in {self.record.run.path} is complete: {self._stopped}.")
         elif self.retrain == "warm":
-            self.task.load_state_dict(self.record.weights(int(row["cycle"])))
+            self.task.load_state_dict(self.record.weights(row.cycle))
 
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)

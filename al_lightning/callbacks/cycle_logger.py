@@ -7,6 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
+from al_lightning.analysis.plots import bin_edges
+from al_lightning.analysis.words import printable
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 
@@ -65,6 +67,7 @@ class CycleLogger(Callback):
             picture = Image.fromarray(np.ascontiguousarray(datamodule.picture(index)))
             picture.thumbnail((_LARGEST, _LARGEST))
             image = wandb.Image(picture)
-            table.add_data(finished.cycle + 1, rank, index, datamodule.item(index), float(query.scores[rank]), image)
-        histogram = wandb.Histogram(np_histogram=np.histogram(query.pool_scores.numpy(), bins=64))
+            table.add_data(finished.cycle + 1, rank, index, printable(datamodule.item(index)), float(query.scores[rank]), image)
+        scores = query.pool_scores.numpy()
+        histogram = wandb.Histogram(np_histogram=np.histogram(scores, bins=bin_edges(scores, 64)))
         return {"active_learning/scores": histogram, "active_learning/queried": table}

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy
 from al_lightning.analysis import plots
+from al_lightning.analysis.words import printable
 from al_lightning.callbacks.active_learning import ActiveLearningCallback
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.cycle_logger import X_AXIS
@@ -84,8 +85,14 @@ class ScenePictures(Callback):
 
                 values: dict[str, Any] = {f"active_learning/{name}": wandb.Image(str(path)) for name, path in media.items()}
                 if content:
-                    values["active_learning/queried_content"] = wandb.Table([*content[0]], [[*row.values()] for row in content])
+                    values["active_learning/queried_content"] = wandb.Table(
+                        [*content[0]], [[*map(_printable, row.values())] for row in content]
+                    )
                 logger.log_metrics({X_AXIS: finished.labeled, **values}, finished.logged_steps)
+
+
+def _printable(value: str | int) -> str | int:
+    return printable(value) if isinstance(value, str) else value
 
 
 def _row(example: Example, task: Task, strategy: Strategy, seed: int, device: torch.device) -> plots.SceneRow:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from al_lightning import environment
 from al_lightning.callbacks.cycle import FinishedCycle, Query
-from al_lightning.callbacks.recovery import CurveRow, finished_part, wrong_rows
+from al_lightning.callbacks.recovery import finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.runs import RunDirectory
 
 _T = TypeVar("_T")
 MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
@@ -40,7 +41,7 @@ class RunRecord:
         self.run = run or RunDirectory(trainer.default_root_dir)
         self.id: str | None = None
 
-    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[CurveRow]:
+    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[CycleRow]:
         """Starts a run, or brings the pool to where the run is.
 
         Args:
@@ -123,7 +124,7 @@ class RunRecord:
 
     def _start_or_go_on(
         self, seed: int, resume: bool, initial_run: RunDirectory | None
-    ) -> tuple[list[CurveRow], list[Labeled], str | None]:
+    ) -> tuple[list[CycleRow], list[Labeled], str | None]:
         run = self.run
         run.hold()
         if not resume:
@@ -161,13 +162,13 @@ class RunRecord:
         """The environment of a start that finished no cycle and had the same initial set; empty where there was none."""
         try:
             return self.run.read_environment() if self.run.read_queries() == drawn else {}
-        except (UserError, ValueError):  # not whole, and nothing to lose
+        except UserError:  # not whole, and nothing to lose
             return {}
 
     def _initial_set(self, initial_run: RunDirectory, data: dict[str, int | str]) -> list[Labeled]:
         """The initial set of another run on the same data."""
         _refuse_other_data(f"the initial run {initial_run.path}", initial_run.read_environment()["data"], data)
-        rows = [row for row in initial_run.read_queries() if row.cycle == 0]
+        rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
         if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
             raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
         return rows
@@ -200,17 +201,23 @@ def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
         cycle: which it must be of.
 
     Raises:
-        UserError: it is another run's or another cycle's.
+        UserError: it is damaged, or another run's or another cycle's.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    mark = content.get("callbacks", {}).get(MARKED_BY, {})
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        mark: dict[str, Any] = content.get("callbacks", {}).get(MARKED_BY, {})
+        state: dict[str, Any] = content["state_dict"]
+        if not isinstance(mark, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("it does not hold tensors")
+    except Exception as error:  # a damaged file makes torch and pickle raise KeyError, struct.error, UnicodeDecodeError and more
+        reason = f"{' '.join(str(error).split())[:200]} ({type(error).__name__})"
+        raise UserError(f"Expected a checkpoint in {path}, but it can't be read: {reason}.") from error
     if mark != ({} if run is None else {"run": run, "cycle": cycle}):
         whose = "another run" if mark.get("run") != run else "its run"
         raise UserError(
             f"Expected {path} to be the checkpoint of cycle {cycle} of its run, but it is of cycle {mark.get('cycle', '?')} of {whose}. "
             "Put the right one back."
         )
-    state: dict[str, Any] = content["state_dict"]
     return state
 
 

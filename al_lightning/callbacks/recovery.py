@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.runs import RunDirectory
 
-CurveRow = dict[str, str]
 
-
-def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> tuple[list[CurveRow], list[Labeled]]:
+def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> tuple[list[CycleRow], list[Labeled]]:
     """The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle.
 
     Args:
@@ -19,37 +18,18 @@ def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> t
     Raises:
         UserError: rows are missing, doubled, out of order or of other data, or later cycles were finished than the table says.
     """
-    cycles = run.read_cycles() if run.learning_curve.exists() else []
-    if run.implied() > len(cycles):
+    finished = run.finished()
+    if run.implied() > finished:
         raise UserError(
             f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, for what came after them is there, got "
-            f"{len(cycles)}: rows were lost. Nothing was changed. Put the table back; or, to do later cycles again, remove their "
-            f"directories and the rows of {run.queries} after cycle {len(cycles)}."
+            f"{finished}: rows were lost. Nothing was changed. Put the table back; or, to do later cycles again, remove their "
+            f"directories and the rows of {run.queries} after cycle {finished}."
         )
-    if not cycles:
+    if not finished:
         return [], []
-    run.read_curve()  # refuses cells that are no numbers
-    rows = run.read_queries()
-    if problem := wrong_cycles(cycles) or wrong_rows(rows, size, item):
+    if problem := wrong_rows(run.read_queries(), size, item):
         raise UserError(f"{problem} The tables in {run.path} were changed, so the run can't be continued. Nothing was changed now.")
-    labeled = [row for row in rows if row.cycle <= len(cycles)]
-    for number, cycle in enumerate(cycles):
-        count = sum(row.cycle <= number for row in labeled)
-        if int(cycle["labeled"]) != count:
-            raise UserError(
-                f"Expected {cycle['labeled']} labeled items in {run.queries} up to cycle {number}, got {count}: "
-                "rows are missing or were added, so the run can't be continued."
-            )
-    return cycles, labeled
-
-
-def wrong_cycles(cycles: Sequence[CurveRow]) -> str | None:
-    """What is wrong with the rows of learning_curve.csv, in a sentence."""
-    for number, row in enumerate(cycles):
-        if row["cycle"] != str(number) or not row["train_steps"].isdigit():
-            found = ", ".join(map(str, row.values()))
-            return f"Expected cycle {number} and its train_steps in row {number + 1} of learning_curve.csv, got {found}."
-    return None
+    return run.read_labeled()
 
 
 def wrong_rows(rows: Sequence[Labeled], size: int, item: Callable[[int], str]) -> str | None:

@@ -175,14 +175,14 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.exists():
-            _CLEAR.write_text("5")
+            _CLEAR.write_text("5", encoding="utf-8")
 
     def bytes(self) -> int:
         """The peak so far. Where the system can't reset its record, it is the process's peak since it began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         if _CLEAR.exists():
-            (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+            (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
             return int(line.split()[1]) * 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
 

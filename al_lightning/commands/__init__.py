@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from al_lightning.errors import UserError
+from al_lightning.text import print_any_name
 
 COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: to use instead of the process's own.
     """
+    print_any_name()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if not given or given[0] in {"-h", "--help"}:
         print(_usage())

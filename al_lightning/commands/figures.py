@@ -88,7 +88,7 @@ def draw_run(run: RunDirectory) -> list[Path]:
     Raises:
         UserError: it is no run, or neither was recorded.
     """
-    run.read_cycles()
+    run.read_curve()
     paths = [path for path in (draw_training_curves(run), draw_score_histograms(run)) if path is not None]
     if not paths:
         raise UserError(

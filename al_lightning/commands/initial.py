@@ -16,6 +16,7 @@ from al_lightning.files import as_csv, write_atomically
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.conduct import carry_out
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
+from al_lightning.text import encoded
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     taken = choose(values, options.take)
     mean = float(np.mean([*values.values()]))
     rows = [[name, f"{value:.9g}", f"{value - mean:.9g}", int(name == taken)] for name, value in values.items()]
-    write_atomically(out / "initial.csv", as_csv([["run", options.metric, "minus_mean", "taken"], *rows]).encode())
+    write_atomically(out / "initial.csv", encoded(as_csv([["run", options.metric, "minus_mean", "taken"], *rows])))
     link = out / "taken.tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(taken)
@@ -80,11 +81,13 @@ def metric_of(run: RunDirectory, metric: str) -> float:
     Raises:
         UserError: there is no such metric, or it is no number.
     """
-    row = run.read_cycles()[0]
-    if metric not in row:
-        known = ", ".join(name for name in row if name.startswith("val/"))
+    if not (cycles := run.read_curve()):
+        raise UserError(f"Expected cycle 0 in {run.learning_curve}, but no cycle is finished.")
+    metrics = cycles[0].metrics
+    if metric not in metrics:
+        known = ", ".join(name for name in metrics if name.startswith("val/"))
         raise UserError(f"Expected --metric from the columns of {run.learning_curve}, {known}, got {metric}.")
-    value = float(row[metric])
+    value = metrics[metric]
     if not math.isfinite(value):
         raise UserError(f"Expected {metric} of {run.path} to be a number to choose by, got {value}. Choose by another --metric.")
     return value

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -57,13 +56,13 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
             raise UserError(f"Expected data with a root for --data_root, got {stored['data']['class_path']}. Leave --data_root out.")
         settings["root"] = data_root
     network = stored["model"]["init_args"].get("network")
-    if isinstance(network, dict) and "encoder_weights" in network.get("init_args", {}):
+    if isinstance(network, dict) and isinstance(network.get("init_args"), dict) and "encoder_weights" in network["init_args"]:
         network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
         network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
     try:
         task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle))
-    except (OSError, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+    except RuntimeError as error:
         raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -72,11 +71,15 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
 
 
 def _configuration(run: RunDirectory) -> dict[str, Any]:
-    if not run.config.is_file():
+    if not run.config.exists():
         raise UserError(f"Expected {run.config}, the configuration of a run, but it is missing. Is it the directory of a run?")
-    stored = yaml.safe_load(run.config.read_text())
-    if not isinstance(stored, dict) or not {"seed_everything", "model", "data"} <= set(stored):
-        raise UserError(f"Expected seed_everything, model and data in {run.config}. Was it changed?")
+    stored = run.read_config()
+    for part in ("model", "data"):
+        node = stored.get(part)
+        if not isinstance(node, dict) or not isinstance(node.get("class_path"), str) or not isinstance(node.get("init_args"), dict):
+            raise UserError(f"Expected {part} in {run.config} to be a class and its arguments, got {node!r:.60}. Was it changed?")
+    if not isinstance(seed := stored.get("seed_everything"), int) or isinstance(seed, bool):
+        raise UserError(f"Expected seed_everything in {run.config} to be an integer, got {seed!r:.60}. Was it changed?")
     return stored
 
 
@@ -116,7 +119,7 @@ def one_error(expected: str) -> Iterator[None]:
 
 def _pool(run: RunDirectory, cycle: int, datamodule: SceneDataModule) -> Pool:
     """The pool as the cycle was trained on it."""
-    rows = [row for row in run.read_queries() if row.cycle <= cycle]
+    rows = [row for row in run.read_labeled()[1] if row.cycle <= cycle]
     size = len(datamodule.pool.labeled)
     for row in rows:
         if row.index >= size or datamodule.item(row.index) != row.item:

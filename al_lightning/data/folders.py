@@ -8,7 +8,7 @@ from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.scenes import Scene, size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import named_classes
-from al_lightning.runs import QUERIED_COLUMNS
+from al_lightning.run_tables import QUERIED_COLUMNS
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _MASKS = {".png", ".tif", ".tiff"}  # formats that keep ids as they are

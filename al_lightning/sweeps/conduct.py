@@ -134,7 +134,8 @@ def carry_out(
     todo = outstanding(runs)
     states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
-    counts = f"{states.count('new')} to start, {states.count('unfinished')} to go on with, {at_a_time} at a time"
+    new = states.count("new")
+    counts = f"{new} to start, {len(todo) - new} to go on with, {at_a_time} at a time"
     print(f"{len(runs)} runs in {out}: {counts if todo else 'all finished'}.", flush=True)
     if not todo:
         return {}
@@ -165,7 +166,15 @@ def _refuse_mistakes(runs: Sequence[PlannedRun]) -> None:
         if kind not in seen:
             seen.add(kind)
             reader.read(run.arguments())
-    refuse_changed(runs, lambda run: differences(reader.stored(run.directory), reader.read(run.arguments())))
+    refuse_changed(runs, partial(_changes, reader))
+
+
+def _changes(reader: ConfigReader, run: PlannedRun) -> list[str]:
+    try:
+        stored = reader.stored(run.directory)
+    except UserError:  # it is damaged: the run fails alone, and says so
+        return []
+    return differences(stored, reader.read(run.arguments()))
 
 
 def log_of(run: PlannedRun, logs: Path) -> Path:

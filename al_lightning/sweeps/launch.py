@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from al_lightning.errors import UserError
+from al_lightning.text import print_any_name
 
 
 class Job(Protocol):
@@ -57,6 +58,7 @@ def run_fit(arguments: Sequence[str], log: str, gpus: str | None) -> None:
         sys.stderr.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    print_any_name()
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     # Lightning starts the other processes of a run by the command line of the first one.

@@ -56,8 +56,8 @@ def test_broken_runs_are_left_out_with_the_reason(tmp_path):
         "started": "no finished cycle",
         "seedless": "seed_everything",
         "sizeless": "query_size",
-        "text": "numbers",
-        "json": "can't be read",
+        "text": "Expected a number or nothing for val/accuracy in row 1 of",
+        "json": "Expected JSON",
     }
     reasons = {path.name: reason for path, reason in skipped.items()}
     assert reasons.keys() == parts.keys()

@@ -78,27 +78,33 @@ def replaced(name, old, new):
 DAMAGE = {
     "curve lost": (lambda run: run.learning_curve.unlink(), "2 finished cycles|1 finished cycles"),
     "curve emptied": (lambda run: run.learning_curve.write_text(""), "rows were lost"),
-    "curve of nothing but its header": (lambda run: run.learning_curve.write_text("cycle,labeled\n"), "rows were lost"),
+    "curve of nothing but its header": (
+        lambda run: run.learning_curve.write_text(run.learning_curve.read_text().partition("\n")[0] + "\n"),
+        "rows were lost",
+    ),
     "last rows of the curve lost": (
         lambda run: (run.cycle(2).mkdir(parents=True), without_line("learning_curve.csv", 2)(run)),
         "rows were lost",
     ),
-    "first row of the curve lost": (without_line("learning_curve.csv", 1), "Expected cycle 0 and its train_steps in row 1"),
-    "cycle that is no number": (replaced("learning_curve.csv", "1,5,", "x,5,"), "column of numbers"),
-    "labeled that is no number": (replaced("learning_curve.csv", "1,5,", "1,x,"), "column of numbers"),
+    "first row of the curve lost": (without_line("learning_curve.csv", 1), r"Expected cycle 0, 1, 2 \.\.\. .* got 1 in place of 0"),
+    "cycle that is no number": (
+        replaced("learning_curve.csv", "1,5,", "x,5,"),
+        "a whole number of at least 0 for cycle in row 2 .* got 'x'",
+    ),
+    "labeled that is no number": (replaced("learning_curve.csv", "1,5,", "1,x,"), "for labeled in row 2 .* got 'x'"),
     "steps that are no number": (replaced("learning_curve.csv", ",10,", ",,"), "train_steps"),
-    "queries lost": (lambda run: run.queries.unlink(), "queries.csv .* missing"),
+    "queries lost": (lambda run: run.queries.unlink(), "queries.csv in the run directory, but it is missing"),
     "row of the initial set lost": (without_line("queries.csv", 2), "Expected rank 1 of cycle 0 in row 2 .* got rank 2 of cycle 0"),
     "last row of a query lost": (without_line("queries.csv", 3), "Expected 3 labeled items .* got 2"),
     "whole query lost": (lambda run: (without_line("queries.csv", 4)(run), without_line("queries.csv", 4)(run)), "got rank 0 of cycle 2"),
     "another item": (replaced("queries.csv", "7,item 7", "7,item 8"), "Expected 'item 7', the item at index 7 .* got 'item 8'"),
     "another index": (replaced("queries.csv", "1,7,", "1,8,"), "Expected 'item 8', the item at index 8"),
     "index beyond the data": (replaced("queries.csv", "1,7,", "1,40,"), "an index from 0 to 39 in row 2 .* got 40"),
-    "index below 0": (replaced("queries.csv", "1,7,", "1,-1,"), "an index from 0 to 39"),
-    "index that is no number": (replaced("queries.csv", "1,7,", "1,7a,"), "Expected numbers in the columns"),
-    "score that is no number": (replaced("queries.csv", "0.25", "high"), "Expected numbers in the columns"),
+    "index below 0": (replaced("queries.csv", "1,7,", "1,-1,"), "at least 0 for index in row 2 .* got '-1'"),
+    "index that is no number": (replaced("queries.csv", "1,7,", "1,7a,"), "for index in row 2 .* got '7a'"),
+    "score that is no number": (replaced("queries.csv", "0.25", "high"), "a finite number or nothing for score in row 4 .* got 'high'"),
     "item twice": (replaced("queries.csv", "9,item 9", "7,item 7"), "Expected each item once .* 'item 7' again in row 3"),
-    "column lost": (replaced("queries.csv", "rank", "place"), "Expected numbers in the columns"),
+    "column lost": (replaced("queries.csv", "rank", "place"), "Expected the columns cycle, rank, .* got 'cycle,place"),
 }
 
 

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import matplotlib
@@ -9,12 +10,12 @@ from lightning.pytorch.loggers import CSVLogger
 from matplotlib import image
 
 from al_lightning.acquisition import BALD, Entropy, Margin
-from al_lightning.analysis import training_plots, uncertainty_plots
+from al_lightning.analysis import plots, training_plots, uncertainty_plots
 from al_lightning.callbacks import CycleLogger
 from al_lightning.commands import figures, main
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
-from al_lightning.runs import RunDirectory
+from al_lightning.runs import Labeled, RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.conftest import run_experiment
 from tests.test_runs import cycle_row
@@ -121,7 +122,7 @@ def test_a_resumed_run_counts_each_cycle_once(tmp_path):
     for cycle in range(4):
         run.append_cycle(cycle_row(cycle, 10 + cycle))
     found = {cycle: [row["train/loss"] for row in rows] for cycle, rows in run.read_training().items()}
-    assert found == {0: ["9.5"], 1: ["7.5", "6.5"], 2: ["5.5"], 3: ["4.5"]}
+    assert found == {0: [9.5], 1: [7.5, 6.5], 2: [5.5], 3: [4.5]}
 
 
 def test_what_can_not_be_drawn_is_one_error(tmp_path):
@@ -134,3 +135,55 @@ def test_what_can_not_be_drawn_is_one_error(tmp_path):
         figures.main(["figures", "--run", str(run.path), "--classes", "3"])
     with pytest.raises(UserError, match="at least 2, got 1"):
         figures.main(["figures", "--classes", "1"])
+
+
+DAMAGE = {
+    "scores garbage": ("cycles/001/scores.csv", bytes(range(256))),
+    "scores emptied": ("cycles/000/scores.csv", b""),
+    "scores without rows": ("cycles/000/scores.csv", b"index,item,score\n"),
+    "scores cut": ("cycles/000/scores.csv", b"index,item,score\n1,x,0.5\n2,y,0"),
+    "scores of others than in other cycles": ("cycles/001/scores.csv", b"index,item,score\n1,x,0.5\n"),
+    "an index twice": ("cycles/001/scores.csv", b"index,item,score\n1,x,0.5\n1,x,0.5\n"),
+    "a score that is no number": ("cycles/001/scores.csv", b"index,item,score\n1,x,nan\n"),
+    "metrics garbage": ("metrics.csv", bytes(range(256)) + b"\n"),
+    "a metric that is text": ("metrics.csv", b"epoch,step,train/loss\n0,1,high\n"),
+    "a cycle that is none": ("metrics.csv", b"epoch,step,active_learning/cycle\n0,1,inf\n"),
+    "more cells than columns": ("metrics.csv", b"epoch,step,train/loss\n0,1,0.5,7\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named(recorded, tmp_path, damage):
+    run = RunDirectory(shutil.copytree(recorded.path, tmp_path / "run"))
+    name, content = DAMAGE[damage]
+    path = next(run.path.rglob("metrics.csv")) if name == "metrics.csv" else run.path / name
+    path.write_bytes(content)
+    with pytest.raises(SystemExit, match=name):
+        main(["figures", "--run", str(run.path)])
+
+
+def test_one_cycle_and_metrics_that_are_no_numbers(tmp_path, drawn):
+    run = RunDirectory(tmp_path / "$x$_")
+    row = {**cycle_row(0, 3), "val/accuracy": float("nan"), "val/miou": None, "val/iou/_road": float("nan"), "val/iou/sky": 0.5}
+    run.append_queries([Labeled(0, rank, rank, "x") for rank in range(3)])
+    run.append_cycle(row)
+    (run.path / "metrics.csv").write_text("epoch,train/loss,val/accuracy,active_learning/cycle\n0,inf,nan,\n0,,,0\n")
+    main(["figures", "--run", str(run.path)])
+    assert drawn["training_curves.png"].get_suptitle() == "$x$_"
+    for draw in (plots.draw_learning_curve, plots.draw_iou):
+        assert image.imread(draw(run))[..., :3].std() > 0.01
+
+
+def test_no_cycle_at_all_is_drawn_as_nothing(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.learning_curve.write_text("cycle,lab")
+    assert plots.draw_learning_curve(run).is_file() and plots.draw_iou(run).is_file()
+
+
+def test_classes_whose_names_begin_with_an_underscore_are_in_the_legend(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path)
+    run.append_cycle({**cycle_row(0, 3), "val/iou/_void_": 0.2, "val/iou/road": 0.4})
+    kept = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: (kept.append(figure), path)[1])
+    plots.draw_iou(run)
+    assert [text.get_text().strip() for text in kept[0].legends[0].get_texts()] == ["road", "_void_"]

@@ -101,7 +101,7 @@ def test_bad_files_are_one_error(write, content, why):
 
 
 def test_missing_and_broken_files_are_one_error(tmp_path):
-    with pytest.raises(UserError, match=r"Expected a YAML file in .*none\.yaml"):
+    with pytest.raises(UserError, match=r"Expected the file .*none\.yaml, but it is missing"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(UserError, match=r"Expected a mapping in .* got list"):

@@ -1,0 +1,202 @@
+"""The tables of a run directory: their columns, what their cells hold, and what their rows say together."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from al_lightning.errors import UserError
+from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, optional, read_table
+
+QUERY_COLUMNS = {"cycle": COUNT, "rank": COUNT, "index": COUNT, "item": TEXT, "score": optional(FINITE)}
+FIRST_CURVE_COLUMNS = {"cycle": COUNT, "labeled": COUNT}
+LAST_CURVE_COLUMNS = {
+    "epochs": COUNT,
+    "train_steps": COUNT,
+    "train_seconds": AMOUNT,
+    "query_seconds": optional(AMOUNT),
+    "query_peak_bytes": optional(AMOUNT),
+}
+CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
+SCORE_COLUMNS = {"index": COUNT, "item": TEXT}
+_QUERIED = {"rank": COUNT, "index": COUNT, "item": TEXT}
+_QUERIED_IDENTITY = {*_QUERIED, "city"}  # what queried.csv says of an image besides counts of pixels
+QUERIED_COLUMNS = {*_QUERIED_IDENTITY, "ignored"}
+"""The columns of queried.csv that are not called like a class."""
+_END_OF_CYCLE = "active_learning/cycle"  # in the row that a logger gets when a cycle is finished
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """A labeled item, as queries.csv has it.
+
+    Attributes:
+        cycle: the cycle whose training set it first joins.
+        rank: its place in the query, from 0.
+        index: position in the data set.
+        item: the name that a person knows it by.
+        score: None for the initial set.
+    """
+
+    cycle: int
+    rank: int
+    index: int
+    item: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class CycleRow:
+    """A finished cycle, as learning_curve.csv has it.
+
+    Attributes:
+        cycle: from 0.
+        labeled: items of its training set.
+        metrics: by column; NaN for an empty cell.
+        train_seconds: of its training.
+        query_seconds: of scoring and choosing; None where no query was made, which is so in the last cycle of a run that came to its end.
+        query_peak_bytes: of memory while scoring; None likewise.
+        epochs: of its training.
+        train_steps: likewise.
+    """
+
+    cycle: int
+    labeled: int
+    metrics: Mapping[str, float]
+    train_seconds: float
+    query_seconds: float | None
+    query_peak_bytes: float | None
+    epochs: int = 0
+    train_steps: int = 0
+
+
+def read_curve(path: Path) -> list[CycleRow]:
+    """The finished cycles.
+
+    Raises:
+        UserError: the table is missing or damaged; cycles are not 0, 1, 2 ... with more labeled items each.
+    """
+    fixed = FIRST_CURVE_COLUMNS | LAST_CURVE_COLUMNS
+    cycles = []
+    for row in read_table(path, fixed, {ANY: optional(NUMBER, math.nan)}, growing=True):
+        metrics = {name: value for name, value in row.items() if name not in fixed}
+        cycles.append(CycleRow(metrics=metrics, **{name: value for name, value in row.items() if name in fixed}))
+    cycles.sort(key=lambda row: row.cycle)
+    _count_up(path, "cycle", (row.cycle for row in cycles))
+    for before, after in pairwise(cycles):
+        if after.labeled <= before.labeled:
+            raise UserError(f"Expected more labeled items in each cycle of {path}, got {before.labeled}, then {after.labeled}.")
+    return cycles
+
+
+def read_queries(path: Path) -> list[Labeled]:
+    """The labeled items.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return [Labeled(**row) for row in read_table(path, QUERY_COLUMNS, growing=True)]
+
+
+def refuse_wrong_rows(path: Path, cycles: Iterable[CycleRow], labeled: Sequence[Labeled]) -> None:
+    """Makes sure that the labeled items are as many as the learning curve says, each there once, by cycle and rank.
+
+    Args:
+        path: of the labeled items.
+        cycles: the finished ones.
+        labeled: those of the finished cycles, and of the query after them.
+
+    Raises:
+        UserError: rows are missing, or were added.
+    """
+    joining, count = Counter(row.cycle for row in labeled), 0
+    for cycle in cycles:
+        count += joining[cycle.cycle]
+        if cycle.labeled != count:
+            raise UserError(
+                f"Expected {cycle.labeled} labeled items in {path} up to cycle {cycle.cycle}, got {count}: rows are missing or were added."
+            )
+    _once(path, (row.index for row in labeled))
+    ranks: dict[int, list[int]] = {}
+    for row in labeled:
+        ranks.setdefault(row.cycle, []).append(row.rank)
+    _count_up(path, "cycle", ranks)
+    for its in ranks.values():
+        _count_up(path, "rank", its)
+
+
+def read_areas(path: Path) -> list[int]:
+    """Pixels of each item, where items are crops.
+
+    Raises:
+        UserError: the table is missing or damaged, or indices are not 0, 1, 2 ...
+    """
+    rows = read_table(path, CROP_COLUMNS)
+    _count_up(path, "index", (row["index"] for row in rows))
+    return [row["height"] * row["width"] for row in rows]
+
+
+def read_counted(path: Path) -> int:
+    """Pixels of a cycle's queried images.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    rows = read_table(path, _QUERIED, {"city": TEXT, ANY: COUNT})
+    _once(path, (row["index"] for row in rows))
+    return sum(count for row in rows for name, count in row.items() if name not in _QUERIED_IDENTITY)
+
+
+def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:
+    """The indices of a cycle's scored items, and by column their scores.
+
+    Raises:
+        UserError: the table is missing or damaged, or an item is there twice.
+    """
+    rows = read_table(path, SCORE_COLUMNS, {ANY: FINITE})
+    if not rows:
+        raise UserError(f"Expected a row for each scored item in {path}, got none.")
+    _once(path, (row["index"] for row in rows))
+    return [row["index"] for row in rows], {name: [row[name] for row in rows] for name in rows[0] if name not in SCORE_COLUMNS}
+
+
+def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
+    """What a CSVLogger logged while each cycle trained: by cycle its rows, in order; empty cells are left out.
+
+    A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is the next
+    cycle's. A resumed run begins another file; of a cycle that is in several, the last one counts.
+
+    Args:
+        files: in the order in which they were begun.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    cycles: dict[int, list[dict[str, float]]] = {}
+    for file in files:
+        rows: list[dict[str, float]] = []
+        for row in read_table(file, {}, {_END_OF_CYCLE: optional(WHOLE), ANY: optional(NUMBER)}, growing=True):
+            if row.get(_END_OF_CYCLE) is not None:
+                cycles[row[_END_OF_CYCLE]] = rows
+                rows = []
+            else:
+                rows.append({name: value for name, value in row.items() if value is not None})
+        if rows:
+            cycles[max(cycles, default=-1) + 1] = rows
+    return dict(sorted(cycles.items()))
+
+
+def _count_up(path: Path, name: str, values: Iterable[int]) -> None:
+    for place, value in enumerate(values):
+        if value != place:
+            raise UserError(f"Expected {name} 0, 1, 2 ... in {path}, got {value} in place of {place}: rows are missing or were added.")
+
+
+def _once(path: Path, indices: Iterable[int]) -> None:
+    seen: set[int] = set()
+    for index in indices:
+        if index in seen:
+            raise UserError(f"Expected each index once in {path}, got {index} again: rows were added.")
+        seen.add(index)
