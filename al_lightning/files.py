@@ -1,9 +1,11 @@
 """Files that are whole at every instant, whenever the process dies, and tables in them."""
 
 import csv
+import errno
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,3 +92,13 @@ def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:
     for kind in kinds:
         for temporary in folder.glob(f"*{kind}.*.tmp"):
             temporary.unlink(missing_ok=True)
+
+
+def require_regular(path: Path) -> None:
+    """Refuses what is not a file of bytes, before it is opened: a FIFO waits for a writer for ever, a device has no end.
+
+    Raises:
+        OSError: it is something else, or missing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))

@@ -4,15 +4,19 @@ Source: cityscapesScripts, ``helpers/labels.py`` (Cordts et al., 2016): 19 class
 """
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from al_lightning.errors import UserError
 
 IGNORED = 255
+_UNKNOWN = -1  # in place of a class
+_TRAIN_IDS = 19
 
 
 class Label(NamedTuple):
@@ -76,11 +80,64 @@ class ClassMap(NamedTuple):
         names: of the training classes.
         table: uint8 ``(256,)``, the training class of each label id; 255 is ignored.
         palette: uint8 ``(C, 3)``, a colour for each training class.
+        ignored: ids that have a meaning, but no training class. What is neither here nor in the table is unknown.
     """
 
     names: list[str]
     table: Tensor
     palette: Tensor
+    ignored: frozenset[int] = frozenset({IGNORED})
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Bool ``(256,)``: the ids that have a meaning."""
+        known: npt.NDArray[np.bool_] = self.table.numpy() != IGNORED
+        known[list(self.ignored)] = True
+        return known
+
+    def classes_of(self, ids: npt.NDArray[np.uint8], source: object) -> Tensor:
+        """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored.
+
+        Args:
+            ids: of the pixels.
+            source: where they come from, for the error.
+
+        Raises:
+            UserError: an id has no meaning. The message names source and ids.
+        """
+        classes = np.where(self.known, self.table.numpy(), np.int16(_UNKNOWN))[ids]
+        if bool((classes == _UNKNOWN).any()):
+            self.refuse_unknown(np.unique(ids), source)
+        return torch.from_numpy(classes).long()
+
+    def refuse_unknown(self, ids: npt.NDArray[np.integer], source: object) -> None:
+        """Refuses ids without a meaning.
+
+        Raises:
+            UserError: there is one. The message names source and ids.
+        """
+        unknown = ids[~self.known[ids]].tolist()
+        if unknown:
+            shown = ", ".join(map(str, unknown[:8])) + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
+            raise UserError(f"Expected the label ids {_ranges(np.flatnonzero(self.known).tolist())} in {source}, got {shown}.")
+
+    def look_like_train_ids(self, ids: Collection[int]) -> bool:
+        """Whether the ids of many label files are rather places of Cityscapes' classes, as its ``labelTrainIds`` files hold them.
+
+        None of them is above 18, where half of the classes lie, but some mean what a camera sees of its car, or what nobody labels.
+        """
+        return max(set(ids) - {IGNORED}, default=_TRAIN_IDS) < _TRAIN_IDS and bool(set(ids) & self.ignored - {0, IGNORED})
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as a person writes them: ``0 to 33, 255``."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ends)
 
 
 def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
@@ -98,7 +155,8 @@ def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
         trained = sorted((label for label in LABELS if label.train_id != IGNORED), key=lambda label: label.train_id)
         for label in trained:
             table[label.id] = label.train_id
-        return ClassMap([label.name for label in trained], table, torch.tensor([label.color for label in trained], dtype=torch.uint8))
+        colors = [label.color for label in trained]
+        return ClassMap([label.name for label in trained], table, torch.tensor(colors, dtype=torch.uint8), _ignored_by(table))
     names = {label.name for label in LABELS if label.id > 3}
     unknown = [name for name in foreground if name not in names]
     if unknown or not foreground:
@@ -107,11 +165,15 @@ def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
         if label.id > 3:
             table[label.id] = int(label.name in foreground)
     colors = [(64, 64, 64), next(label.color for label in LABELS if label.name == foreground[0])]
-    return ClassMap(["background", "foreground"], table, torch.tensor(colors, dtype=torch.uint8))
+    return ClassMap(["background", "foreground"], table, torch.tensor(colors, dtype=torch.uint8), _ignored_by(table))
+
+
+def _ignored_by(table: Tensor) -> frozenset[int]:
+    return frozenset({label.id for label in LABELS if table[label.id] == IGNORED} | {IGNORED})
 
 
 def named_classes(ids: Mapping[str, int]) -> ClassMap:
-    """Classes that somebody has named, in their order; every other id is ignored.
+    """Classes that somebody has named, in their order. Of the other ids 255 is ignored, and none may occur in a mask.
 
     Args:
         ids: the id of each class, by its name.

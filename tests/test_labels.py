@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from al_lightning.errors import UserError
-from al_lightning.labels import IGNORED, LABELS, class_map
+from al_lightning.labels import IGNORED, LABELS, ClassMap, class_map
 
 # The order of the official evaluation.
 OFFICIAL = [
@@ -44,6 +45,35 @@ def test_two_classes():
     ids = torch.tensor([0, 3, 4, 7, 8, 9, 10, 26, 33, 200])
     assert classes.table[ids].tolist() == [255, 255, 0, 1, 0, 1, 1, 0, 0, 255]
     assert len(classes.names) == len(classes.palette) == 2
+
+
+def test_ids_without_a_meaning_are_refused_with_their_source():
+    classes = class_map()
+    ids = np.array([[0, 7, 255], [33, 34, 254]], np.uint8)
+    assert classes.classes_of(ids[:, :1], "a file").tolist() == [[255], [18]]
+    with pytest.raises(UserError, match="label ids 0 to 33, 255 in a file, got 34, 254"):
+        classes.classes_of(ids, "a file")
+    own = ClassMap(["sky", "road"], torch.full((256,), IGNORED, dtype=torch.uint8), torch.zeros(2, 3, dtype=torch.uint8))
+    own.table[3], own.table[200] = 1, 0
+    assert own.classes_of(np.array([3, 200, 255], np.uint8), "").tolist() == [1, 0, 255]
+    with pytest.raises(UserError, match=r"label ids 3, 200, 255 in m\.png, got 0, 1"):
+        own.classes_of(np.array([3, 0, 1], np.uint8), "m.png")
+
+
+@pytest.mark.parametrize(
+    ("foreground", "ids", "alike"),
+    [
+        (None, {0, 1, 2, 8, 10, 13, 255}, True),  # road, sidewalk, building, vegetation, sky, car
+        (None, {0, 2, 10}, True),
+        (["road"], {0, 1, 2, 8, 10, 13}, True),
+        (None, {0, 1, 2, 3, 7, 8, 11, 21, 23, 26}, False),
+        (None, {0, 7, 8, 11}, False),
+        (None, {0, 255}, False),
+        (["road", "parking"], {0, 7, 9}, False),
+    ],
+)
+def test_ids_that_look_like_train_ids(foreground, ids, alike):
+    assert class_map(foreground).look_like_train_ids(ids) == alike
 
 
 def test_unknown_classes_are_named():

@@ -39,7 +39,7 @@ class Augmentation:
         """The augmented pair, ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside of the image have the label 255."""
         draw = np.random.default_rng(seed)
         factor = draw.uniform(*self.scale)
-        edges = [min(round(self.crop / factor), edge) for edge in label.shape]
+        edges = [min(max(1, round(self.crop / factor)), edge) for edge in label.shape]
         part = Box(*(int(draw.integers(0, whole - edge + 1)) for whole, edge in zip(label.shape, edges, strict=True)), *edges)
         resize = self.resize(*(max(1, min(self.crop, round(edge * factor))) for edge in edges))
         resized = resize(image=np.ascontiguousarray(part.of(image)), mask=np.ascontiguousarray(part.of(label)))

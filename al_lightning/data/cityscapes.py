@@ -41,14 +41,16 @@ def list_scenes(root: Path, split: str) -> list[Scene]:
         UserError: there are none, an image is unreadable, or a label file is missing. The message names it.
     """
     folder = root / "leftImg8bit" / split
-    images = sorted(folder.glob(f"*/*{_IMAGE}"))
+    found = (path.relative_to(folder) for path in folder.glob(f"*/*{_IMAGE}"))
+    # Names with a dot in front are what systems put beside files: "._x.png" of macOS is no image.
+    images = sorted(folder / path for path in found if not any(part.startswith(".") for part in path.parts))
     if not images:
         raise UserError(f"Expected images {folder}/<city>/<city>_<seq>_<frame>{_IMAGE}, found none. Set data.init_args.root to their root.")
     scenes = []
     for image in images:
         name = image.name.removesuffix(_IMAGE)
         label = root / "gtFine" / split / image.parent.name / f"{name}{_LABEL}"
-        if not label.exists():
+        if not label.is_file():
             raise UserError(f"Expected the label {label} of the image {image}, but there is no such file.")
         scenes.append(Scene(name, image, label, size_of(image)))
     return scenes

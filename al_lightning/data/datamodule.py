@@ -12,6 +12,8 @@ from torch import Tensor
 
 from al_lightning import seeds
 from al_lightning.data.pool import Pool
+from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
 
 
 class PoolDataModule(LightningDataModule, ABC):
@@ -25,11 +27,16 @@ class PoolDataModule(LightningDataModule, ABC):
 
     Attributes:
         pool: filled by ``setup``, which also labels the initial set.
+        class_names: of the classes, in the order of a network's outputs.
     """
 
     pool: Pool
+    class_names: Sequence[str]
 
-    def __init__(self, batch_size: int, eval_batch_size: int, seed: int, initial_seed: int | None = None) -> None:
+    @checked
+    def __init__(
+        self, batch_size: PositiveInt, eval_batch_size: PositiveInt, seed: int, initial_seed: NonNegativeInt | None = None
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -50,6 +57,29 @@ class PoolDataModule(LightningDataModule, ABC):
     def device(self) -> torch.device:
         """Where this process computes."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    @abstractmethod
+    def example(self) -> Tensor:
+        """Inputs ``(1, *)`` of the shape of a training item's, on the CPU: to find out what a network makes of them."""
+
+    def least_batch(self, share: int) -> int:
+        """Items that the network needs in a training batch.
+
+        Args:
+            share: items that this process trains on.
+
+        Raises:
+            UserError: there are none so large.
+        """
+        module: Any = None if self.trainer is None else self.trainer.lightning_module
+        least: int = getattr(module, "least_batch", 1)
+        if min(share, self.batch_size) < least:
+            setting = "batch_size" if self.batch_size < least else "initial_size"
+            raise UserError(
+                f"Expected at least {least} items in a training batch: a batch norm of {type(module.network).__name__} can't train on one. "
+                f"Got a batch_size of {self.batch_size}, and {share} labeled for each process. Set a larger data.init_args.{setting}."
+            )
+        return least
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""

@@ -16,6 +16,9 @@ import numpy as np
 
 from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, decode_label
 from al_lightning.errors import UserError
+from al_lightning.files import require_regular
+
+_RULES = 2  # goes up when the same file is decoded to other numbers
 
 
 class SceneFiles(ABC):
@@ -100,6 +103,8 @@ class InMemory(SceneFiles):
 class OnDisk(SceneFiles):
     """Keeps decoded files as memory-mapped arrays, named by a hash of the encoded content, for all runs that read the same images.
 
+    The name also says what was decoded, and by which rules: arrays of an earlier version of these are not read.
+
     Args:
         folder: for the arrays; an image of 2048x1024 takes 6 MiB, its label 2.
     """
@@ -109,7 +114,7 @@ class OnDisk(SceneFiles):
         self._keys: dict[Path, str] = {}
 
     def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
-        kept = self.folder / f"{self._key(path)}.npy"
+        kept = self.folder / f"{self._key(path)}-{decode.__name__}-{_RULES}.npy"
         try:
             mapped: Pixels = np.load(kept, mmap_mode="r")
             return mapped
@@ -121,6 +126,7 @@ class OnDisk(SceneFiles):
     def _key(self, path: Path) -> str:
         if path not in self._keys:
             try:
+                require_regular(path)
                 self._keys[path] = hashlib.sha256(path.read_bytes()).hexdigest()
             except OSError as error:
                 raise UserError(f"Expected an image in {path}, but it can't be read: {error}") from error

@@ -6,13 +6,17 @@ Format: http://yann.lecun.com/exdb/mnist. The magic number's third byte is the t
 import gzip
 import math
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from al_lightning.errors import UserError
+from al_lightning.files import require_regular
+
+MAX_BYTES = 2**31
+"""In an unpacked file: more is refused, whatever a header promises; the largest relative of MNIST has a quarter."""
 
 
 def read_idx(path: Path, axes: int) -> Tensor:
@@ -28,23 +32,53 @@ def read_idx(path: Path, axes: int) -> Tensor:
     Raises:
         UserError: the file can't be read, is corrupted or truncated, or holds something else. The message names it.
     """
+    size = 4 + 4 * axes
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        require_regular(path)
+        with _unpacked(path) as file:
+            header = file.read(size)
+            shape = _shape(header, axes, path)
+            content = _read(file, math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"Expected a readable IDX file, but {path} is truncated or corrupted ({error}). Fetch it again.") from error
-    header = 4 + 4 * axes
+    if len(content) != math.prod(shape):
+        found = f"{size + len(content)}{' or more' if len(content) > math.prod(shape) else ''}"
+        raise UserError(f"Expected {size + math.prod(shape)} bytes in {path} for shape {shape}, got {found}: it is truncated or corrupted.")
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape)
+
+
+def _read(file: gzip.GzipFile | BufferedReader, most: int) -> bytearray:
+    """Up to so many bytes, in pieces: a header may promise much more memory than the file fills."""
+    content = bytearray()
+    while len(content) < most and (piece := file.read(min(2**20, most - len(content)))):
+        content += piece
+    return content
+
+
+def _unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _shape(header: bytes, axes: int, path: Path) -> list[int]:
+    """What a header promises.
+
+    Raises:
+        UserError: something else than wanted, nothing, or more than one would read.
+    """
     magic = bytes([0, 0, 8, axes])
-    if content[:4] != magic or len(content) < header:
+    if header[:4] != magic or len(header) < 4 + 4 * axes:
         raise UserError(
-            f"Expected {path} to be an IDX file of unsigned bytes with {axes} axes (magic {magic.hex()}), got magic {content[:4].hex()!r} "
-            f"in {len(content)} bytes. Are images and labels swapped?"
+            f"Expected {path} to be an IDX file of unsigned bytes with {axes} axes (magic {magic.hex()}), got magic {header[:4].hex()!r}. "
+            "Are images and labels swapped, or is it truncated or corrupted?"
         )
-    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, header, 4)]
-    if len(content) != header + math.prod(shape):
-        raise UserError(f"Expected {header + math.prod(shape)} bytes in {path} for shape {shape}, got {len(content)}. Fetch it again.")
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy())
+    shape = [int.from_bytes(header[at : at + 4]) for at in range(4, len(header), 4)]
+    if not 0 < math.prod(shape) <= MAX_BYTES:
+        raise UserError(
+            f"Expected from 1 to {MAX_BYTES:,} bytes in {path}, but its header says shape {shape}: it is empty, truncated or corrupted."
+        )
+    return shape
 
 
 def read_labeled_images(images_path: Path, labels_path: Path, num_classes: int) -> tuple[Tensor, Tensor]:

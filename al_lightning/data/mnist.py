@@ -17,17 +17,18 @@ from torch.utils.data import DistributedSampler
 from torchvision.datasets.utils import download_url
 
 from al_lightning import seeds
+from al_lightning.data import known_files
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.idx import read_labeled_images
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.resident import ResidentImages, ResidentLoader
 from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
 
 log = logging.getLogger(__name__)
 
 _SPLITS = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "eval": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
 _FILES = [name for pair in _SPLITS.values() for name in pair]
-_NUM_CLASSES = 10
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -59,17 +60,18 @@ class _IDXDataModule(PoolDataModule):
     hint: str = ""
     source: type[torchvision.datasets.MNIST] | None = None
 
+    @checked
     def __init__(
         self,
         root: str | None = None,
-        initial_size: int | Literal["all"] = 300,
+        initial_size: PositiveInt | Literal["all"] = 300,
         initial_draw: Literal["uniform", "class_balanced_using_labels"] = "uniform",
-        pool_size: int | None = None,
-        pool_repeat: int | None = None,
-        batch_size: int = 32,
-        eval_batch_size: int = 2000,
+        pool_size: PositiveInt | None = None,
+        pool_repeat: NonNegativeInt | None = None,
+        batch_size: PositiveInt = 32,
+        eval_batch_size: PositiveInt = 2000,
         seed: int = 0,
-        initial_seed: int | None = None,
+        initial_seed: NonNegativeInt | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, seed, initial_seed)
         self.root = Path(root or self.default_root).expanduser()
@@ -81,7 +83,9 @@ class _IDXDataModule(PoolDataModule):
     # Files
 
     def _folders(self) -> list[Path]:
-        return [self.root, *map(Path, self.installed)]
+        """Where the files may lie: also where torchvision puts them below a root."""
+        name = self.source.__name__ if self.source is not None else ""
+        return [*dict.fromkeys([self.root, self.root / "raw", self.root / name / "raw", *map(Path, self.installed)])]
 
     def _complete_folder(self) -> Path | None:
         return next((folder for folder in self._folders() if all(_find(folder, name) for name in _FILES)), None)
@@ -119,7 +123,8 @@ class _IDXDataModule(PoolDataModule):
         raise RuntimeError("; ".join(failures))
 
     def _how_to_get(self, failure: str) -> str:
-        looked = [f"{folder} (lacks {', '.join(name for name in _FILES if _find(folder, name) is None)})" for folder in self._folders()]
+        folders = [folder for folder in self._folders() if folder == self.root or folder.is_dir()]
+        looked = [f"{folder} (lacks {', '.join(name for name in _FILES if _find(folder, name) is None)})" for folder in folders]
         return (
             f"Expected {self.title} as four IDX files, each plain or with .gz, in one of these folders: {'; '.join(looked)}. "
             f"The download failed: {failure}. Put the files into {self.root}, or name their folder by data.init_args.root{self.hint}."
@@ -133,6 +138,9 @@ class _IDXDataModule(PoolDataModule):
         if folder is None:
             raise UserError(self._how_to_get("the files are not there"))
         self._train, self._eval = (self._read(folder, split) for split in ("train", "eval"))
+        if self._train.images.shape[1:] != self._eval.images.shape[1:]:
+            sizes = ("x".join(map(str, data.images.shape[2:])) for data in (self._train, self._eval))
+            raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are the files of two data sets?")
         size = len(self._train)
         if self.pool_repeat is not None:
             self._repeat(self.pool_repeat)
@@ -150,7 +158,11 @@ class _IDXDataModule(PoolDataModule):
     def _read(self, folder: Path, split: str) -> ResidentImages:
         images, labels = (_find(folder, name) for name in _SPLITS[split])
         assert images is not None and labels is not None
-        return ResidentImages(*read_labeled_images(images, labels, _NUM_CLASSES))
+        data = ResidentImages(*read_labeled_images(images, labels, len(self.class_names)))
+        for path, content, name in zip((images, labels), (data.images.squeeze(1), data.labels.byte()), _SPLITS[split], strict=True):
+            if (doubt := known_files.doubt(content, name, self.title)) is not None:
+                log.warning("WARNING: %s %s", path, doubt)
+        return data
 
     def _repeat(self, index: int) -> None:
         if not 0 <= index < len(self._train):
@@ -161,13 +173,21 @@ class _IDXDataModule(PoolDataModule):
     # Loaders
 
     def train_dataloader(self) -> ResidentLoader:
-        """Batches of labeled items, in an order that depends on seed, cycle and epoch only."""
+        """Batches of labeled items, in an order that depends on seed, cycle and epoch only.
+
+        A last batch that the network can't train on is left out: other items are in it in the next epoch.
+        """
         self._train.move_to(self.device)
         indices = self.pool.labeled_indices
         rank, world = self.rank_and_world
         sampler: DistributedSampler[int] = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
         block = 1 if self.trainer is None else getattr(self.trainer.lightning_module, "block", 1)
-        return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block)
+        least = self.least_batch(len(sampler))
+        return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block, least)
+
+    def example(self) -> Tensor:
+        """See :meth:`PoolDataModule.example`."""
+        return torch.zeros(1, *self._train.images.shape[1:])
 
     def val_dataloader(self) -> ResidentLoader:
         """Batches of evaluation images; several processes share them without repeating any."""
@@ -213,6 +233,7 @@ class FashionMNISTDataModule(_IDXDataModule):
     """Fashion-MNIST: 60,000 images in the pool, 10,000 for evaluation."""
 
     title = "Fashion-MNIST"
+    class_names = torchvision.datasets.FashionMNIST.classes
     default_root = "data/fashion-mnist"
     installed = ("/usr/share/datasets/fashion-mnist",)
     hint = ", or install Debian's package dataset-fashion-mnist; FashionMNISTSampleDataModule needs no files"
@@ -223,6 +244,7 @@ class MNISTDataModule(_IDXDataModule):
     """MNIST: 60,000 images in the pool, 10,000 for evaluation."""
 
     title = "MNIST"
+    class_names = [str(digit) for digit in range(10)]
     default_root = "data/mnist"
     source = torchvision.datasets.MNIST
 
@@ -230,5 +252,6 @@ class MNISTDataModule(_IDXDataModule):
 class FashionMNISTSampleDataModule(_IDXDataModule):
     """The sample of Fashion-MNIST that comes with the package: 5,000 images in the pool, 1,000 for evaluation; see sample/README.md."""
 
+    class_names = torchvision.datasets.FashionMNIST.classes
     title = "the embedded sample of Fashion-MNIST (not the full set)"
     default_root = str(Path(__file__).parent / "sample")

@@ -54,12 +54,20 @@ class ResidentLoader:
         batch_size: items in a batch.
         device: where the batches are wanted.
         block: 1 yields batches; n > 1 yields lists of up to n consecutive batches.
+        least: items in a batch; a last one with fewer is left out.
     """
 
     batch_sampler = None  # Lightning looks at it wherever it sees a sampler
 
     def __init__(
-        self, data: ResidentImages, indices: Tensor, sampler: Sampler[int] | range, batch_size: int, device: torch.device, block: int = 1
+        self,
+        data: ResidentImages,
+        indices: Tensor,
+        sampler: Sampler[int] | range,
+        batch_size: int,
+        device: torch.device,
+        block: int = 1,
+        least: int = 1,
     ) -> None:
         self.data = data
         self.indices = indices
@@ -67,10 +75,12 @@ class ResidentLoader:
         self.batch_size = batch_size
         self.device = device
         self.block = block
+        assert isinstance(sampler, Sized)
+        rest = len(sampler) % batch_size
+        self._used = len(sampler) - (rest if rest < least else 0)
 
     def __len__(self) -> int:
-        assert isinstance(self.sampler, Sized)
-        return -(-len(self.sampler) // (self.batch_size * self.block))
+        return -(-self._used // (self.batch_size * self.block))
 
     def __iter__(self) -> Iterator[Batch] | Iterator[list[Batch]]:
         return self._batches() if self.block == 1 else self._blocks()
@@ -84,7 +94,7 @@ class ResidentLoader:
             yield from self._gather(indices)
 
     def _order(self) -> Tensor:
-        return self.indices[torch.tensor(list(self.sampler), dtype=torch.int64)]
+        return self.indices[torch.tensor(list(self.sampler), dtype=torch.int64)[: self._used]]
 
     def _gather(self, indices: Tensor) -> Iterator[Batch]:
         inputs, targets = self.data.inputs(indices, self.device), self.data.targets(indices, self.device)

@@ -15,11 +15,13 @@ from al_lightning import seeds
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
+from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.pool import Pool, draw_initial
-from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes, classes_of
+from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
 from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, repeated
 from al_lightning.errors import UserError
 from al_lightning.labels import ClassMap
+from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveInt, ScaleFactor, Share, checked
 
 log = logging.getLogger(__name__)
 
@@ -58,32 +60,30 @@ class SceneDataModule(PoolDataModule):
         UserError: a file is missing or bad, or a size does not fit.
     """
 
+    @checked
     def __init__(
         self,
         root: str,
         classes: ClassMap,
-        initial_size: int | Literal["all"] = 50,
-        query_crop: int | None = None,
+        initial_size: PositiveInt | Literal["all"] = 50,
+        query_crop: Edge | None = None,
         pool_repeat: str | int | None = None,
-        crop: int = 512,
-        scale: tuple[float, float] = (0.5, 2.0),
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
-        batch_size: int = 8,
-        eval_batch_size: int = 1,
-        score_batch_size: int | Literal["auto"] = "auto",
+        crop: Edge = 512,
+        scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
+        mean: tuple[ClosedUnitInterval, ClosedUnitInterval, ClosedUnitInterval] = (0.485, 0.456, 0.406),
+        std: tuple[Share, Share, Share] = (0.229, 0.224, 0.225),
+        batch_size: PositiveInt = 8,
+        eval_batch_size: PositiveInt = 1,
+        score_batch_size: PositiveInt | Literal["auto"] = "auto",
         decoded_cache: Literal["none", "memory", "disk"] = "none",
         cache_folder: str = "data/decoded",
-        num_workers: int = 2,
+        num_workers: NonNegativeInt = 2,
         seed: int = 0,
-        initial_seed: int | None = None,
+        initial_seed: NonNegativeInt | None = None,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, seed, initial_seed)
-        if crop < 1 or not 0 < scale[0] <= scale[1]:
-            raise UserError(f"Expected a crop of at least 1 pixel and 0 < scale[0] <= scale[1], got crop={crop}, scale={scale}.")
-        for name, value in {"query_crop": query_crop, "score_batch_size": score_batch_size}.items():
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"Expected data.init_args.{name} to be at least 1, got {value}.")
+        if scale[0] > scale[1]:
+            raise UserError(f"Expected scale[0] <= scale[1], got scale={scale}.")
         self.root = Path(root).expanduser()
         self.query_crop = query_crop
         self.pool_repeat = pool_repeat
@@ -92,6 +92,7 @@ class SceneDataModule(PoolDataModule):
         self.cache_folder = Path(cache_folder).expanduser()
         self.initial_size = initial_size
         self.classes = classes
+        self.class_names = classes.names
         self.crop = crop
         self.scale = scale
         self.normalization = Normalization(mean, std)
@@ -121,6 +122,7 @@ class SceneDataModule(PoolDataModule):
         pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial")))
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
+        self._survey = LabelSurvey(self._files, self.classes)
         self.pool = pool
         log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
 
@@ -138,17 +140,25 @@ class SceneDataModule(PoolDataModule):
         """Augmented crops of labeled images; the last incomplete batch of an epoch is left out, unless it is the only one."""
         rank, world = self.rank_and_world
         indices = self.pool.labeled_indices
+        self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
+        self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
         dataset = TrainingScenes(
-            self._train, self._files, self.classes.table, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
+            self._train, self._files, self.classes, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
         )
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed)
+        self.least_batch(len(sampler))  # the only incomplete batch is an only one
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole evaluation images; several processes share them without repeating any."""
+        self._survey.require_classes(self._eval, "the evaluation set")
         rank, world = self.rank_and_world
-        dataset = LabeledScenes(self._eval, self._files, self.classes.table, self.normalization)
+        dataset = LabeledScenes(self._eval, self._files, self.classes, self.normalization)
         return self._loader(dataset, batch_size=self.eval_batch_size, sampler=ShareSampler(len(dataset), rank, world))
+
+    def example(self) -> Tensor:
+        """See :meth:`PoolDataModule.example`."""
+        return torch.zeros(1, 3, self.crop, self.crop)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches of images of one size, in their order."""
@@ -186,7 +196,10 @@ class SceneDataModule(PoolDataModule):
 
     def peek(self, indices: Tensor) -> Tensor:
         """See :meth:`PoolDataModule.peek`; the items must be of one size."""
-        return torch.stack([classes_of(self._files.label(self._train[index]), self.classes.table) for index in indices.tolist()])
+        return torch.stack([self._classes_in(self._train[index]) for index in indices.tolist()])
+
+    def _classes_in(self, scene: Scene) -> Tensor:
+        return self.classes.classes_of(self._files.label(scene), scene.label)
 
     def picture(self, index: int) -> Pixels:
         """See :meth:`PoolDataModule.picture`."""
@@ -219,7 +232,7 @@ class SceneDataModule(PoolDataModule):
         """An evaluation image to look at, by its place in the listing."""
         scene = self._eval[position]
         picture = self._files.image(scene)
-        return Example(scene.name, position, picture, self.normalization(picture), classes_of(self._files.label(scene), self.classes.table))
+        return Example(scene.name, position, picture, self.normalization(picture), self._classes_in(scene))
 
     def pool_example(self, index: int) -> Example:
         """A pool item to look at."""

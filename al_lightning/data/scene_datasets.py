@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
@@ -14,6 +12,7 @@ from al_lightning import seeds
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.decoding import SceneFiles
 from al_lightning.data.scenes import Pixels, Scene
+from al_lightning.labels import ClassMap
 
 
 class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
@@ -22,16 +21,22 @@ class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
     Args:
         scenes: the whole listing.
         files: reads them.
-        table: training class of each label id.
+        classes: what the label ids mean.
         augmentation: random.
         normalization: of the images.
         seed: of the augmentation; should change with the cycle.
     """
 
     def __init__(
-        self, scenes: Sequence[Scene], files: SceneFiles, table: Tensor, augmentation: Augmentation, normalization: Normalization, seed: int
+        self,
+        scenes: Sequence[Scene],
+        files: SceneFiles,
+        classes: ClassMap,
+        augmentation: Augmentation,
+        normalization: Normalization,
+        seed: int,
     ) -> None:
-        self.scenes, self.files, self.table = scenes, files, table
+        self.scenes, self.files, self.classes = scenes, files, classes
         self.augmentation, self.normalization = augmentation, normalization
         self.seed = seed
 
@@ -43,21 +48,21 @@ class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
         scene = self.scenes[index]
         seed = seeds.derive(self.seed, "augment", epoch, index)
         image, ids = self.augmentation(self.files.image(scene), self.files.label(scene), seed)
-        return self.normalization(image), classes_of(ids, self.table), index
+        return self.normalization(image), self.classes.classes_of(ids, scene.label), index
 
 
 class LabeledScenes(Dataset[tuple[Tensor, Tensor, int]]):
     """Whole items and labels, for evaluation. Arguments as of :class:`TrainingScenes`."""
 
-    def __init__(self, scenes: Sequence[Scene], files: SceneFiles, table: Tensor, normalization: Normalization) -> None:
-        self.scenes, self.files, self.table, self.normalization = scenes, files, table, normalization
+    def __init__(self, scenes: Sequence[Scene], files: SceneFiles, classes: ClassMap, normalization: Normalization) -> None:
+        self.scenes, self.files, self.classes, self.normalization = scenes, files, classes, normalization
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         scene = self.scenes[index]
-        return self.normalization(self.files.image(scene)), classes_of(self.files.label(scene), self.table), index
+        return self.normalization(self.files.image(scene)), self.classes.classes_of(self.files.label(scene), scene.label), index
 
 
 class UnlabeledScenes(Dataset[tuple[Tensor, int]]):
@@ -91,11 +96,6 @@ class Example:
     picture: Pixels
     inputs: Tensor
     targets: Tensor | None
-
-
-def classes_of(ids: Pixels, table: Tensor) -> Tensor:
-    """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored."""
-    return torch.from_numpy(table.numpy()[np.ascontiguousarray(ids)]).long()
 
 
 class EpochSampler(DistributedSampler[Any]):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from al_lightning import seeds
+from al_lightning.data.image_files import ids_of, opened, rgb_of
 from al_lightning.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -105,24 +105,23 @@ def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
 
 
 def decode_image(path: Path) -> Pixels:
-    """uint8 ``(H, W, 3)``, RGB.
+    """uint8 ``(H, W, 3)``, RGB; see :func:`~al_lightning.data.image_files.rgb_of`.
 
     Raises:
-        UserError: the file is missing, truncated or no image.
+        UserError: the file is missing, truncated, or no image that can be shown in 8 bits.
     """
-    return _decode(path, "RGB")
+    with opened(path) as image:
+        return rgb_of(image, path)
 
 
 def decode_label(path: Path) -> Pixels:
     """uint8 ``(H, W)``, label ids.
 
     Raises:
-        UserError: the file is missing, truncated or no image of one channel.
+        UserError: the file is missing, truncated, or no image of 8-bit integers in one channel.
     """
-    ids = _decode(path, None)
-    if ids.ndim != 2:
-        raise UserError(f"Expected label ids in one channel in {path}, got an image of shape {ids.shape}. Is it a colour map?")
-    return ids
+    with opened(path) as image:
+        return ids_of(image, path)
 
 
 def size_of(path: Path) -> Size:
@@ -131,20 +130,5 @@ def size_of(path: Path) -> Size:
     Raises:
         UserError: the file is missing or no image.
     """
-    with _open(path) as image:
+    with opened(path) as image:
         return image.height, image.width
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"Expected an image in {path}, but it can't be read: {error}") from error
-
-
-def _decode(path: Path, mode: str | None) -> Pixels:
-    with _open(path) as image:
-        try:
-            return np.array(image.convert(mode) if mode else image)
-        except (OSError, SyntaxError) as error:  # Pillow says that a broken PNG is bad syntax
-            raise UserError(f"Expected a whole image in {path}, but it is truncated or corrupted: {error}. Fetch it again.") from error

@@ -14,8 +14,8 @@ from PIL import Image
 
 from al_lightning.data.cityscapes import CityscapesDataModule
 from al_lightning.data.scenes import Pixels
-from al_lightning.errors import UserError
 from al_lightning.labels import LABELS
+from al_lightning.numbers import ImageEdge, NonNegativeInt, PositiveInt, checked
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +49,18 @@ class SyntheticScenesDataModule(CityscapesDataModule):
         kwargs: the other arguments of :class:`CityscapesDataModule`, all but root.
     """
 
+    @checked
     def __init__(
         self,
         cache: str = "data/synthetic-scenes",
-        train_sequences: int = 30,
-        val_sequences: int = 10,
-        frames: int = 4,
-        height: int = 96,
-        width: int = 160,
-        scenes_seed: int = 0,
+        train_sequences: PositiveInt = 30,
+        val_sequences: PositiveInt = 10,
+        frames: PositiveInt = 4,
+        height: ImageEdge = 96,
+        width: ImageEdge = 160,
+        scenes_seed: NonNegativeInt = 0,
         **kwargs: Any,
     ) -> None:
-        if min(train_sequences, val_sequences, frames) < 1 or min(height, width) < 32:
-            raise UserError("Expected at least 1 sequence of 1 frame in each split, and images of at least 32x32 pixels.")
         settings: dict[str, Any] = {
             "train": train_sequences,
             "val": val_sequences,
@@ -84,7 +83,11 @@ class SyntheticScenesDataModule(CityscapesDataModule):
             for split in ("train", "val"):
                 for sequence in range(self.settings[split]):
                     self._draw_sequence(partial, split, sequence)
-            os.rename(partial, self.root)
+            try:
+                os.rename(partial, self.root)
+            except OSError:
+                if not self.root.is_dir():
+                    raise  # otherwise another process has drawn the same meanwhile
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """What all tasks share: a network that can be drawn anew, its optimizer, and training by batches or by blocks of batches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
+from al_lightning.tasks.fitting import needs_company, refuse_other_network
 from al_lightning.tasks.parameters import scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -29,7 +30,12 @@ class Task(LightningModule, ABC):
         block: mini-batches in one ``training_step``. 1 is Lightning's ordinary mode. A larger block saves a tiny model most of
             Lightning's time between steps and gives bit-identical weights, but batch hooks, ``val_check_interval`` and
             ``log_every_n_steps`` then count blocks. It needs one process, full precision, and neither gradient clipping nor accumulation.
+
+    Attributes:
+        dense: whether each pixel has logits of its own.
     """
+
+    dense = False
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class Task(LightningModule, ABC):
         self.network = network()
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
+        self._needs_company = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning assigns this name some forty times a step; nn.Module's bookkeeping for it would cost as much as a small layer.
@@ -67,10 +74,35 @@ class Task(LightningModule, ABC):
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The training loss of a mini-batch: a scalar."""
 
+    def make_metrics(self, classes: Sequence[str] | None) -> None:
+        """Makes the metrics of the data's classes.
+
+        Args:
+            classes: their names; None where the data do not know them.
+
+        Raises:
+            UserError: the task was told other ones.
+        """
+
     def setup(self, stage: str) -> None:
-        """Checks that block training can do what the trainer asks."""
-        if self.block == 1:
-            return
+        """Makes the metrics, and checks that data, task, network and trainer fit together."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        classes: Sequence[str] | None = getattr(data, "class_names", None)
+        self.make_metrics(classes)
+        if classes is not None:
+            example = data.example()
+            refuse_other_network(self.network, example, classes, self.dense)
+            self._needs_company = needs_company(self.network, example)
+        if self.block > 1:
+            self._refuse_for_blocks()
+
+    @property
+    def least_batch(self) -> int:
+        """Items that a training batch needs: 2 for a network that can't train on one, unless processes share their batch statistics."""
+        shared = self.trainer.world_size > 1 and any(isinstance(part, nn.SyncBatchNorm) for part in self.network.modules())
+        return 2 if self._needs_company and not shared else 1
+
+    def _refuse_for_blocks(self) -> None:
         self.automatic_optimization = False
         trainer = self.trainer
         limit = 1.0 if trainer.fast_dev_run else trainer.limit_train_batches  # type: ignore[attr-defined]

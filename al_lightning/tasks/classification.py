@@ -1,6 +1,6 @@
 """Image classification."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -10,7 +10,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from al_lightning.models import MLP
+from al_lightning.numbers import PositiveInt
 from al_lightning.tasks.base import Batch, Task
+from al_lightning.tasks.fitting import agreed_classes
 
 
 class ClassificationTask(Task):
@@ -20,7 +22,7 @@ class ClassificationTask(Task):
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for a constant rate.
-        num_classes: number of logits.
+        num_classes: number of classes; None for the data's.
         block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
     """
 
@@ -29,12 +31,19 @@ class ClassificationTask(Task):
         network: Callable[[], nn.Module] = MLP,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
-        num_classes: int = 10,
+        num_classes: PositiveInt | None = None,
         block: int = 1,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, block)
+        self.num_classes = num_classes
+        if num_classes is not None:
+            self.make_metrics(None)
+
+    def make_metrics(self, classes: Sequence[str] | None) -> None:
+        """See :meth:`Task.make_metrics`."""
+        names = agreed_classes(self.num_classes, classes, "num_classes")
         # The data module has checked the labels; torchmetrics would look at every batch's values again.
-        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.val_accuracy = MulticlassAccuracy(len(names), average="micro", validate_args=False)
         self.val_loss = MeanMetric()
 
     def forward(self, inputs: Tensor) -> Tensor:

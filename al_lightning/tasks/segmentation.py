@@ -12,9 +12,10 @@ from torch.optim.lr_scheduler import PolynomialLR
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from al_lightning.errors import UserError
-from al_lightning.labels import IGNORED, class_map
+from al_lightning.labels import IGNORED
 from al_lightning.models import DeepLabV3Plus
 from al_lightning.tasks.base import Batch, Task
+from al_lightning.tasks.fitting import agreed_classes
 from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
 
 
@@ -28,11 +29,13 @@ class SegmentationTask(Task):
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
         poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
-        classes: names of the classes, for their metrics; Cityscapes' 19 by default.
+        classes: names of the classes, for their metrics; None for the data's.
         encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for one that is pretrained.
         decay_norms_and_biases: whether weight decay is for norms and biases too.
         channels_last: keep weights and features with the channels innermost: another order of memory, the same numbers.
     """
+
+    dense = True
 
     def __init__(
         self,
@@ -56,7 +59,13 @@ class SegmentationTask(Task):
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # features follow their weights, and so does a fresh draw, in place
         self.poly_power = poly_power
-        self.classes = class_map().names if classes is None else list(classes)
+        self.stated_classes = classes
+        if classes is not None:
+            self.make_metrics(None)
+
+    def make_metrics(self, classes: Sequence[str] | None) -> None:
+        """See :meth:`Task.make_metrics`."""
+        self.classes = agreed_classes(self.stated_classes, classes, "classes")
         # The data module has made the classes; torchmetrics would look at every batch's values again.
         self.val_confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=IGNORED, validate_args=False)
 

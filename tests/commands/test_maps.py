@@ -7,10 +7,11 @@ import scipy.stats
 import torch
 import yaml
 from matplotlib import image
+from PIL import Image
 from torch import nn
 
 from al_lightning.commands import main, maps
-from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
+from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.conftest import weights
@@ -110,8 +111,8 @@ def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, d
     """Also those of dropout and of perturbed inputs; a label that nobody had given by then is not opened."""
     rows = list(csv.DictReader(run.scores(0).open()))
     queried = [row.item for row in run.read_queries() if row.cycle == 1]
-    opened, whole = [], scenes.Image.open
-    monkeypatch.setattr(scenes.Image, "open", lambda path, *more: opened.append(str(path)) or whole(path, *more))
+    opened, whole = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, *more: opened.append(str(path)) or whole(path, *more))
     call(run, "--cycle", "0", "--split", "pool", "--image", *(row["item"] for row in rows))
     for row, arguments in zip(rows, drawn["draw_score_maps"], strict=True):
         scene, found, *_ = arguments

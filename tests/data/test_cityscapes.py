@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -5,11 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
+from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.cityscapes import list_scenes
 from al_lightning.data.decoding import InMemory, OnDisk, Uncached
-from al_lightning.data.scene_datasets import classes_of
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -58,7 +58,7 @@ def test_images_and_labels_are_those_of_the_files(tmp_path):
     assert scene.size == (6, 9)
     assert np.array_equal(Uncached().image(scene), image)
     expected = np.vectorize({0: 255, 7: 0, 8: 1, 11: 2, 23: 10, 26: 13}.get)(label)
-    assert np.array_equal(classes_of(Uncached().label(scene), class_map().table), expected)
+    assert np.array_equal(class_map().classes_of(Uncached().label(scene), scene.label), expected)
     normalized = Normalization((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))(image)
     torch.testing.assert_close(
         normalized[:, 4, 7], torch.tensor(image[4, 7] / 255 - [0.5, 0.25, 0.0]).div(torch.tensor([0.5, 1, 2])).float()
@@ -123,13 +123,13 @@ def test_padding_of_a_small_image_is_ignored():
 
 
 def test_the_label_of_a_pool_item_is_not_opened_before_it_is_labeled(root, monkeypatch):
-    opened, whole = [], scenes.Image.open
+    opened, whole = [], Image.open
 
     def watch(path, *args, **kwargs):
         opened.append(Path(path))
         return whole(path, *args, **kwargs)
 
-    monkeypatch.setattr(scenes.Image, "open", watch)
+    monkeypatch.setattr(Image, "open", watch)
     data = ready(root)
     list(data.train_dataloader())
     list(data.val_dataloader())
@@ -223,8 +223,8 @@ def test_cached_files_are_what_is_decoded(root, kind, tmp_path, monkeypatch):
     expected = everything(plain)
     assert all(torch.equal(a, b) for a, b in zip(everything(cached), expected, strict=True))
     decoded = []
-    whole = scenes.Image.Image.convert
-    monkeypatch.setattr(scenes.Image.Image, "convert", lambda self, *a: decoded.append(1) or whole(self, *a))
+    whole = Image.Image.convert
+    monkeypatch.setattr(Image.Image, "convert", lambda self, *a: decoded.append(1) or whole(self, *a))
     cached.num_workers = 0  # what the loading processes decoded is there for this one
     assert all(torch.equal(a, b) for a, b in zip(everything(cached), expected, strict=True))
     assert not decoded
@@ -310,10 +310,64 @@ def test_fingerprint_sees_names_sizes_and_order(root):
     assert ready(root).fingerprint() != before
 
 
-@pytest.mark.parametrize("arguments", [{"crop": 0}, {"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"initial_size": 6}, {"query_crop": 0}])
+BAD = [
+    *[{name: value} for name in ("crop", "query_crop") for value in (0, 100_000)],
+    *[{"scale": value} for value in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0))],
+    *[{name: 0} for name in ("initial_size", "batch_size", "eval_batch_size", "score_batch_size")],
+    *[{name: -1} for name in ("num_workers", "initial_seed")],
+    {"initial_size": 6},
+    {"mean": (123.7, 116.3, 103.5)},
+    {"std": (0.0, 0.1, 0.1)},
+]
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=str)
 def test_bad_arguments(root, arguments):
-    with pytest.raises(UserError, match="Expected"):
+    with pytest.raises(UserError, match=f"Expected .*{next(iter(arguments))}"):
         ready(root, **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"width": -1}, {"height": 31}, {"width": 10**5}, {"frames": 0}, {"scenes_seed": -1}, {"train_sequences": 0}]
+)
+def test_bad_arguments_of_drawn_scenes(tmp_path, arguments):
+    with pytest.raises(UserError, match=f"Expected {next(iter(arguments))} of SyntheticScenesDataModule"):
+        SyntheticScenesDataModule(cache=str(tmp_path), **arguments)
+
+
+def test_what_systems_put_beside_images_is_not_one(root):
+    """macOS' resource forks, and folders of tools."""
+    before = ready(root).fingerprint()
+    for folder in (root / "leftImg8bit" / "train").iterdir():
+        for image in list(folder.iterdir()):
+            image.with_name(f"._{image.name}").write_bytes(b"\0\5\26\7")
+        (folder / ".DS_Store").write_bytes(b"")
+        (folder / "Thumbs.db").write_bytes(b"")
+    copies = root / "leftImg8bit" / "train" / ".ipynb_checkpoints"
+    copies.mkdir()
+    (copies / "ulm_000000_000019_leftImg8bit.png").write_bytes(b"")
+    assert ready(root).fingerprint() == before
+
+
+def test_two_processes_that_draw_the_same_scenes_both_have_them(tmp_path, monkeypatch):
+    settings = {"cache": str(tmp_path / "cache"), "train_sequences": 1, "val_sequences": 1, "frames": 1, "height": 32, "width": 32}
+    whole = os.rename
+
+    def lose(partial, root):
+        monkeypatch.setattr(os, "rename", whole)
+        SyntheticScenesDataModule(**settings).prepare_data()  # the other one is first
+        whole(partial, root)
+
+    monkeypatch.setattr(os, "rename", lose)
+    data = SyntheticScenesDataModule(**settings, initial_size=1)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "tmp-of-a-killed-one").mkdir()
+    data.prepare_data()
+    data.setup("fit")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == sorted([data.root.name, "tmp-of-a-killed-one"])
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
+    with pytest.raises(PermissionError):
+        SyntheticScenesDataModule(**{**settings, "scenes_seed": 1}).prepare_data()
 
 
 def test_synthetic_scenes_are_drawn_once_and_repeat(tmp_path):
@@ -331,7 +385,7 @@ def test_synthetic_scenes_are_drawn_once_and_repeat(tmp_path):
     other = SyntheticScenesDataModule(cache=str(tmp_path / "a"), **{**settings, "scenes_seed": 1})
     assert other.root != first.root
     pixels = torch.cat(
-        [classes_of(Uncached().label(scene), first.classes.table).flatten() for scene in [*first._train, *first._eval]]
+        [first.classes.classes_of(Uncached().label(scene), scene.label).flatten() for scene in [*first._train, *first._eval]]
     ).long()
     counts = pixels[pixels != 255].bincount(minlength=19)
     assert (counts > 0).sum() >= 7 and counts.max() > 30 * counts[counts > 0].min()  # classes of very different size

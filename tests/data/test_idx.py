@@ -1,4 +1,6 @@
 import gzip
+import os
+import tracemalloc
 
 import pytest
 import torch
@@ -42,6 +44,32 @@ def test_bad_files_are_named(tmp_path, images, spoil, match):
     with pytest.raises(UserError, match=match) as error:
         read_idx(path, 3)
     assert "bad-images" in str(error.value)
+
+
+@pytest.mark.parametrize("pack", [lambda b: b, gzip.compress])
+@pytest.mark.parametrize(
+    ("shape", "match"),
+    [
+        ((2**31, 1, 1), "got 121|got 31"),
+        ((2**32 - 1, 2**32 - 1, 2**32 - 1), "from 1 to 2,147,483,648 bytes .* its header says shape"),
+        ((0, 28, 28), "its header says shape"),
+        ((1, 2, 3), "Expected 22 bytes .*got 23 or more"),
+    ],
+)
+def test_a_header_that_promises_something_else_takes_no_memory(tmp_path, images, pack, shape, match):
+    path = tmp_path / "promising"
+    path.write_bytes(pack(bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4) for size in shape) + b"\0" * 105))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=match):
+        read_idx(path, 3)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_idx(tmp_path / "fifo", 3)
 
 
 def test_labels_in_place_of_images_are_refused(tmp_path, images):

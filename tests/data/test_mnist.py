@@ -1,10 +1,12 @@
+import gzip
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from al_lightning.data import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
+from al_lightning.data import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule, known_files
 from al_lightning.data import mnist as module
 from al_lightning.errors import UserError
 from tests.conftest import make_data
@@ -98,6 +100,53 @@ def test_files_are_found_gzipped_or_plain_and_where_a_package_puts_them(tmp_path
     assert len(ready(FashionMNISTDataModule(root="nowhere"))._train) == 5000
 
 
+@pytest.mark.parametrize("where", ["raw", "FashionMNIST/raw"])
+def test_files_are_found_where_torchvision_puts_them(tmp_path, where):
+    folder = tmp_path / where
+    shutil.copytree(SAMPLE, folder)
+    (folder / "._train-images-idx3-ubyte.gz").write_bytes(b"what macOS puts beside a file")
+    assert len(ready(FashionMNISTDataModule(root=str(tmp_path)))._train) == 5000
+    if where != "raw":
+        with pytest.raises(UserError, match="Expected MNIST as four IDX files"):
+            ready(MNISTDataModule(root=str(tmp_path)))
+
+
+def test_a_full_file_that_is_not_the_known_one_is_said_to_be(monkeypatch):
+    images = torch.zeros(10_000, 3, 5, dtype=torch.uint8)
+    unpacked = bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4) for size in images.shape) + bytes(150_000)
+    assert "not known" in known_files.doubt(images, "t10k-images-idx3-ubyte", "MNIST")
+    assert known_files.doubt(images[1:], "t10k-images-idx3-ubyte", "MNIST") is None  # a part of something
+    monkeypatch.setitem(known_files._KNOWN, hashlib.md5(unpacked).hexdigest(), ("Fashion-MNIST", "t10k-images-idx3-ubyte"))
+    assert known_files.doubt(images, "t10k-images-idx3-ubyte", "Fashion-MNIST") is None
+    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.doubt(images, "t10k-images-idx3-ubyte", "MNIST")
+    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.doubt(images, "train-images-idx3-ubyte", "Fashion-MNIST")
+
+
+def test_a_run_says_loudly_whose_files_they_are(caplog, monkeypatch):
+    digests = known_files._KNOWN | {"77f57a6fd5c0df5ea0d4d3b7a1f5d7a2": ("MNIST", "train-images-idx3-ubyte")}
+    monkeypatch.setattr(known_files.hashlib, "md5", lambda header, **_: FakeDigest())
+    monkeypatch.setattr(known_files, "_KNOWN", digests)
+    ready(FashionMNISTSampleDataModule(initial_size=50))
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 4 and all(line.startswith("WARNING: ") and "that of MNIST's train-images" in line for line in said)
+
+
+class FakeDigest:
+    def update(self, _):
+        pass
+
+    def hexdigest(self):
+        return "77f57a6fd5c0df5ea0d4d3b7a1f5d7a2"
+
+
+def test_images_of_two_sizes_are_refused(tmp_path):
+    shutil.copytree(SAMPLE, tmp_path / "mixed")
+    with gzip.open(tmp_path / "mixed" / "t10k-images-idx3-ubyte.gz", "wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4) for size in (1000, 32, 32)) + bytes(1000 * 32 * 32))
+    with pytest.raises(UserError, match=r"images of one size .*28x28 and 32x32"):
+        ready(FashionMNISTDataModule(root=str(tmp_path / "mixed")))
+
+
 def test_download_checks_and_moves_whole_files(tmp_path, monkeypatch):
     asked = []
 
@@ -117,7 +166,17 @@ def test_download_checks_and_moves_whole_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
-    [({"pool_size": 5001}, "from 1 to 5000"), ({"pool_repeat": 5000}, "from 0 to 4999"), ({"initial_size": 601}, "pool's 600")],
+    [
+        ({"batch_size": 0}, "batch_size of .* got 0"),
+        ({"eval_batch_size": -1}, "eval_batch_size of .* got -1"),
+        ({"initial_size": 0}, "initial_size of .* got 0"),
+        ({"pool_size": 0}, "pool_size of .* got 0"),
+        ({"pool_repeat": -1}, "pool_repeat of .* got -1"),
+        ({"initial_seed": -1}, "initial_seed of .* got -1"),
+        ({"pool_size": 5001}, "from 1 to 5000"),
+        ({"pool_repeat": 5000}, "from 0 to 4999"),
+        ({"initial_size": 601}, "pool's 600"),
+    ],
 )
 def test_sizes_that_do_not_fit(arguments, match):
     with pytest.raises(UserError, match=match):
@@ -125,10 +184,11 @@ def test_sizes_that_do_not_fit(arguments, match):
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "mnist"])
-def test_the_full_sets(name):
+def test_the_full_sets(name, caplog):
     root = Path(__file__).parents[2].parent / "shared" / "data" / name
     if not root.is_dir():
         pytest.skip(f"the full data set is not here: {root}")
     data = ready({"fashion-mnist": FashionMNISTDataModule, "mnist": MNISTDataModule}[name](root=str(root)))
     assert (len(data._train), len(data._eval)) == (60_000, 10_000)
     assert data._train.images.shape == (60_000, 1, 28, 28)
+    assert "WARNING" not in caplog.text

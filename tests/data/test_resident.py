@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
@@ -7,11 +8,11 @@ from al_lightning.data.resident import ResidentImages, ResidentLoader
 CPU = torch.device("cpu")
 
 
-def make_loader(block=1, batch_size=3, shuffle=False):
+def make_loader(block=1, batch_size=3, shuffle=False, least=1):
     data = ResidentImages(torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1) * 10, torch.arange(20))
     indices = torch.arange(0, 20, 2)
     sampler = DistributedSampler(range(10), 1, 0, shuffle=shuffle, seed=5)
-    return ResidentLoader(data, indices, sampler, batch_size, CPU, block)
+    return ResidentLoader(data, indices, sampler, batch_size, CPU, block, least)
 
 
 def test_batches_hold_scaled_inputs_labels_and_indices():
@@ -56,3 +57,15 @@ def test_images_that_do_not_fit_stay_where_they_are(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "to", full)
     data.move_to(torch.device("cuda"))
     assert data.images.device == CPU
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_a_last_batch_that_is_too_small_is_left_out(block):
+    """10 items: 3, 3, 3 and 1; 5, 5; 8 and 2."""
+    for batch_size, least, expected in ((3, 2, [3, 3, 3]), (3, 1, [3, 3, 3, 1]), (5, 2, [5, 5]), (8, 2, [8, 2])):
+        loader = make_loader(block=block, batch_size=batch_size, shuffle=True, least=least)
+        batches = [batch for part in loader for batch in (part if block > 1 else [part])]
+        assert [len(labels) for _, labels, _ in batches] == expected
+        assert len(loader) == -(-len(expected) // block)
+        whole = torch.cat([indices for *_, indices in make_loader(batch_size=batch_size, shuffle=True)])
+        assert torch.equal(torch.cat([indices for *_, indices in batches]), whole[: sum(expected)])

@@ -1,0 +1,56 @@
+"""A look at whole label files before anything is trained or measured by them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from al_lightning.data.decoding import SceneFiles
+from al_lightning.data.scenes import Scene
+from al_lightning.errors import UserError
+from al_lightning.labels import IGNORED, ClassMap
+
+
+class LabelSurvey:
+    """Counts the ids of items, each label file once.
+
+    Args:
+        files: reads them.
+        classes: what the ids mean.
+    """
+
+    def __init__(self, files: SceneFiles, classes: ClassMap) -> None:
+        self.files, self.classes = files, classes
+        self._counted: dict[tuple[Any, ...], npt.NDArray[np.int64]] = {}
+
+    def require_classes(self, scenes: Sequence[Scene], whose: str) -> None:
+        """Refuses labels that nothing can be learned or measured by.
+
+        Args:
+            scenes: the items.
+            whose: what they are, for the error.
+
+        Raises:
+            UserError: an id is unknown, the files look like trainIds, or no pixel has a class.
+        """
+        counts = np.sum([self._count(scene) for scene in scenes], axis=0)
+        ids = np.flatnonzero(counts).tolist()
+        of = f"the label files of {whose} ({len(scenes)}, the first {scenes[0].label})"
+        found = f"the ids {', '.join(map(str, ids))}"
+        if self.classes.look_like_train_ids(ids):
+            raise UserError(
+                f"Expected label ids in {of}, but they look like trainIds: {found}, none above 18. Cityscapes' ids are in "
+                "*_gtFine_labelIds.png, where road is 7 and not 0."
+            )
+        if not counts[self.classes.table.numpy() != IGNORED].any():
+            raise UserError(f"Expected pixels of at least one class in {of}, but all are ignored: they hold {found} only.")
+
+    def _count(self, scene: Scene) -> npt.NDArray[np.int64]:
+        """Pixels of each id in an item, ``(256,)``."""
+        key = (scene.label, scene.box)
+        if key not in self._counted:
+            counts = np.bincount(self.files.label(scene).ravel(), minlength=256)
+            self.classes.refuse_unknown(np.flatnonzero(counts), scene.label)
+            self._counted[key] = counts
+        return self._counted[key]

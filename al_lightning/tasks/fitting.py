@@ -1,0 +1,107 @@
+"""Whether data, task and network fit together, found out before anything is trained."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from al_lightning.errors import UserError
+
+_TOO_FEW = "Expected more than 1 value per channel when training"  # torch's batch norm
+
+
+def agreed_classes(stated: Sequence[str] | int | None, data: Sequence[str] | None, setting: str) -> list[str]:
+    """Names of the classes, which the data know; a task may only repeat them.
+
+    Args:
+        stated: names, or how many there are, as the task was told; None if it was not.
+        data: names, as the data module says; None if it says nothing.
+        setting: what the task was told by, for the error.
+
+    Raises:
+        UserError: the two differ, or neither says anything.
+    """
+    names = [str(number) for number in range(stated)] if isinstance(stated, int) else stated
+    if names is None or data is None:
+        known = data if names is None else names
+        if known is None:
+            raise UserError(f"Expected data that know their classes (class_names), or model.init_args.{setting}, got neither.")
+        return list(known)
+    if isinstance(stated, int) and stated == len(data):
+        return list(data)
+    # Other names are fine, but none of the data's own at another place.
+    if len(names) != len(data) or any(theirs in names and theirs != ours for ours, theirs in zip(names, data, strict=True)):
+        raise UserError(
+            f"Expected the {len(data)} classes of the data ({_listed(data)}), got model.init_args.{setting} for {len(names)} "
+            f"({_listed(names)}). Leave it out: the data know their classes."
+        )
+    return list(names)
+
+
+def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[str], dense: bool) -> None:
+    """Asks a network for the logits of one item; it is left as it came, and so are the random generators.
+
+    Args:
+        network: on any device.
+        example: inputs ``(1, *)``.
+        classes: of the data.
+        dense: whether each pixel has logits of its own.
+
+    Raises:
+        UserError: it can't take the inputs, or its logits are not ``(1, C)``, or ``(1, C, H, W)``.
+    """
+    shape = "x".join(map(str, example.shape[1:]))
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        logits = _outcome(network, example)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"Expected a network for inputs of {shape}, as the data have, but {type(network).__name__} can't take them: {error}. "
+            "Change model.init_args.network."
+        ) from error
+    finally:
+        for part, training in modes:
+            part.training = training
+    expected = (1, len(classes), *(example.shape[2:] if dense else ()))
+    if not isinstance(logits, Tensor) or logits.shape != expected:
+        found = "x".join(map(str, logits.shape[1:])) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(
+            f"Expected {'x'.join(map(str, expected[1:]))} outputs of {type(network).__name__} for an input of {shape}, one for each of the "
+            f"{len(classes)} classes of the data ({_listed(classes)}), got {found}. Set model.init_args.network.init_args.num_classes, or "
+            "what says so in your network."
+        )
+
+
+def needs_company(network: nn.Module, example: Tensor) -> bool:
+    """Whether the network, in the modes it is in, can't train on one item: a batch norm has no variance of a single value.
+
+    Args:
+        network: it is left as it came, and so are the random generators.
+        example: inputs ``(1, *)``.
+    """
+    if not any(isinstance(part, _BatchNorm) and part.training for part in network.modules()):
+        return False
+    kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        _outcome(network, example)
+    except ValueError as error:
+        if _TOO_FEW not in str(error):
+            raise
+        return True
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
+    return False
+
+
+def _outcome(network: nn.Module, example: Tensor) -> object:
+    first = next(network.parameters(), example)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return network(example.to(first.device, first.dtype))
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from al_lightning.errors import UserError
+from al_lightning.tasks.fitting import agreed_classes, needs_company, refuse_other_network
+
+PIXELS = torch.rand(1, 3, 9, 7)
+ITEMS = torch.rand(1, 1, 4, 4)
+
+
+def still(layer):
+    return layer.eval()
+
+
+@pytest.mark.parametrize(
+    ("stated", "data", "agreed"),
+    [
+        (None, ["a", "b"], ["a", "b"]),
+        (2, ["a", "b"], ["a", "b"]),
+        (["c", "d"], ["a", "b"], ["c", "d"]),
+        (["a", "d"], ["a", "b"], ["a", "d"]),
+        (["c"], None, ["c"]),
+        (2, None, ["0", "1"]),
+    ],
+)
+def test_a_task_takes_the_names_of_the_data_or_gives_its_own(stated, data, agreed):
+    assert agreed_classes(stated, data, "classes") == agreed
+
+
+@pytest.mark.parametrize(
+    ("stated", "data", "match"),
+    [
+        (3, ["a", "b"], r"the 2 classes of the data \(a, b\), got model.init_args.classes for 3"),
+        (["a"], ["a", "b"], r"for 1 \(a\)"),
+        (["b", "a"], ["a", "b"], r"for 2 \(b, a\)"),
+        (None, None, "got neither"),
+    ],
+)
+def test_other_numbers_and_swapped_names_are_refused(stated, data, match):
+    with pytest.raises(UserError, match=match):
+        agreed_classes(stated, data, "classes")
+
+
+@pytest.mark.parametrize(
+    ("network", "example", "match"),
+    [
+        (
+            nn.Conv2d(3, 6, 1),
+            PIXELS,
+            r"5x9x7 outputs of Conv2d for an input of 3x9x7, .* 5 classes of the data \(a, b, c, d, e\), got 6x9x7",
+        ),
+        (nn.Conv2d(3, 5, 3, stride=2), PIXELS, "got 5x4x3"),
+        (nn.Conv2d(1, 5, 1), PIXELS, "inputs of 3x9x7, as the data have, but Conv2d can't take them: "),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), ITEMS, "Expected 5 outputs of Sequential .*got 4"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), ITEMS, "inputs of 1x4x4"),
+        (nn.Conv2d(1, 5, 1), ITEMS, "Expected 5 outputs .*got 5x4x4"),
+        (nn.MaxPool2d(2, return_indices=True), ITEMS, "got tuple"),
+    ],
+)
+def test_networks_that_do_not_fit_the_data_are_refused(network, example, match):
+    with pytest.raises(UserError, match=match):
+        refuse_other_network(network, example, list("abcde"), dense=example is PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("network", "example", "needs"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(), nn.Linear(16, 5)), ITEMS, True),
+        (nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(16, 5)), ITEMS, False),
+        (nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), nn.Flatten(), nn.Linear(16, 5)), ITEMS, False),  # of many pixels
+        (nn.Sequential(nn.Flatten(), still(nn.BatchNorm1d(16)), nn.Linear(16, 5)), ITEMS, False),  # as a frozen encoder's
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 5)).double(), ITEMS, True),
+    ],
+)
+def test_a_network_that_was_asked_is_as_it_was(network, example, needs):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes, state = [part.training for part in network.modules()], torch.get_rng_state()
+    refuse_other_network(network, example, list("abcde"), dense=False)
+    assert needs_company(network, example) == needs
+    assert [part.training for part in network.modules()] == modes and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
