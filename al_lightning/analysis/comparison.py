@@ -188,7 +188,8 @@ def read_run(directory: RunDirectory) -> Run:
     if not rows:
         raise UserError("no finished cycle yet")
     config = names.flat(directory.read_config())
-    seed, sizes = config.get("seed_everything"), names.as_list(config.get(names.QUERY_SIZE))
+    seed: Any = config.get("seed_everything")
+    sizes = names.as_list(config.get(names.QUERY_SIZE))
     for key, values, least in (("seed_everything", [seed], 0), (names.QUERY_SIZE, sizes or [None], 1)):
         if wrong := [value for value in values if not isinstance(value, int) or isinstance(value, bool) or value < least]:
             raise UserError(f"Expected {key} in {directory.config} to be an integer of at least {least}, got {wrong[0]!r:.60}.")

@@ -19,7 +19,8 @@ class FolderSegmentationDataModule(SceneDataModule):
 
     Args:
         root: folder of images and masks: the pool.
-        classes: the id of each class in the masks, by its name; in the order of the network's outputs. 255 is ignored, other ids are refused.
+        classes: the id of each class in the masks, by its name; in the order of the network's outputs. 255 is ignored,
+            other ids are refused.
         evaluation: another such folder, for evaluation.
         kwargs: the other arguments of :class:`SceneDataModule`.
     """

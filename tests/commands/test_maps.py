@@ -1,4 +1,6 @@
 import csv
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +180,33 @@ def call_plain(run, *arguments):
 def test_bad_input_is_one_error(run, arguments, match):
     with pytest.raises(UserError, match=match):
         call_plain(run, *arguments)
+
+
+CHECKPOINT = "cycles/001/last.ckpt"
+DAMAGE = {
+    "cut": (CHECKPOINT, lambda content: content[: len(content) // 2]),
+    "emptied": (CHECKPOINT, lambda content: b""),
+    "text": (CHECKPOINT, lambda content: b"<!DOCTYPE html>"),
+    "another byte": (CHECKPOINT, lambda content: content[:70] + bytes([content[70] ^ 64]) + content[71:]),
+    "a row lost": ("queries.csv", lambda content: content[: content.rindex(b"\n", 0, -1) + 1]),
+    "a row twice": ("queries.csv", lambda content: content + content[content.rindex(b"\n", 0, -1) + 1 :]),
+    "no model": ("config.yaml", lambda content: content.replace(b"\nmodel:", b"\nmodels:")),
+    "no arguments": ("config.yaml", lambda content: content.replace(b"\ndata:\n", b"\ndata: 3\nother:\n")),
+    "a pipe": (CHECKPOINT, None),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named(run, tmp_path, damage):
+    copy = RunDirectory(shutil.copytree(run.path, tmp_path / "run", symlinks=True))
+    (tmp_path / "after").symlink_to(run.path.parent / "after")
+    name, change = DAMAGE[damage]
+    path = copy.path / name
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(change(content)) if change else os.mkfifo(path)
+    with pytest.raises(SystemExit, match=name):
+        call(copy)
 
 
 def test_other_runs_and_other_data_are_refused(run, tmp_path):
