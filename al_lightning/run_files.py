@@ -4,9 +4,11 @@
     learning_curve.csv    one row a finished cycle
     queries.csv           one row a labeled item
     crops.csv             the part of each image that is the item, where items are crops
+    images.csv            the files that items are taken from, by which a resumed run knows its data again
+    labels.csv            the labels that cycles have read, likewise; see sources.py for both
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
-    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
+    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
     maps/*.png            score maps of images, where somebody asked for them
     environment.json      versions, device, seed, command line, git commit, data
@@ -48,6 +50,16 @@ class RunFiles:
     def crops(self) -> Path:
         """The table of what part of its image each item is."""
         return self.path / "crops.csv"
+
+    @property
+    def images(self) -> Path:
+        """The table of the files that items are taken from, see :mod:`al_lightning.sources`."""
+        return self.path / "images.csv"
+
+    @property
+    def labels(self) -> Path:
+        """The table of the labels that cycles have read, see :mod:`al_lightning.sources`."""
+        return self.path / "labels.csv"
 
     @property
     def environment(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from al_lightning.errors import UserError
 from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, optional, read_table
@@ -138,15 +139,24 @@ def read_areas(path: Path) -> list[int]:
     return [row["height"] * row["width"] for row in rows]
 
 
-def read_counted(path: Path) -> int:
-    """Pixels of a cycle's queried images.
+def read_queried(path: Path) -> list[dict[str, Any]]:
+    """What a cycle's queried images hold, an image a row.
 
     Raises:
         UserError: the table is missing or damaged.
     """
     rows = read_table(path, _QUERIED, {"city": TEXT, ANY: COUNT})
     _once(path, (row["index"] for row in rows))
-    return sum(count for row in rows for name, count in row.items() if name not in _QUERIED_IDENTITY)
+    return rows
+
+
+def read_counted(path: Path) -> int:
+    """Pixels of a cycle's queried images.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return sum(count for row in read_queried(path) for name, count in row.items() if name not in _QUERIED_IDENTITY)
 
 
 def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:

@@ -234,6 +234,10 @@ class RunDirectory(RunFiles):
         finished = len(self.read_curve())
         return {cycle: rows for cycle, rows in run_tables.read_logged(files).items() if cycle < finished}
 
+    def read_queried(self, cycle: int) -> list[dict[str, Any]]:
+        """What a cycle's queried images hold, an image a row; empty where nothing was recorded."""
+        return run_tables.read_queried(self.queried(cycle)) if os.path.lexists(self.queried(cycle)) else []
+
     def read_queried_pixels(self, cycles: int) -> int | None:
         """Pixels of the items that the first queries chose; the initial set does not count.
 

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "locks", "run_files", "seeds", "text"},
     {"files", "numbers"},
     {"reading"},
-    {"acquisition", "models", "run_tables", "environment", "labels"},
+    {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
     {"runs"},
     {"data", "tasks", "analysis"},
     {"callbacks"},

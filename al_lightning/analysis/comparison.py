@@ -15,6 +15,7 @@ from al_lightning.analysis.settings import Settings
 from al_lightning.errors import UserError
 from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory, find_runs
+from al_lightning.sources import evaluated_on
 
 _PREFERRED_METRICS = ("val/miou", "val/accuracy")
 _DATA = "data content"
@@ -195,6 +196,7 @@ def read_run(directory: RunDirectory) -> Run:
             raise UserError(f"Expected {key} in {directory.config} to be an integer of at least {least}, got {wrong[0]!r:.60}.")
     environment = directory.read_environment() if os.path.lexists(directory.environment) else {}
     content = environment.get("data", {}).get("sha256")
+    content = evaluated_on(content, directory.labels) if content else content
     return Run(
         directory.path,
         seed,

@@ -27,8 +27,10 @@ from al_lightning.tasks import Task
 class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
 
-    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define two more hooks:
-    ``on_cycle_end(trainer, module, finished)``, and ``on_scoring(trainer, done, total)`` after each scored batch.
+    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define four more hooks:
+    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_query(trainer, module, query)`` before the cycle is finished, so that
+    a finished cycle has what is made in it; ``on_cycle_end(trainer, module, finished)``; and ``on_resume(trainer, module)`` once, before a
+    run goes on that has finished cycles, to make up for what a killed process did not get to.
 
     Args:
         strategy: how a query is chosen.
@@ -150,7 +152,7 @@ class ActiveLearningCallback(Callback):
     def _begin_cycle(self) -> None:
         self.restart.end()
         self._validated = None
-        directory = self.record.clear(self.cycle)
+        directory = self.record.begin(self.cycle)
         self._seed("cycle", self.cycle)
         self.restart.begin(self._draw_weights, directory)
 
@@ -220,7 +222,7 @@ class ActiveLearningCallback(Callback):
         priority = torch.randperm(len(self.data.pool.labeled), generator=seeds.generator(self.seed, "ties", self.cycle))
         chosen = selection.take(selection.rank(keys, indices, priority), size, selection.of_cycle(self.strides, self.cycle))
         scores = self.strategy.score(keys)
-        return Query(
+        query = Query(
             indices=chosen,
             scores=scores[torch.searchsorted(indices, chosen)],
             pool_indices=indices,
@@ -230,6 +232,8 @@ class ActiveLearningCallback(Callback):
             seconds=time.perf_counter() - started,
             peak_bytes=memory.bytes(),
         )
+        self._tell("on_query", self.trainer, self.trainer.lightning_module, query)
+        return query
 
     def _scored(self, done: int, total: int) -> None:
         self._tell("on_scoring", self.trainer, done, total)
@@ -279,24 +283,27 @@ class ActiveLearningCallback(Callback):
                 f"Expected a Task and a PoolDataModule for active learning, got {type(pl_module).__name__} and {type(datamodule).__name__}."
             )
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
-        self._introduce_strategies()
         self.restart = FitRestart(trainer, self)
         self.record = RunRecord(trainer, datamodule, self.run)
+        self._introduce_strategies()
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
+        self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
         self._draw_weights()
         if cycles:
             self._go_on_after(cycles[-1])
         if not self._stopped:
-            self.restart.aim_checkpoints(self.record.clear(self.cycle))
+            self.restart.aim_checkpoints(self.record.begin(self.cycle))
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers the optimizers as they were made."""
+        """Remembers the optimizers as they were made, and tells the others where a run goes on."""
         self.restart.remember_optimizers()
         self.restart.logged_steps = self._logged_steps
+        if self._resumed:
+            self._tell("on_resume", trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds what is random in an epoch: dropout and augmentation."""
@@ -344,7 +351,7 @@ class ActiveLearningCallback(Callback):
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record):
-            strategy.meet(size, self.data.item, self.data.peek)
+            strategy.meet(size, self.data.item, self.record.data_record.peek)
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

@@ -1,11 +1,15 @@
-"""Shows what a segmentation experiment sees: predictions, score maps, and what the queried images hold."""
+"""Shows what a segmentation experiment sees: predictions and score maps of images, and the pool's scores."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy
@@ -18,7 +22,6 @@ from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.data import SceneDataModule
 from al_lightning.data.scene_datasets import Example
 from al_lightning.errors import UserError
-from al_lightning.labels import IGNORED
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -27,8 +30,8 @@ class ScenePictures(Callback):
     """Draws each cycle into the run directory, and into Weights & Biases where it is a logger.
 
     ``evaluation.png`` and ``queried.png``: image, ground truth, prediction and the strategy's pixel scores, of a few fixed evaluation
-    images and of the first queried ones; ``scores.png``: histogram of the pool's scores; ``queried.csv``: where all queried images come
-    from, and their pixels of each class; ``iou_by_class.png``: the run's so far.
+    images and of the first queried ones; ``scores.png``: histogram of the pool's scores; ``iou_by_class.png``: the run's so far. What a
+    killed process did not get to is drawn when the run goes on, by the cycle's checkpoint.
 
     Args:
         evaluation: number of evaluation images.
@@ -43,52 +46,113 @@ class ScenePictures(Callback):
         self.evaluation = evaluation
         self.queried = queried
 
-    def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
-        """Draws a finished cycle."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses data that are no scenes."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, SceneDataModule):
             raise UserError(f"Expected segmented scenes for ScenePictures, got {type(data).__name__}. Remove the callback.")
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+
+    def on_query(self, trainer: Trainer, pl_module: LightningModule, query: Query) -> None:
+        """Draws the pool's scores."""
+        if _draws(trainer):
+            learning = _learning(trainer)
+            path = RunDirectory(trainer.default_root_dir).cycle(learning.cycle) / "scores.png"
+            title = _title(trainer, learning.cycle, learning.labeled)
+            plots.draw_histogram(query.pool_scores.numpy(), query.scores.numpy(), title, path)
+
+    def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
+        """Draws a finished cycle."""
+        if _draws(trainer):
+            queried = [] if finished.query is None else finished.query.indices.tolist()
+            self._draw(trainer, pl_module, finished.cycle, finished.labeled, queried)
+
+    def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws what a killed process did not get to, where the cycle's checkpoint was kept."""
+        if not _draws(trainer):
             return
-        assert isinstance(pl_module, Task)
-        (learning,) = (callback for callback in trainer.callbacks if isinstance(callback, ActiveLearningCallback))  # type: ignore[attr-defined]
         run = RunDirectory(trainer.default_root_dir)
-        folder = run.cycle(finished.cycle)
-        seed = seeds.derive(learning.seed, "scoring", finished.cycle)
+        rows, lost = run.read_queries(), []
+        for row in run.read_curve():
+            queried = [item.index for item in rows if item.cycle == row.cycle + 1]
+            if all((run.cycle(row.cycle) / name).is_file() for name in self._wanted(queried)):
+                continue
+            if run.checkpoint(row.cycle).is_file():
+                with _weights(pl_module, _learning(trainer).record.weights(row.cycle)):
+                    self._draw(trainer, pl_module, row.cycle, row.labeled, queried)
+            else:
+                lost.append(str(row.cycle))
+        plots.draw_iou(run)  # a cycle's pictures may all be there, and this one not
+        if lost:
+            tqdm.write(
+                f"Pictures of cycles {', '.join(lost)} are missing, and so are the checkpoints to draw them by (active_learning.keep)."
+            )
 
-        def rows(examples: list[Example]) -> list[plots.SceneRow]:
-            with trainer.precision_plugin.forward_context():
-                return [_row(example, pl_module, learning.strategy, seed, data.device) for example in examples]
+    def _wanted(self, queried: Sequence[int]) -> list[str]:
+        """The pictures of a cycle that are drawn by its weights."""
+        return ["evaluation.png"] * bool(self.evaluation) + ["queried.png"] * bool(self.queried and queried)
 
-        names, palette = data.classes.names, data.classes.palette.numpy()
-        title = f"{run.path.name}, cycle {finished.cycle}, {finished.labeled} labeled, {learning.strategy}"
-        media: dict[str, Any] = {}
+    def _draw(self, trainer: Trainer, module: LightningModule, cycle: int, labeled: int, queried: Sequence[int]) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        run, title = RunDirectory(trainer.default_root_dir), _title(trainer, cycle, labeled)
+        media = {}
         if self.evaluation:
             positions = np.linspace(0, data.evaluation_size - 1, min(self.evaluation, data.evaluation_size)).round().astype(int)
             examples = [data.evaluation_example(position) for position in positions.tolist()]
-            media["evaluation"] = plots.draw_scenes(rows(examples), names, palette, title, folder / "evaluation.png")
-        query, content = finished.query, []
-        if query is not None:
-            if self.queried:
-                examples = [data.pool_example(index) for index in query.indices[: self.queried].tolist()]
-                media["queried_scenes"] = plots.draw_scenes(rows(examples), names, palette, f"{title}: queried", folder / "queried.png")
-            plots.draw_histogram(query.pool_scores.numpy(), query.scores.numpy(), title, folder / "scores.png")
-            content = _content(data, query)
-            run.write_queried(finished.cycle, content)
+            media["evaluation"] = _draw_scenes(trainer, module, cycle, examples, title, run.cycle(cycle) / "evaluation.png")
+        examples = []
+        with suppress(UserError):  # a bad label, which the next cycle refuses when it begins; the picture is drawn when the run goes on
+            examples = [data.pool_example(index) for index in queried[: self.queried]]
+        if examples:
+            media["queried_scenes"] = _draw_scenes(trainer, module, cycle, examples, f"{title}: queried", run.cycle(cycle) / "queried.png")
         media["iou_by_class"] = plots.draw_iou(run)
-        self._log(trainer, finished, media, content)
+        _log(trainer, labeled, media, run.read_queried(cycle))
 
-    def _log(self, trainer: Trainer, finished: FinishedCycle, media: dict[str, Any], content: list[dict[str, Any]]) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
 
-                values: dict[str, Any] = {f"active_learning/{name}": wandb.Image(str(path)) for name, path in media.items()}
-                if content:
-                    values["active_learning/queried_content"] = wandb.Table(
-                        [*content[0]], [[*map(_printable, row.values())] for row in content]
-                    )
-                logger.log_metrics({X_AXIS: finished.labeled, **values}, finished.logged_steps)
+def _draws(trainer: Trainer) -> bool:
+    return trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+
+
+def _learning(trainer: Trainer) -> ActiveLearningCallback:
+    (learning,) = (callback for callback in trainer.callbacks if isinstance(callback, ActiveLearningCallback))  # type: ignore[attr-defined]
+    return learning
+
+
+def _title(trainer: Trainer, cycle: int, labeled: int) -> str:
+    return f"{Path(trainer.default_root_dir).name}, cycle {cycle}, {labeled} labeled, {_learning(trainer).strategy}"
+
+
+@contextmanager
+def _weights(module: LightningModule, weights: dict[str, Any]) -> Iterator[None]:
+    """Other weights in the module, for a while."""
+    own = {name: value.clone() for name, value in module.state_dict().items()}
+    module.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        module.load_state_dict(own)
+
+
+def _draw_scenes(trainer: Trainer, module: LightningModule, cycle: int, examples: list[Example], title: str, path: Path) -> Path:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    learning = _learning(trainer)
+    assert isinstance(module, Task)
+    seed = seeds.derive(learning.seed, "scoring", cycle)
+    with trainer.precision_plugin.forward_context():
+        rows = [_row(example, module, learning.strategy, seed, data.device) for example in examples]
+    return plots.draw_scenes(rows, data.classes.names, data.classes.palette.numpy(), title, path)
+
+
+def _log(trainer: Trainer, labeled: int, media: dict[str, Path], content: list[dict[str, Any]]) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            values: dict[str, Any] = {f"active_learning/{name}": wandb.Image(str(path)) for name, path in media.items()}
+            if content:
+                values["active_learning/queried_content"] = wandb.Table(
+                    [*content[0]], [[*map(_printable, row.values())] for row in content]
+                )
+            logger.log_metrics({X_AXIS: labeled, **values}, _learning(trainer).restart.logged_steps)
 
 
 def _printable(value: str | int) -> str | int:
@@ -105,15 +169,3 @@ def _row(example: Example, task: Task, strategy: Strategy, seed: int, device: to
         logits[0].argmax(dim=0).cpu().numpy(),
         None if scores is None else scores[0].float().cpu().numpy(),
     )
-
-
-def _content(data: SceneDataModule, query: Query) -> list[dict[str, Any]]:
-    """What the queried images hold: pixels of each class, by the labels that they have got now."""
-    names, rows = data.classes.names, []
-    for rank, index in enumerate(query.indices.tolist()):
-        targets = data.targets(index)
-        counts = targets[targets != IGNORED].bincount(minlength=len(names)).tolist()
-        ignored = int((targets == IGNORED).sum())
-        identity = {"rank": rank, "index": index, "item": data.item(index), **data.origin(index)}
-        rows.append({**identity, **dict(zip(names, counts, strict=True)), "ignored": ignored})
-    return rows

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from al_lightning import environment
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.callbacks.recovery import finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -32,6 +33,7 @@ class RunRecord:
         run: the directory, where the caller holds it already.
 
     Attributes:
+        data_record: what the run remembers of its data.
         id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
     """
 
@@ -39,6 +41,7 @@ class RunRecord:
         self.trainer = trainer
         self.data = data
         self.run = run or RunDirectory(trainer.default_root_dir)
+        self.data_record = DataRecord(self.run, data)
         self.id: str | None = None
 
     def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[CycleRow]:
@@ -62,13 +65,21 @@ class RunRecord:
             self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
         return cycles
 
-    def clear(self, cycle: int) -> str:
-        """Removes what a killed process left of a cycle that now begins; returns the cycle's directory, whose being there says so."""
+    def begin(self, cycle: int) -> str:
+        """Removes what a killed process left of a cycle that now begins, and records the labels that it will read.
+
+        Returns:
+            The cycle's directory, whose being there says that the cycle has begun.
+
+        Raises:
+            UserError: one of these labels can't be read.
+        """
         directory = self.run.cycle(cycle)
 
         def renew() -> None:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True, exist_ok=True)
+            self.data_record.begin(cycle)
 
         self._on_rank_zero(renew)
         return str(directory)
@@ -107,6 +118,7 @@ class RunRecord:
                 if finished.query.recorded:
                     self._write_scores(finished.cycle, finished.query)
                 self.run.append_queries(self._rows(finished.cycle + 1, finished.query.indices, finished.query.scores))
+                self.data_record.finish(finished.cycle, finished.query.indices)
             self.run.append_cycle(finished.row())
             if not keep_earlier:
                 self.run.checkpoint(finished.cycle - 1).unlink(missing_ok=True)
@@ -130,18 +142,20 @@ class RunRecord:
         if not resume:
             run.refuse_run()
         here = environment.describe(self.data.device, self.trainer.world_size)
-        data = self.data.fingerprint()
         known = run.read_environment() if run.finished() else {}
         if known:
-            _refuse_other_data(f"the run in {run.path}", known["data"], data)
+            self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
-            drawn = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else self._initial_set(initial_run, data)
-            return [], drawn, self._start(drawn, {"data": data, "config_sha256": run.config_sha256()}, here | {"seed": seed}, resume)
+            drawn = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else self._initial_set(initial_run)
+            identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
+            return [], drawn, self._start(drawn, identity, here | {"seed": seed}, resume)
         if initial_run is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
+        self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
         run.keep_rows(len(cycles), len(labeled))
         run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
+        self.data_record.go_on(labeled, len(cycles))
         return cycles, labeled, known.get("run")
 
     def _start(self, drawn: list[Labeled], identity: dict[str, Any], here: dict[str, Any], resume: bool) -> str:
@@ -151,10 +165,11 @@ class RunRecord:
         same = "run" in known and identity == {key: known.get(key) for key in identity}
         id: str = known["run"] if same else uuid.uuid4().hex
         run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
-        for left in (run.learning_curve, run.queries, run.crops):
+        for left in (run.learning_curve, run.queries):
             left.unlink(missing_ok=True)
-        if (boxes := self.data.boxes()) is not None:
-            run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
+        if not same:
+            self.data_record.discard()
+        self.data_record.start()
         run.append_queries(drawn)
         return id
 
@@ -165,12 +180,13 @@ class RunRecord:
         except UserError:  # not whole, and nothing to lose
             return {}
 
-    def _initial_set(self, initial_run: RunDirectory, data: dict[str, int | str]) -> list[Labeled]:
-        """The initial set of another run on the same data."""
-        _refuse_other_data(f"the initial run {initial_run.path}", initial_run.read_environment()["data"], data)
+    def _initial_set(self, initial_run: RunDirectory) -> list[Labeled]:
+        """The initial set of another run, whose cycle 0 was trained and evaluated on the data as they are now."""
+        self.data_record.refuse_other_images(initial_run, "the initial run")
         rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
         if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
             raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
+        self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
         return rows
 
     def _rows(self, cycle: int, indices: Tensor, scores: Tensor | None = None) -> list[Labeled]:
@@ -219,10 +235,3 @@ def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
             "Put the right one back."
         )
     return state
-
-
-def _refuse_other_data(whose: str, then: dict[str, int | str], now: dict[str, int | str]) -> None:
-    keys = [key for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-    if keys:
-        changed = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in keys)
-        raise UserError(f"Expected the data that {whose} was started with, but it changed: {changed}.")

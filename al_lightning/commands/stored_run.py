@@ -8,6 +8,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from al_lightning import sources
 from al_lightning.callbacks.record import marked_weights
 from al_lightning.cli import user_error
 from al_lightning.data import PoolDataModule, SceneDataModule
@@ -66,6 +67,8 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
     datamodule.prepare_data()
     datamodule.setup("fit")
+    if run.images.is_file() and (changed := sources.changed_images(run.images, datamodule.sources())):
+        print(f"The images are not as they were when {run.path} was started: {changed}.")
     datamodule.pool = _pool(run, cycle, datamodule)
     return StoredCycle(run, cycle, seed, task, datamodule)
 

@@ -14,6 +14,7 @@ from al_lightning import seeds
 from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
+from al_lightning.sources import Source, sha256_of
 
 
 class PoolDataModule(LightningDataModule, ABC):
@@ -112,12 +113,40 @@ class PoolDataModule(LightningDataModule, ABC):
         """Top, left, height and width of the part of each image that is the item, in pixels; None where items are whole."""
         return None
 
-    @abstractmethod
-    def fingerprint(self) -> dict[str, int | str]:
-        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the order and content of what they are taken from.
+    def content(self, index: int) -> dict[str, Any] | None:
+        """What an item holds by its label, by column of queried.csv; None where there is nothing to count, as in a class of an image."""
+        return None
 
-        Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has hashes of its own.
+    # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
+
+    @abstractmethod
+    def sources(self) -> list[Source]:
+        """The files that pool and evaluation set are taken from, each once and in their order.
+
+        A label that is read when its item is labeled is none of them; see :meth:`label_files`.
         """
+
+    def label_files(self, indices: Sequence[int]) -> list[str]:
+        """The files of pool items' labels, by names that do not depend on where the data lie; none where all labels are read at once."""
+        return []
+
+    def evaluation_label_files(self) -> list[str]:
+        """The files of the evaluation set's labels, likewise."""
+        return []
+
+    def label_sha256(self, file: str) -> str | None:
+        """Hash of a label file's content, by a name from above; None where there is no such file."""
+        raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
+
+    def fingerprint(self) -> dict[str, int | str]:
+        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources.
+
+        Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has a hash of its own
+        (``crops_sha256``).
+        """
+        found: dict[str, int | str] = {"items": len(self.pool.labeled), "sha256": sha256_of(self.sources())}
+        boxes = self.boxes()
+        return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes))}
 
     def state_dict(self) -> dict[str, Any]:
         """The pool's state; Lightning puts it into every checkpoint."""

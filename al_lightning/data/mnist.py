@@ -24,6 +24,7 @@ from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.resident import ResidentImages, ResidentLoader
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
+from al_lightning.sources import EVALUATION, POOL, Source
 
 log = logging.getLogger(__name__)
 
@@ -220,13 +221,14 @@ class _IDXDataModule(PoolDataModule):
         pixels: npt.NDArray[np.uint8] = self._train.images[index, 0].cpu().numpy()
         return pixels
 
-    def fingerprint(self) -> dict[str, int | str]:
-        """See :meth:`PoolDataModule.fingerprint`."""
-        digest = hashlib.sha256()
-        for data in (self._train, self._eval):
-            digest.update(data.images.cpu().numpy().data)
-            digest.update(data.labels.cpu().numpy().data)
-        return {"items": len(self._train), "sha256": digest.hexdigest()}
+    def sources(self) -> list[Source]:
+        """The four files, by hashes of what was read from them: labels of this kind are read at once, with their images."""
+        parts = {POOL: (self._train, _SPLITS["train"]), EVALUATION: (self._eval, _SPLITS["eval"])}
+        return [
+            Source(split, file, hashlib.sha256(content.cpu().numpy().data).hexdigest())
+            for split, (data, files) in parts.items()
+            for file, content in zip(files, (data.images, data.labels), strict=True)
+        ]
 
 
 class FashionMNISTDataModule(_IDXDataModule):

@@ -1,6 +1,5 @@
 """What all data of segmented scenes share, whatever their layout on disk."""
 
-import hashlib
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -18,10 +17,11 @@ from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
-from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, repeated
+from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, repeated
 from al_lightning.errors import UserError
-from al_lightning.labels import ClassMap
+from al_lightning.labels import IGNORED, ClassMap
 from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveInt, ScaleFactor, Share, checked
+from al_lightning.sources import EVALUATION, POOL, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,8 @@ class SceneDataModule(PoolDataModule):
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
         self._survey = LabelSurvey(self._files, self.classes)
+        self._names = file_names(self.root, self._train, self._eval)
+        self._paths = {name: path for path, name in self._names.items()}
         self.pool = pool
         log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
 
@@ -240,13 +242,29 @@ class SceneDataModule(PoolDataModule):
         targets = self.targets(index) if bool(self.pool.labeled[index]) else None
         return Example(self.item(index), index, picture, self.normalization(picture), targets)
 
-    def fingerprint(self) -> dict[str, int | str]:
-        """The number of images, a hash of all names and file sizes in their order, and one of the crops, which the seed draws."""
-        files = [(scene.name, *(path.stat().st_size for path in (scene.image, scene.label))) for scene in [*self._train, *self._eval]]
-        found: dict[str, int | str] = {"items": len(self._train), "sha256": _hash(files)}
-        boxes = self.boxes()
-        return found if boxes is None else found | {"crops_sha256": _hash([tuple(box) for box in boxes])}
+    def content(self, index: int) -> dict[str, Any]:
+        """Where an item comes from, and its pixels of each class."""
+        targets, names = self._classes_in(self._train[index]), self.classes.names
+        counts = targets[targets != IGNORED].bincount(minlength=len(names)).tolist()
+        return {**self.origin(index), **dict(zip(names, counts, strict=True)), "ignored": int((targets == IGNORED).sum())}
 
+    def sources(self) -> list[Source]:
+        """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
+        files = {scene.image: (split, scene) for split, scenes in ((POOL, self._train), (EVALUATION, self._eval)) for scene in scenes}
+        return [
+            Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
+            for path, (split, scene) in files.items()
+        ]
 
-def _hash(values: Sequence[object]) -> str:
-    return hashlib.sha256("".join(map(repr, values)).encode()).hexdigest()
+    def label_files(self, indices: Sequence[int]) -> list[str]:
+        """See :meth:`PoolDataModule.label_files`."""
+        return [self._names[self._train[index].label] for index in indices]
+
+    def evaluation_label_files(self) -> list[str]:
+        """See :meth:`PoolDataModule.evaluation_label_files`."""
+        return [self._names[scene.label] for scene in self._eval]
+
+    def label_sha256(self, file: str) -> str | None:
+        """See :meth:`PoolDataModule.label_sha256`."""
+        path = self._paths.get(file)
+        return None if path is None else sha256_of_file(path)

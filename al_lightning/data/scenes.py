@@ -1,5 +1,6 @@
 """Scenes: an image, its label file, and the part of it that is an item."""
 
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,20 @@ class Scene(NamedTuple):
     def item_size(self) -> Size:
         """Size of the part that is the item."""
         return self.size if self.box is None else (self.box.height, self.box.width)
+
+
+def file_names(root: Path, pool: Sequence[Scene], evaluation: Sequence[Scene]) -> dict[Path, str]:
+    """Names of all images and labels that stay the same wherever the data lie: their paths inside the root.
+
+    Files of an evaluation set that lies elsewhere are named as if it were the root's folder ``evaluation``.
+    """
+    files = [path for scene in (*pool, *evaluation) for path in (scene.image, scene.label)]
+    elsewhere = [path.parent for path in files if not path.is_relative_to(root)]
+    folder = Path(os.path.commonpath(elsewhere)) if elsewhere else root
+    return {
+        path: (path.relative_to(root) if path.is_relative_to(root) else "evaluation" / path.relative_to(folder)).as_posix()
+        for path in files
+    }
 
 
 def check_labels(scenes: Sequence[Scene]) -> None:

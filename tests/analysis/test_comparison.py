@@ -4,6 +4,7 @@ import pytest
 from al_lightning.analysis.comparison import choose_metric, compare, read_run, read_runs
 from al_lightning.analysis.findings import area
 from al_lightning.errors import UserError
+from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
 from tests.analysis.recorded import record, strategy
 
 
@@ -152,6 +153,14 @@ def test_other_data_are_another_setting(tmp_path):
     record(tmp_path / "a", [0.1, 0.2])
     record(tmp_path / "b", [0.1, 0.2], "Entropy", environment={"data": {"items": 3, "sha256": "f" * 64}})
     assert [panel.name for panel in compared(tmp_path).panels] == ["data content=0123456789ab", "data content=ffffffffffff"]
+
+
+def test_another_evaluation_set_is_another_setting(tmp_path):
+    """What was labeled to train on may differ from run to run; by what curves are measured may not."""
+    for name, chosen, pool, evaluation in (("a", "Random", "1", "2"), ("b", "Entropy", "3", "2"), ("c", "Margin", "1", "4")):
+        run = record(tmp_path / name, [0.1, 0.2], chosen)
+        write_labels(run.labels, [ReadLabel(0, POOL, "x.png", pool * 64), ReadLabel(0, EVALUATION, "y.png", evaluation * 64)])
+    assert sorted(len(panel.series) for panel in compared(tmp_path).panels) == [1, 2]
 
 
 def test_common_range_and_start_of_unequal_runs(tmp_path):

@@ -10,6 +10,7 @@ from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.cityscapes import list_scenes
 from al_lightning.data.decoding import InMemory, OnDisk, Uncached
+from al_lightning.data.scenes import file_names
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -303,11 +304,24 @@ def test_two_classes(root):
     assert set(labels.unique().tolist()) == {0, 1, 255}
 
 
-def test_fingerprint_sees_names_sizes_and_order(root):
+def test_fingerprint_sees_names_and_sizes_of_images_only(root):
     before = ready(root).fingerprint()
     assert before == ready(root).fingerprint() and before["items"] == 5
+    write_scene(root, "train", "ulm", 2, (33, 47), ids=7)
+    assert ready(root).fingerprint() == before  # nobody has read that label
     write_scene(root, "train", "ulm", 99, (40, 56))
     assert ready(root).fingerprint() != before
+
+
+def test_files_have_the_same_names_wherever_they_lie(root, tmp_path):
+    """An evaluation set outside the root is named as if it were a folder of it."""
+    pool, evaluation = list_scenes(root, "train"), list_scenes(root, "val")
+    inside = file_names(root, pool, evaluation)
+    assert inside[pool[0].label] == "gtFine/train/aachen/aachen_000001_000019_gtFine_labelIds.png"
+    assert inside[evaluation[0].image] == "leftImg8bit/val/bonn/bonn_000007_000019_leftImg8bit.png"
+    away = [scene._replace(image=tmp_path / "v" / "images" / "a.png", label=tmp_path / "v" / "masks" / "a.png") for scene in evaluation[:1]]
+    names = file_names(root, pool, away)
+    assert names[away[0].label] == "evaluation/masks/a.png" and names[pool[0].label] == inside[pool[0].label]
 
 
 BAD = [

@@ -84,6 +84,12 @@ def test_fingerprint_sees_order_and_content():
     data._train.images[[0, 1]] = data._train.images[[1, 0]]
     assert data.fingerprint() != before
     assert data.fingerprint()["items"] == 5000
+    assert [(source.split, source.file) for source in data.sources()] == [
+        ("pool", "train-images-idx3-ubyte"),
+        ("pool", "train-labels-idx1-ubyte"),
+        ("evaluation", "t10k-images-idx3-ubyte"),
+        ("evaluation", "t10k-labels-idx1-ubyte"),
+    ]
 
 
 def test_missing_files_name_folders_files_and_ways():

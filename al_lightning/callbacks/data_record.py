@@ -1,0 +1,166 @@
+"""What a run remembers of its data: the images it began with, the labels its cycles have read, and what the queried items hold."""
+
+from collections.abc import Container, Sequence
+from contextlib import suppress
+
+from torch import Tensor
+
+from al_lightning import sources
+from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
+from al_lightning.sources import EVALUATION, POOL, ReadLabel
+
+
+class DataRecord:
+    """Reads and writes images.csv, labels.csv and the cycles' queried.csv; for the first process alone, except :meth:`peek`.
+
+    A resumed run is to be what an undisturbed one on the data as they are now would be. So the images must be the same, and the labels that
+    finished cycles have read; a label that none of them has read may be mended.
+
+    Args:
+        run: whose files.
+        data: set up.
+    """
+
+    def __init__(self, run: RunDirectory, data: PoolDataModule) -> None:
+        self.run = run
+        self.data = data
+        self._peeked = False
+        self._to_tabulate: dict[int, Sequence[int]] = {}  # by cycle the items that it queried, where queried.csv is still to be written
+
+    # Beginning and going on
+
+    def start(self) -> None:
+        """Records the images, in a directory that holds no run."""
+        sources.write_images(self.run.images, self.data.sources())
+        if (boxes := self.data.boxes()) is not None:
+            self.run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
+
+    def discard(self) -> None:
+        """Removes what a start has left."""
+        for path in (self.run.images, self.run.labels, self.run.crops):
+            path.unlink(missing_ok=True)
+
+    def refuse_other_images(self, run: RunDirectory, whose: str) -> None:
+        """Makes sure that a run was started with the data as they are now.
+
+        Args:
+            run: the run.
+            whose: what it is called in the message.
+
+        Raises:
+            UserError: it was not; the message names the files.
+        """
+        then, now = run.read_environment().get("data", {}), self.data.fingerprint()
+        if then == now:
+            return
+        keys = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
+        changed = sources.changed_images(run.images, self.data.sources()) or ", ".join(keys)
+        raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}.")
+
+    def refuse_other_labels(self, run: RunDirectory, whose: str, labeled: Sequence[Labeled], finished: int) -> None:
+        """Makes sure that the labels which finished cycles have read are as they were.
+
+        Args:
+            run: the run.
+            whose: what it is called in the message.
+            labeled: its labeled items; those of later cycles do not matter.
+            finished: number of its finished cycles.
+
+        Raises:
+            UserError: a label changed, or is missing; the message names the files.
+        """
+        files = self.data.label_files([row.index for row in labeled if row.cycle < finished]) + self.data.evaluation_label_files()
+        if files and finished and (changed := self.changed_labels(run, range(finished), files)):
+            raise UserError(
+                f"Expected the labels that finished cycles of {whose} in {run.path} have read, but they are not the same: {changed}. "
+                "Put them back, or begin another run."
+            )
+
+    def changed_labels(self, run: RunDirectory, cycles: Container[int], files: Sequence[str] = ()) -> str:
+        """What is not the same in the labels that some cycles of a run were the first to read, in words; empty where all is.
+
+        Args:
+            run: the run.
+            cycles: whose labels.
+            files: names of labels that must be among them.
+
+        Raises:
+            UserError: labels.csv is missing or damaged, or a label can't be read.
+        """
+        then = {label.file: label.sha256 for label in sources.read_labels(run.labels) if label.cycle in cycles}
+        return sources.differences(then, {file: self.data.label_sha256(file) for file in {**then, **dict.fromkeys(files)}})
+
+    def go_on(self, labeled: Sequence[Labeled], finished: int) -> None:
+        """Writes the tables of queried items that are missing. The last one is written again: its labels may have been mended.
+
+        Args:
+            labeled: the labeled items.
+            finished: number of finished cycles.
+
+        Raises:
+            UserError: a label that is now given can't be read.
+        """
+        queries = {cycle: [row.index for row in labeled if row.cycle == cycle + 1] for cycle in range(finished)}
+        last = finished - 1
+        self._to_tabulate = {c: items for c, items in queries.items() if items and (c == last or not self.run.queried(c).is_file())}
+        self._tabulate()
+
+    # In each cycle
+
+    def begin(self, cycle: int) -> None:
+        """Records the labels that a cycle is the first to read, before it reads them.
+
+        Raises:
+            UserError: one of them can't be read.
+        """
+        self._tabulate()
+        earlier = [label for label in self._labels() if label.cycle < cycle] if cycle else []  # what a dead start left may be damaged
+        self._add_labels(earlier, cycle, self.data.pool.labeled_in == cycle)
+
+    def finish(self, cycle: int, queried: Tensor) -> None:
+        """Writes what the items hold that a cycle has queried, and with an oracle, which has read them, the labels of the whole pool."""
+        if self._peeked:
+            self._add_labels(self._labels(), cycle, self.data.pool.unlabeled)
+        self._to_tabulate[cycle] = queried.tolist()
+        with suppress(UserError):  # a bad label is the next cycle's, which says so when it begins: this cycle is not lost
+            self._tabulate()
+
+    def peek(self, indices: Tensor) -> Tensor:
+        """Labels for an oracle, see :meth:`PoolDataModule.peek`. What it chooses depends on them: they count as read."""
+        self._peeked = True
+        return self.data.peek(indices)
+
+    # Parts
+
+    def _labels(self) -> list[ReadLabel]:
+        return sources.read_labels(self.run.labels) if self.run.labels.is_file() else []
+
+    def _add_labels(self, known: list[ReadLabel], cycle: int, items: Tensor) -> None:
+        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of the evaluation set."""
+        files = dict.fromkeys(self.data.label_files(items.nonzero().flatten().tolist()), POOL)
+        if cycle == 0:
+            files |= dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
+        for file in {label.file for label in known} & set(files):
+            del files[file]
+        if known or files:
+            read = [ReadLabel(cycle, split, file, self._sha256(file)) for file, split in files.items()]
+            sources.write_labels(self.run.labels, known + read)
+
+    def _sha256(self, file: str) -> str:
+        if (found := self.data.label_sha256(file)) is None:
+            raise UserError(f"Expected the label {file}, but there is no such file.")
+        return found
+
+    def _tabulate(self) -> None:
+        for cycle, indices in [*self._to_tabulate.items()]:
+            rows = [
+                {"rank": rank, "index": index, "item": self.data.item(index), **content}
+                for rank, index in enumerate(indices)
+                if (content := self.data.content(index)) is not None
+            ]
+            if rows:
+                self.run.write_queried(cycle, rows)
+            del self._to_tabulate[cycle]

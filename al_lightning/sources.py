@@ -1,0 +1,147 @@
+"""What a run was made from, file by file, so that what changed since can be named: two tables of the run directory.
+
+    images.csv  split, file, identity: the files that items are taken from, in their order; written when the run begins
+    labels.csv  cycle, split, file, sha256: the labels that are read item by item, each with the cycle that was the first to read it
+
+A cycle's rows of labels.csv are written before it reads the labels, and once more from the files where it begins anew. A finished cycle's
+stay: its labels may not change any more. What nobody has read yet may.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from al_lightning.errors import UserError
+from al_lightning.files import as_csv, write_atomically
+from al_lightning.reading import COUNT, TEXT, Kind, read_table
+from al_lightning.text import encoded
+
+POOL, EVALUATION = "pool", "evaluation"
+_IMAGE_COLUMNS = {"split": TEXT, "file": TEXT, "identity": TEXT}
+_LABEL_COLUMNS = {"cycle": COUNT, "split": TEXT, "file": TEXT, "sha256": TEXT}
+_SHOWN = 5
+
+
+class Source(NamedTuple):
+    """A file that items are taken from.
+
+    Attributes:
+        split: ``pool`` or ``evaluation``.
+        file: its name, the same wherever the data lie.
+        identity: what is known of its content, as a person reads it: its size, or a hash.
+    """
+
+    split: str
+    file: str
+    identity: str
+
+
+class ReadLabel(NamedTuple):
+    """A label that a cycle was the first to read.
+
+    Attributes:
+        cycle: its number.
+        split: ``pool`` or ``evaluation``.
+        file: the name that the data module knows the label by.
+        sha256: of its content.
+    """
+
+    cycle: int
+    split: str
+    file: str
+    sha256: str
+
+
+def sha256_of(parts: Iterable[object]) -> str:
+    """One hash of several things, by how Python writes them."""
+    return hashlib.sha256("".join(map(repr, parts)).encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str | None:
+    """Hash of a file's content; None where there is no such file.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"Expected to read {path}, but: {error.strerror}.") from error
+
+
+def write_images(path: Path, sources: Sequence[Source]) -> None:
+    """Writes images.csv."""
+    _write(path, [*_IMAGE_COLUMNS], sources)
+
+
+def read_images(path: Path) -> list[Source]:
+    """Reads images.csv.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return [Source(**row) for row in _read(path, _IMAGE_COLUMNS)]
+
+
+def changed_images(path: Path, now: Sequence[Source]) -> str:
+    """What is not as images.csv has it, in words; see :func:`differences`."""
+    then = read_images(path)
+    return differences(*({source.file: (source.split, source.identity) for source in listing} for listing in (then, now)))
+
+
+def write_labels(path: Path, labels: Sequence[ReadLabel]) -> None:
+    """Writes labels.csv."""
+    _write(path, [*_LABEL_COLUMNS], labels)
+
+
+def read_labels(path: Path) -> list[ReadLabel]:
+    """Reads labels.csv.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return [ReadLabel(**row) for row in _read(path, _LABEL_COLUMNS)]
+
+
+def evaluated_on(sha256: str, labels: Path) -> str:
+    """One hash of the data and of the labels that curves are measured by; the data's own where no labels were recorded."""
+    found = [label.sha256 for label in read_labels(labels) if label.split == EVALUATION] if os.path.lexists(labels) else []
+    return sha256_of([sha256, *found]) if found else sha256
+
+
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """What is not the same in two listings, in words: ``2 changed: a, b; 7 missing: c, d, e, f, g and 2 more; 1 new: h``.
+
+    Args:
+        then: by file what identified it.
+        now: likewise; None for a file that is not there.
+    """
+    there = {file: identity for file, identity in now.items() if identity is not None}
+    kinds = {
+        "changed": [file for file in then if file in there and then[file] != there[file]],
+        "missing": [file for file in then if file not in there],
+        "new": [file for file in there if file not in then],
+    }
+    return "; ".join(f"{len(files)} {kind}: {_named(files)}" for kind, files in kinds.items() if files)
+
+
+def _named(files: Sequence[str]) -> str:
+    shown = ", ".join(file if file.isprintable() else repr(file) for file in files[:_SHOWN])
+    return shown + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    write_atomically(path, encoded(as_csv([columns, *rows])))
+
+
+def _read(path: Path, columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
+    if not os.path.lexists(path):
+        raise UserError(
+            f"Expected {path}, by which a run knows its data again, but it is missing. A run of an earlier version has none: it can be "
+            "read (report, figures, maps), but not resumed."
+        )
+    return read_table(path, columns)
