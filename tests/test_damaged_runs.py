@@ -1,7 +1,6 @@
 """Whatever happened to a file of a run: a reader works, or says in one message which file is damaged. Nothing hangs."""
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -80,13 +79,7 @@ PLACES = ["a directory", "a pipe", "a link to nothing", "a link to itself"]
 CASES = [(file, damage) for file, kinds in FILES.items() for damage in [*kinds, *PLACES]]
 
 
-@pytest.fixture(autouse=True)
-def _nothing_hangs():
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("in_time")
 
 
 def damaged(folder, file, damage):

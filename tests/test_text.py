@@ -77,11 +77,12 @@ def scenes(tmp_path):
 
 def test_names_of_any_bytes_under_any_locale(tmp_path, scenes, capsys):
     network = {"class_path": "torch.nn.Conv2d", "init_args": {"in_channels": 3, "out_channels": 19, "kernel_size": 1}}
+    pictures = {"class_path": "al_lightning.callbacks.ScenePictures", "init_args": {"evaluation": 0, "queried": 4}}
     config = {
         "model": {"class_path": "SegmentationTask", "init_args": {"network": network}},
         "data": {"class_path": "CityscapesDataModule", "init_args": {"crop": 32, "initial_size": 4, "num_workers": 0}},
         "active_learning": {"strategy": "Entropy", "query_size": 4, "cycles": 2},
-        "trainer": {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False},
+        "trainer": {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False, "callbacks": [pictures]},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     path = os.fsdecode(b'r\xffn$a$,"<b>')

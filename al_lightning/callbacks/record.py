@@ -217,8 +217,10 @@ def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
         cycle: which it must be of.
 
     Raises:
-        UserError: it is damaged, or another run's or another cycle's.
+        UserError: it is missing or damaged, or another run's or another cycle's.
     """
+    if not path.is_file():
+        raise UserError(f"Expected the checkpoint {path}, but there is no such file.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         mark: dict[str, Any] = content.get("callbacks", {}).get(MARKED_BY, {})
