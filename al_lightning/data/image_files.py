@@ -29,7 +29,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """
     with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
         require_regular(path)
-        image = Image.open(path, formats=_FORMATS)
+        image = Image.open(path, "r", _FORMATS)
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"Expected at most {MAX_PIXELS:,} pixels in {path}, got {image.width}x{image.height}. Cut it into parts.")
