@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 
 from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 16
 
@@ -47,13 +48,14 @@ class DeepLabV3Plus(EncoderNetwork):
         UserError: the file of weights is missing or does not fit the encoder.
     """
 
+    @checked
     def __init__(
         self,
-        num_classes: int = 19,
+        num_classes: PositiveInt = 19,
         encoder: str = "tu-resnet50c",
         encoder_weights: str | None = "imagenet",
-        dropout: float = 0.1,
-        atrous_rates: tuple[int, int, int] = (6, 12, 18),
+        dropout: DropRate = 0.1,
+        atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18),
         freeze_encoder: bool = False,
     ) -> None:
         # Imported here, because it costs seconds that an MLP should not pay.

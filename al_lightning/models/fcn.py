@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 
 from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 
 class Features(NamedTuple):
@@ -35,8 +36,13 @@ class FCN(EncoderNetwork):
         UserError: the file of weights is missing or does not fit.
     """
 
+    @checked
     def __init__(
-        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.1, freeze_encoder: bool = False
+        self,
+        num_classes: PositiveInt = 19,
+        encoder_weights: str | None = "imagenet",
+        dropout: DropRate = 0.1,
+        freeze_encoder: bool = False,
     ) -> None:
         from torchvision.models import ResNet50_Weights
         from torchvision.models.segmentation import fcn_resnet50

@@ -9,6 +9,7 @@ from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
 from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 32
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -55,8 +56,13 @@ class SegNet(EncoderNetwork):
 
     encoder: nn.ModuleList
 
+    @checked
     def __init__(
-        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5, freeze_encoder: bool = False
+        self,
+        num_classes: PositiveInt = 19,
+        encoder_weights: str | None = "imagenet",
+        dropout: DropRate = 0.5,
+        freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
         encoder: list[nn.Module] = []
