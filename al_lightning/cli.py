@@ -10,6 +10,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Sequence
+from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
 from lightning.pytorch import Trainer
 from lightning.pytorch import callbacks as pl_callbacks
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
@@ -25,7 +27,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger 
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
+from al_lightning import acquisition, data, models, tasks
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
@@ -275,6 +277,11 @@ class _ParsingCLI(ActiveLearningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
+
+
+# What is a default among Lightning's callbacks, and a configuration could not hold.
+register_type(torch.device)
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 def _hand_to_model(config: Namespace, part: str) -> None:

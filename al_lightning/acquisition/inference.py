@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from al_lightning.acquisition.hashing import keep_mask
 from al_lightning.errors import UserError
+from al_lightning.states import read_state
 
 # Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
 _ELEMENTS_AT_ONCE = 2**18
@@ -141,15 +140,13 @@ class ByExpert(Prediction):
             yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
 
     def _weights(self, network: nn.Module) -> dict[str, Tensor]:
-        path = Path(self.checkpoint).expanduser()
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
-            raise UserError(f"Expected the checkpoint of a run's cycle in {path}, but it can't be read: {error}") from error
+        state = read_state(self.checkpoint, "the checkpoint of a run's cycle")
         weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
         own = {name: value.shape for name, value in network.state_dict().items()}
         if own != {name: value.shape for name, value in weights.items()}:
-            raise UserError(f"Expected weights of {type(network).__name__} as this run trains it in {path}, got those of another network.")
+            raise UserError(
+                f"Expected weights of {type(network).__name__} as this run trains it in {self.checkpoint}, got those of another network."
+            )
         return weights
 
 

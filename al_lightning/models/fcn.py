@@ -1,5 +1,6 @@
 """FCN (Long et al., 2015), as torchvision builds it: a ResNet-50 with atrous convolutions, output stride 8."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.models.weights import fetching, load_encoder, source_of
 from al_lightning.numbers import DropRate, PositiveInt, checked
 
 
@@ -50,7 +51,8 @@ class FCN(EncoderNetwork):
         super().__init__()
         source = source_of(encoder_weights)
         downloaded = ResNet50_Weights.IMAGENET1K_V1 if source == "imagenet" else None
-        network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
+        with fetching("torchvision's ResNet-50") if downloaded else nullcontext():
+            network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
         self.encoder, self.head = network.backbone, nn.Sequential(*network.classifier)
         self.head[3] = nn.Dropout(dropout)
         if isinstance(source, Path):

@@ -21,7 +21,11 @@ class MLP(nn.Module):
 
     @checked
     def __init__(
-        self, width: PositiveInt = 16, dropout: DropRate = 0.0, num_classes: PositiveInt = 10, input_shape: Sequence[PositiveInt] = (1, 28, 28)
+        self,
+        width: PositiveInt = 16,
+        dropout: DropRate = 0.0,
+        num_classes: PositiveInt = 10,
+        input_shape: Sequence[PositiveInt] = (1, 28, 28),
     ) -> None:
         super().__init__()
         self.hidden = nn.Linear(math.prod(input_shape), width)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.models.weights import fetching, load_encoder, source_of
 from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 32
@@ -88,7 +88,8 @@ class SegNet(EncoderNetwork):
         # In VGG16's own names: one list of layers, with the poolings in it.
         vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
         if source == "imagenet":
-            vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
+            with fetching("torchvision's VGG16-BN"):
+                vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
         else:
             load_encoder(vgg, Path(source))
         theirs = [layer for layer in vgg["features"].children() if not isinstance(layer, nn.MaxPool2d)]

@@ -25,7 +25,7 @@ _T = TypeVar("_T", covariant=True)
 
 
 class _Shared(Generic[_P, _T]):
-    """A factory that deep copies of a task share (weight averaging makes such): the command line's can't be copied, they know its parser."""
+    """A factory that a task's deep copies (weight averaging makes some) share: the command line's know its parser, and can't be copied."""
 
     def __init__(self, factory: Callable[_P, _T]) -> None:
         self._factory = factory
@@ -175,7 +175,9 @@ class Task(LightningModule, ABC):
         """A plateau is looked for in what the scheduler names, whenever that is new."""
         monitor: str | None = getattr(scheduler, "monitor", None)
         if monitor is None:  # torch's own class knows none
-            raise UserError("Expected ReduceLROnPlateau to name what it watches. Use lightning.pytorch.cli.ReduceLROnPlateau with a monitor.")
+            raise UserError(
+                "Expected ReduceLROnPlateau to name what it watches. Use lightning.pytorch.cli.ReduceLROnPlateau with a monitor."
+            )
         epochs = self.trainer.check_val_every_n_epoch or 1 if monitor.startswith("val/") else 1
         return {"scheduler": scheduler, "monitor": monitor, "frequency": epochs}
 

@@ -20,7 +20,6 @@ from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
 from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
 
-
 _POLY_POWER = 0.9  # of the decay that goes with every optimizer
 
 
