@@ -14,9 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
-from al_lightning.acquisition.hashing import keep_mask
+from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidden
 from al_lightning.errors import UserError
 from al_lightning.states import read_state
 
@@ -195,50 +194,12 @@ def _repeat(features: Any, times: int) -> Any:
     return features if times == 1 else _each(features, lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
 
-def _rate(module: _DropoutNd, drop: float | None) -> float:
-    return module.p if drop is None else drop
-
-
-class _LiveDropout:
-    """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn."""
-
-    def __init__(self, drop: float | None, seed: int) -> None:
-        self.drop = drop
-        self.seed = seed
-        self.active = False
-        self.indices = torch.empty(0, dtype=torch.int64)
-        self.passes = torch.empty(0, dtype=torch.int64)
-
-    def hook(self, layer: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        def drop(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            if not self.active:
-                return output
-            assert isinstance(module, _DropoutNd)
-            # (K * B, F, ...): Dropout draws for every element, Dropout1d/2d/3d for every channel.
-            features = output.shape[1:] if isinstance(module, nn.Dropout) else output.shape[1:2]
-            rate = _rate(module, self.drop)
-            mask_KBF = keep_mask(self.seed + layer, self.indices, self.passes, features.numel(), rate)
-            mask = mask_KBF.reshape(-1, *features, *[1] * (output.ndim - 1 - len(features)))
-            return output * mask / (1 - rate)
-
-        return drop
-
-
-def droppable(network: nn.Module, drop: float | None) -> list[nn.Module]:
-    """The network's dropout layers that would drop anything.
-
-    Args:
-        network: of any mode.
-        drop: drop probability for every layer; None keeps each layer's own.
-    """
-    return [m for m in network.modules() if isinstance(m, _DropoutNd) and _rate(m, drop) > 0]
-
-
 @contextmanager
 def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
-    An item's masks depend on the seed, its index, the pass and the layer, so on nothing that batching or devices could change.
+    An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or
+    devices could change.
 
     Args:
         network: in eval mode. If it is :class:`Staged`, its prefix is computed once a batch.
@@ -247,29 +208,30 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         seed: of the masks.
 
     Raises:
-        UserError: there is no dropout to make live, or no item's passes differed.
+        UserError: there is no dropout to make live, or some that can't be, or no item's passes differed.
     """
-    live = _LiveDropout(drop, seed)
     layers = droppable(network, drop)
     if not layers:
         raise UserError(
             f"Expected a network with dropout for {passes} stochastic passes, but {type(network).__name__} has no dropout layer with "
             "a rate above 0: every pass would be the same. Give the network dropout, or set the strategy's query_p."
         )
+    refuse_hidden(network, layers)
+    live = LiveDropout(layers, drop, seed)
     seen = varied = False
 
     def logits_of(batch: Batch) -> Iterator[Tensor]:
         nonlocal seen, varied
         features = batch.features
-        live.indices = batch.indices
         at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
-        first = None
-        for chunk in torch.arange(passes, device=batch.inputs.device).split(at_once):
-            live.passes, live.active = chunk, True
-            try:
+        numbers, first = torch.arange(max(passes, 3), device=batch.inputs.device), None
+        if not seen:  # with another number of rows: no other axis of a tensor has both by chance
+            rows = 2 if at_once * len(batch.indices) != 2 else 3
+            with live.drawing(batch.indices[:1], numbers[:rows]):
+                batch.logits(_repeat(_each(features, lambda part: part[:1]), rows))
+        for chunk in numbers[:passes].split(at_once):
+            with live.drawing(batch.indices, chunk):
                 logits_KBC = batch.logits(_repeat(features, len(chunk))).unflatten(0, (len(chunk), len(batch.indices)))
-            finally:
-                live.active = False
             if not varied:
                 first = logits_KBC[:1] if first is None else first
                 varied = bool((logits_KBC != first).any())
@@ -277,8 +239,8 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
             yield logits_KBC
 
     with ExitStack() as hooks:
-        for layer, module in enumerate(layers):
-            hooks.callback(module.register_forward_hook(live.hook(layer)).remove)
+        for number, (name, layer) in enumerate(layers.items()):
+            hooks.callback(layer.register_forward_hook(live.hook(number, name)).remove)
         yield logits_of
     if seen and not varied:
         raise UserError(
