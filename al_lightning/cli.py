@@ -62,6 +62,20 @@ class _Parser(LightningArgumentParser):
                 _hand_to_model(config.fit, part)
         return config
 
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text that can be read back.
+
+        Raises:
+            UserError: it can't, for a setting is an object that has no text.
+        """
+        text: str = super().dump(*args, **kwargs)
+        if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
+            raise UserError(
+                f"Expected settings that a configuration can hold, but {lost[1]} ({lost[2]}) can't be written into it, so that the "
+                "run could not be repeated. Leave it out, or say it by text, numbers or an import path."
+            )
+        return text
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
         if isinstance(cause := user_error(ex), UserError):

@@ -39,12 +39,12 @@ class Batch:
 
     Args:
         network: in eval mode.
-        inputs: ``(B, *)``.
+        inputs: ``(B, *)``; they get the network's number type, as in training.
         indices: ``(B,)`` dataset indices.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor) -> None:
-        self.network, self.inputs, self.indices = network, inputs, indices
+        self.network, self.inputs, self.indices = network, for_network(network, inputs), indices
 
     @cached_property
     def features(self) -> Any:
@@ -58,8 +58,7 @@ class Batch:
     def logits(self, features: Any = None) -> Tensor:
         """Logits of these features, or of the batch's own, in float32 or better: ``(B, C, *)``."""
         tail = self.network.tail if isinstance(self.network, Staged) else self.network
-        logits: Tensor = tail(self.features if features is None else features)
-        return logits.float()
+        return _precise(tail(self.features if features is None else features))
 
 
 LogitsOf = Callable[[Batch], Iterator[Tensor]]
@@ -167,10 +166,20 @@ def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor
     network, inputs = batch.network, batch.inputs
     with torch.enable_grad():
         moved = inputs.detach().clone().requires_grad_()
-        log_p = (network(moved).float() / temperature).log_softmax(dim=1).amax(dim=1).sum()
+        log_p = (_precise(network(moved)) / temperature).log_softmax(dim=1).amax(dim=1).sum()
         (gradient,) = torch.autograd.grad(log_p, moved)
-    logits: Tensor = network(inputs - epsilon * torch.sign(-gradient))
-    return logits.float() / temperature
+    return _precise(network(inputs - epsilon * torch.sign(-gradient))) / temperature
+
+
+def for_network(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Inputs in the network's number type: under ``bf16-true`` or ``64-true`` it takes no other."""
+    number = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
+    return inputs.to(number) if inputs.is_floating_point() else inputs
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In float32 or better."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _each(features: Any, change: Callable[[Tensor], Tensor]) -> Any:

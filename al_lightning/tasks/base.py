@@ -1,12 +1,21 @@
 """What all tasks share: a network that can be drawn anew, its optimizer, and training by batches or by blocks of batches."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.tuner.lr_finder import _LRCallback
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
@@ -19,6 +28,9 @@ from al_lightning.tasks.parameters import scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
+
+# What counts or changes optimizer steps, which blocks go round.
+_NOT_IN_BLOCKS = (GradientAccumulationScheduler, LearningRateFinder, SpikeDetection, StochasticWeightAveraging, WeightAveraging)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T", covariant=True)
@@ -109,6 +121,8 @@ class Task(LightningModule, ABC):
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
             self._needs_company = needs_company(self.network, example)
+        if self._finds_rate and not hasattr(self, "lr"):
+            self.lr = math.nan  # where a LearningRateFinder writes what it has found
         if self.block > 1:
             self._refuse_for_blocks()
 
@@ -129,6 +143,7 @@ class Task(LightningModule, ABC):
             "accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
             # 1 is one batch, 1.0 all of them.
             "limit_train_batches": isinstance(limit, int) or limit != 1.0,
+            **{type(callback).__name__: isinstance(callback, _NOT_IN_BLOCKS) for callback in trainer.callbacks},  # type: ignore[attr-defined]
         }
         refused = [name for name, is_asked in asked.items() if is_asked]
         if refused:
@@ -181,6 +196,24 @@ class Task(LightningModule, ABC):
         epochs = self.trainer.check_val_every_n_epoch or 1 if monitor.startswith("val/") else 1
         return {"scheduler": scheduler, "monitor": monitor, "frequency": epochs}
 
+    @property
+    def backbone(self) -> nn.Module:
+        """What BackboneFinetuning freezes: the network's backbone or encoder."""
+        for name in ("backbone", "encoder"):
+            if isinstance(part := getattr(self.network, name, None), nn.Module):
+                return part
+        raise UserError(f"Expected a network with a backbone or an encoder for BackboneFinetuning, got {type(self.network).__name__}.")
+
+    @property
+    def _finds_rate(self) -> bool:
+        return any(isinstance(callback, LearningRateFinder) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """Lets schedulers begin at the rate that a LearningRateFinder has found for the optimizers."""
+        if self._finds_rate:
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.base_lrs = [group["lr"] for group in config.scheduler.optimizer.param_groups]
+
     def training_step(self, batch: Batch | list[Batch], batch_idx: int) -> Tensor | None:
         """Trains on a mini-batch, or on each of a block's."""
         if self.block > 1:
@@ -199,7 +232,7 @@ class Task(LightningModule, ABC):
         Raises:
             UserError: a loss was not finite.
         """
-        if not self._losses:
+        if not self._losses or isinstance(self.trainer.callbacks[0], _LRCallback):  # type: ignore[attr-defined]  # a search for rates may diverge
             return
         losses = torch.stack(self._losses)
         finite = losses.isfinite()
