@@ -232,7 +232,8 @@ class Task(LightningModule, ABC):
         Raises:
             UserError: a loss was not finite.
         """
-        if not self._losses or isinstance(self.trainer.callbacks[0], _LRCallback):  # type: ignore[attr-defined]  # a search for rates may diverge
+        searching = any(isinstance(callback, _LRCallback) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if not self._losses or searching:  # a search for the best rate goes on until the loss diverges
             return
         losses = torch.stack(self._losses)
         finite = losses.isfinite()
