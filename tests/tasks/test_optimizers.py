@@ -152,8 +152,6 @@ def test_factories_in_python_meet_the_same_errors():
         fit(torchs_own)
     with pytest.raises(UserError, match="Block training can't be used with LBFGS"):
         fit(ClassificationTask(lambda: MLP(7), optimizer=torch.optim.LBFGS, block=2))
-    with pytest.raises(UserError, match="one says: Muon only supports 2D parameters"):
-        fit(ClassificationTask(lambda: MLP(7), optimizer=torch.optim.Muon))
     with pytest.raises(UserError, match="one says: Invalid learning rate: -1"):
         fit(ClassificationTask(lambda: MLP(7), optimizer=lambda parameters: torch.optim.SGD(parameters, lr=-1)))
     with pytest.raises(UserError, match=r"either lr_scheduler or poly_power, got poly_power 0.5"):
