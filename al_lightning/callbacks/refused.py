@@ -8,7 +8,6 @@ from lightning.pytorch.callbacks import (
     BasePredictionWriter,
     BatchSizeFinder,
     Checkpoint,
-    OnExceptionCheckpoint,
     ProgressBar,
 )
 
@@ -16,8 +15,6 @@ from al_lightning.errors import UserError
 
 _REFUSED: dict[type[Callback], str] = {
     BatchSizeFinder: "the memory that is free, not the configuration, would say what each cycle computes. Set data.init_args.batch_size",
-    OnExceptionCheckpoint: "Lightning would begin the next start from its file, in the middle of another cycle. Leave it out: the same "
-    "command with --resume goes on after any end",
     BasePredictionWriter: "nothing is predicted in a fit. Leave it out, and predict with the weights in cycles/NNN/last.ckpt",
 }
 _BASES = (Callback, Checkpoint, ProgressBar, BaseFinetuning)

@@ -171,6 +171,8 @@ class Task(LightningModule, ABC):
         except (TypeError, ValueError) as error:
             raise UserError(f"Expected an optimizer and a scheduler that fit the network and each other, but one says: {error}") from error
         self._refuse_in_blocks(optimizer, scheduler)
+        if self._finds_rate and len({group["lr"] for group in optimizer.param_groups}) > 1:
+            raise UserError("Expected one learning rate for all parameters, for a LearningRateFinder to replace, got several.")
         if scheduler is None:
             return self.own_schedule(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):

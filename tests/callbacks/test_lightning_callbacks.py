@@ -40,6 +40,7 @@ WORKS = {
         "{class_path: ModelCheckpoint, init_args: {monitor: val/loss}}",
         "{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}",
         "{class_path: Timer, init_args: {duration: 00:01:00:00}}",
+        "{class_path: OnExceptionCheckpoint, init_args: {dirpath: .}}",
         "LearningRateMonitor",
         "SpikeDetection",
         "{class_path: ThroughputMonitor, init_args: {batch_size_fn: " + HERE + ".size_of_batch}}",
@@ -58,7 +59,6 @@ WORKS = {
 }
 REFUSED = {
     "BatchSizeFinder": "the memory that is free, not the configuration, would say what each cycle computes",
-    "{class_path: OnExceptionCheckpoint, init_args: {dirpath: .}}": "--resume goes on after any end",
     "{class_path: ModelPruning, init_args: {pruning_fn: l1_unstructured}}": "pruning_fn (l1_unstructured) can't be written into it",
     "BasePredictionWriter": "nothing is predicted in a fit",
     **{

@@ -77,7 +77,7 @@ def test_the_second_cycle_equals_a_first_one_on_its_labels(tmp_path, name):
 
 
 def test_one_optimizer_object_for_all_cycles_begins_anew(tmp_path):
-    """LightningCLI's --optimizer and --lr_scheduler return the same objects from every configure_optimizers."""
+    """A task may return the same objects from every configure_optimizers."""
 
     class Same(ClassificationTask):
         pair: Any = None
