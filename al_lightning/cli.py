@@ -4,11 +4,13 @@ import argparse
 import errno
 import logging
 import os
+import re
 import sys
 import tempfile
 import uuid
 import warnings
 from collections.abc import Sequence
+from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,14 +18,16 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
 from lightning.pytorch import Trainer
+from lightning.pytorch import callbacks as pl_callbacks
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
+from al_lightning import acquisition, data, models, tasks
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
@@ -50,13 +54,33 @@ set_loader("yaml", _load, (yaml.YAMLError,))
 class _Parser(LightningArgumentParser):
     """Says what is wrong in one message, without the usage of some hundred options before it."""
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parses; what ``--optimizer`` and ``--lr_scheduler`` say becomes an argument of the model, where all else reads it."""
+        config = super().parse_args(*args, **kwargs)
+        if "fit" in config:
+            for part in ("optimizer", "lr_scheduler"):
+                _hand_to_model(config.fit, part)
+        return config
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text that can be read back.
+
+        Raises:
+            UserError: it can't, for a setting is an object that has no text.
+        """
+        text: str = super().dump(*args, **kwargs)
+        if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
+            raise UserError(
+                f"Expected settings that a configuration can hold, but {lost[1]} ({lost[2]}) can't be written into it, so that the "
+                "run could not be repeated. Leave it out, or say it by text, numbers or an import path."
+            )
+        return text
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
         if isinstance(cause := user_error(ex), UserError):
             message = str(cause)
-        elif "active_learning.strategy" in message:
-            message += f"\nStrategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
-        print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
+        print(f"al_lightning: error: {_with_choices(message)}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
 
 
@@ -81,6 +105,7 @@ class ActiveLearningCLI(LightningCLI):
                 save_config_callback=None,
                 parser_class=_Parser,
                 seed_everything_default=0,
+                auto_configure_optimizers=False,
                 trainer_defaults={"max_epochs": 20},
                 args=args,
             )
@@ -99,6 +124,8 @@ class ActiveLearningCLI(LightningCLI):
         parser.add_argument("--resume", action="store_true", help="Go on with the run, if it has begun.")
         parser.add_lightning_class_args(ActiveLearningCallback, "active_learning")
         parser.add_lightning_class_args(CycleLogger, "cycle_logger")
+        parser.add_optimizer_args()
+        parser.add_lr_scheduler_args()
         parser.link_arguments("resume", "active_learning.resume")
         parser.link_arguments("seed_everything", "active_learning.seed", compute_fn=_integer_seed)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=_integer_seed)
@@ -264,6 +291,50 @@ class _ParsingCLI(ActiveLearningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
+
+
+# What is a default among Lightning's callbacks, and a configuration could not hold.
+register_type(torch.device)
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
+
+
+def _hand_to_model(config: Namespace, part: str) -> None:
+    """The top-level optimizer or scheduler takes the place of the model's: one setting, one place, one way through the task."""
+    given, arguments = config.get(part), config.model.get("init_args", {})
+    if given is None:
+        return
+    if part not in arguments:
+        raise UserError(f"Expected a model with the argument {part} for --{part}, but {config.model.class_path} has none. Leave it out.")
+    arguments[part], config[part] = given, None
+
+
+def _with_choices(message: str) -> str:
+    """The parser's message; where a name is misspelt, the names that there are."""
+    found = _MISSPELT.search(message)
+    choices = _CHOICES.get(found[1]) if found else None
+    if found is None or choices is None:
+        return message
+    return f"Expected {found[1]} to be one of {', '.join(choices)}, or the import path of one, got {found[2]}."
+
+
+def _names(module: Any, kind: type) -> list[str]:
+    found = {name for name, thing in vars(module).items() if isinstance(thing, type) and issubclass(thing, kind) and thing is not kind}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+_MISSPELT = re.compile(r'Parser key "(?:[\w.]*\.)?(\w+)".*?Expected a dot import path string: (\S+)', re.DOTALL)
+_CHOICES = {
+    "model": _names(tasks, tasks.Task),
+    "data": _names(data, data.PoolDataModule),
+    "network": _names(models, torch.nn.Module),
+    "strategy": acquisition.STRATEGIES,
+    "aggregation": acquisition.AGGREGATIONS,
+    "also_record": [*acquisition.STRATEGIES, *acquisition.AGGREGATIONS],
+    "optimizer": _names(torch.optim, torch.optim.Optimizer),
+    "lr_scheduler": _names(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
+    "callbacks": _names(pl_callbacks, pl_callbacks.Callback),
+}
+"""By the last part of a key: names that the parser knows."""
 
 
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

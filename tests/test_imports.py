@@ -9,7 +9,7 @@ ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
     {"errors", "locks", "run_files", "seeds", "text"},
-    {"files", "numbers"},
+    {"files", "numbers", "states"},
     {"reading"},
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
     {"runs"},

@@ -43,3 +43,4 @@ __all__ = [
 ]
 
 STRATEGIES = [name for name in __all__ if issubclass(globals()[name], Strategy) and name != "Strategy"]
+AGGREGATIONS = [name for name in __all__ if issubclass(globals()[name], Aggregation) and name != "Aggregation"]

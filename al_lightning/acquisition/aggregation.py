@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from al_lightning.acquisition.description import described
-from al_lightning.errors import UserError
+from al_lightning.numbers import PositiveInt, Share, checked
 
 
 def mean(scores: Tensor) -> Tensor:
@@ -96,9 +96,8 @@ class TopMean(Aggregation):
         share: of the pixels, in (0, 1]; at least one pixel is taken.
     """
 
-    def __init__(self, share: float = 0.1) -> None:
-        if not 0 < share <= 1:
-            raise UserError(f"Expected a share of the pixels in (0, 1], got {share}.")
+    @checked
+    def __init__(self, share: Share = 0.1) -> None:
         self.share = share
 
     def __call__(self, scores: Tensor) -> Tensor:
@@ -116,9 +115,8 @@ class PatchMax(Aggregation):
         size: edge of a patch in pixels; patches overlap by half. Smaller images are one patch.
     """
 
-    def __init__(self, size: int = 64) -> None:
-        if size < 1:
-            raise UserError(f"Expected patches of at least 1 pixel, got {size}.")
+    @checked
+    def __init__(self, size: PositiveInt = 64) -> None:
         self.size = size
 
     def __call__(self, scores: Tensor) -> Tensor:

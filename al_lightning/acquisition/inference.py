@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
-from al_lightning.acquisition.hashing import keep_mask
+from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidden
 from al_lightning.errors import UserError
+from al_lightning.states import read_state
 
 # Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
 _ELEMENTS_AT_ONCE = 2**18
@@ -41,12 +39,12 @@ class Batch:
 
     Args:
         network: in eval mode.
-        inputs: ``(B, *)``.
+        inputs: ``(B, *)``; they get the network's number type, as in training.
         indices: ``(B,)`` dataset indices.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor) -> None:
-        self.network, self.inputs, self.indices = network, inputs, indices
+        self.network, self.inputs, self.indices = network, for_network(network, inputs), indices
 
     @cached_property
     def features(self) -> Any:
@@ -60,8 +58,7 @@ class Batch:
     def logits(self, features: Any = None) -> Tensor:
         """Logits of these features, or of the batch's own, in float32 or better: ``(B, C, *)``."""
         tail = self.network.tail if isinstance(self.network, Staged) else self.network
-        logits: Tensor = tail(self.features if features is None else features)
-        return logits.float()
+        return _precise(tail(self.features if features is None else features))
 
 
 LogitsOf = Callable[[Batch], Iterator[Tensor]]
@@ -141,15 +138,13 @@ class ByExpert(Prediction):
             yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
 
     def _weights(self, network: nn.Module) -> dict[str, Tensor]:
-        path = Path(self.checkpoint).expanduser()
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
-            raise UserError(f"Expected the checkpoint of a run's cycle in {path}, but it can't be read: {error}") from error
+        state = read_state(self.checkpoint, "the checkpoint of a run's cycle")
         weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
         own = {name: value.shape for name, value in network.state_dict().items()}
         if own != {name: value.shape for name, value in weights.items()}:
-            raise UserError(f"Expected weights of {type(network).__name__} as this run trains it in {path}, got those of another network.")
+            raise UserError(
+                f"Expected weights of {type(network).__name__} as this run trains it in {self.checkpoint}, got those of another network."
+            )
         return weights
 
 
@@ -171,10 +166,20 @@ def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor
     network, inputs = batch.network, batch.inputs
     with torch.enable_grad():
         moved = inputs.detach().clone().requires_grad_()
-        log_p = (network(moved).float() / temperature).log_softmax(dim=1).amax(dim=1).sum()
+        log_p = (_precise(network(moved)) / temperature).log_softmax(dim=1).amax(dim=1).sum()
         (gradient,) = torch.autograd.grad(log_p, moved)
-    logits: Tensor = network(inputs - epsilon * torch.sign(-gradient))
-    return logits.float() / temperature
+    return _precise(network(inputs - epsilon * torch.sign(-gradient))) / temperature
+
+
+def for_network(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Inputs in the network's number type: under ``bf16-true`` or ``64-true`` it takes no other."""
+    number = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
+    return inputs.to(number) if inputs.is_floating_point() else inputs
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In float32 or better."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _each(features: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -198,50 +203,12 @@ def _repeat(features: Any, times: int) -> Any:
     return features if times == 1 else _each(features, lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
 
-def _rate(module: _DropoutNd, drop: float | None) -> float:
-    return module.p if drop is None else drop
-
-
-class _LiveDropout:
-    """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn."""
-
-    def __init__(self, drop: float | None, seed: int) -> None:
-        self.drop = drop
-        self.seed = seed
-        self.active = False
-        self.indices = torch.empty(0, dtype=torch.int64)
-        self.passes = torch.empty(0, dtype=torch.int64)
-
-    def hook(self, layer: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        def drop(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            if not self.active:
-                return output
-            assert isinstance(module, _DropoutNd)
-            # (K * B, F, ...): Dropout draws for every element, Dropout1d/2d/3d for every channel.
-            features = output.shape[1:] if isinstance(module, nn.Dropout) else output.shape[1:2]
-            rate = _rate(module, self.drop)
-            mask_KBF = keep_mask(self.seed + layer, self.indices, self.passes, features.numel(), rate)
-            mask = mask_KBF.reshape(-1, *features, *[1] * (output.ndim - 1 - len(features)))
-            return output * mask / (1 - rate)
-
-        return drop
-
-
-def droppable(network: nn.Module, drop: float | None) -> list[nn.Module]:
-    """The network's dropout layers that would drop anything.
-
-    Args:
-        network: of any mode.
-        drop: drop probability for every layer; None keeps each layer's own.
-    """
-    return [m for m in network.modules() if isinstance(m, _DropoutNd) and _rate(m, drop) > 0]
-
-
 @contextmanager
 def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
-    An item's masks depend on the seed, its index, the pass and the layer, so on nothing that batching or devices could change.
+    An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or
+    devices could change.
 
     Args:
         network: in eval mode. If it is :class:`Staged`, its prefix is computed once a batch.
@@ -250,29 +217,30 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         seed: of the masks.
 
     Raises:
-        UserError: there is no dropout to make live, or no item's passes differed.
+        UserError: there is no dropout to make live, or some that can't be, or no item's passes differed.
     """
-    live = _LiveDropout(drop, seed)
     layers = droppable(network, drop)
     if not layers:
         raise UserError(
             f"Expected a network with dropout for {passes} stochastic passes, but {type(network).__name__} has no dropout layer with "
             "a rate above 0: every pass would be the same. Give the network dropout, or set the strategy's query_p."
         )
+    refuse_hidden(network, layers)
+    live = LiveDropout(layers, drop, seed)
     seen = varied = False
 
     def logits_of(batch: Batch) -> Iterator[Tensor]:
         nonlocal seen, varied
         features = batch.features
-        live.indices = batch.indices
         at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
-        first = None
-        for chunk in torch.arange(passes, device=batch.inputs.device).split(at_once):
-            live.passes, live.active = chunk, True
-            try:
+        numbers, first = torch.arange(max(passes, 3), device=batch.inputs.device), None
+        if not seen:  # with another number of rows: no other axis of a tensor has both by chance
+            rows = 2 if at_once * len(batch.indices) != 2 else 3
+            with live.drawing(batch.indices[:1], numbers[:rows]):
+                batch.logits(_repeat(_each(features, lambda part: part[:1]), rows))
+        for chunk in numbers[:passes].split(at_once):
+            with live.drawing(batch.indices, chunk):
                 logits_KBC = batch.logits(_repeat(features, len(chunk))).unflatten(0, (len(chunk), len(batch.indices)))
-            finally:
-                live.active = False
             if not varied:
                 first = logits_KBC[:1] if first is None else first
                 varied = bool((logits_KBC != first).any())
@@ -280,8 +248,8 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
             yield logits_KBC
 
     with ExitStack() as hooks:
-        for layer, module in enumerate(layers):
-            hooks.callback(module.register_forward_hook(live.hook(layer)).remove)
+        for number, (name, layer) in enumerate(layers.items()):
+            hooks.callback(layer.register_forward_hook(live.hook(number, name)).remove)
         yield logits_of
     if seen and not varied:
         raise UserError(

@@ -22,6 +22,7 @@ from al_lightning.acquisition.functional import PassSums, Tiled
 from al_lightning.acquisition.hashing import uniform
 from al_lightning.acquisition.inference import Batch, ByExpert, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
+from al_lightning.numbers import IntFrom2, NonNegativeFloat, OpenUnitInterval, PositiveFloat, checked
 from al_lightning.reading import read_text
 
 Measure = Callable[[], PassSums]
@@ -205,10 +206,11 @@ class Odin(MaxSoftmax):
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    def __init__(self, temperature: float = 1000.0, epsilon: float = 0.0014, aggregation: Aggregation | None = None) -> None:
+    @checked
+    def __init__(
+        self, temperature: PositiveFloat = 1000.0, epsilon: NonNegativeFloat = 0.0014, aggregation: Aggregation | None = None
+    ) -> None:
         super().__init__(aggregation)
-        if temperature <= 0 or epsilon < 0:
-            raise UserError(f"Expected temperature > 0 and epsilon >= 0, got temperature={temperature}, epsilon={epsilon}.")
         self.temperature = temperature
         self.epsilon = epsilon
         self.prediction = PerturbedPass(temperature, epsilon)
@@ -224,12 +226,9 @@ class _DropoutPasses(_Uncertainty):
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    def __init__(self, passes: int = 10, query_p: float | None = None, aggregation: Aggregation | None = None) -> None:
+    @checked
+    def __init__(self, passes: IntFrom2 = 10, query_p: OpenUnitInterval | None = None, aggregation: Aggregation | None = None) -> None:
         super().__init__(aggregation)
-        if passes < 2:
-            raise UserError(f"Expected at least 2 passes, got {passes}: one pass has no disagreement to measure.")
-        if query_p is not None and not 0 < query_p < 1:
-            raise UserError(f"Expected a drop probability query_p between 0 and 1, got {query_p}.")
         self.passes = passes
         self.query_p = query_p
         self.prediction = DropoutPasses(passes, query_p)

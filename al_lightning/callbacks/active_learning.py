@@ -15,6 +15,7 @@ from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.record import MARKED_BY, RunRecord, marked_weights
+from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
@@ -282,6 +283,7 @@ class ActiveLearningCallback(Callback):
             raise UserError(
                 f"Expected a Task and a PoolDataModule for active learning, got {type(pl_module).__name__} and {type(datamodule).__name__}."
             )
+        refuse_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.restart = FitRestart(trainer, self)
         self.record = RunRecord(trainer, datamodule, self.run)

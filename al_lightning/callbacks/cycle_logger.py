@@ -11,6 +11,7 @@ from al_lightning.analysis.plots import bin_edges
 from al_lightning.analysis.words import printable
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
+from al_lightning.numbers import NonNegativeInt, checked
 
 _LARGEST = 512  # pixels along an edge of a logged image
 X_AXIS = "active_learning/labeled"
@@ -25,7 +26,8 @@ class CycleLogger(Callback):
 
     across_cycles = True
 
-    def __init__(self, images: int = 8) -> None:
+    @checked
+    def __init__(self, images: NonNegativeInt = 8) -> None:
         self.images = images
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -22,6 +22,7 @@ from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.data import SceneDataModule
 from al_lightning.data.scene_datasets import Example
 from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -40,9 +41,8 @@ class ScenePictures(Callback):
 
     across_cycles = True
 
-    def __init__(self, evaluation: int = 3, queried: int = 3) -> None:
-        if min(evaluation, queried) < 0:
-            raise UserError(f"Expected numbers of images of at least 0, got evaluation={evaluation}, queried={queried}.")
+    @checked
+    def __init__(self, evaluation: NonNegativeInt = 3, queried: NonNegativeInt = 3) -> None:
         self.evaluation = evaluation
         self.queried = queried
 

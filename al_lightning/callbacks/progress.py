@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm import tqdm
 
+from al_lightning.numbers import NonNegativeInt, checked
+
 
 def _is_terminal() -> bool:
     return sys.stderr.isatty()
@@ -20,7 +22,8 @@ class CycleProgressBar(TQDMProgressBar):
         refresh_rate: update after this many batches; 0 shows nothing.
     """
 
-    def __init__(self, refresh_rate: int = 20) -> None:
+    @checked
+    def __init__(self, refresh_rate: NonNegativeInt = 20) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._bar: Any = None
 

@@ -19,6 +19,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import CycleRow, Labeled
 from al_lightning.runs import RunDirectory
+from al_lightning.states import reading, tensors_in, unpickled
 
 _T = TypeVar("_T")
 MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
@@ -99,7 +100,7 @@ class RunRecord:
             if self.trainer.is_global_zero:
                 partial.unlink(missing_ok=True)
 
-    def weights(self, cycle: int) -> dict[str, Any]:
+    def weights(self, cycle: int) -> dict[str, Tensor]:
         """The module's state in a cycle's checkpoint.
 
         Raises:
@@ -208,7 +209,7 @@ class RunRecord:
         return outcome  # type: ignore[no-any-return]
 
 
-def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
+def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Tensor]:
     """The module's state in a checkpoint, on the CPU.
 
     Args:
@@ -219,17 +220,10 @@ def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged, or another run's or another cycle's.
     """
-    if not path.is_file():
-        raise UserError(f"Expected the checkpoint {path}, but there is no such file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        mark: dict[str, Any] = content.get("callbacks", {}).get(MARKED_BY, {})
-        state: dict[str, Any] = content["state_dict"]
-        if not isinstance(mark, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise TypeError("it does not hold tensors")
-    except Exception as error:  # a damaged file makes torch and pickle raise KeyError, struct.error, UnicodeDecodeError and more
-        reason = f"{' '.join(str(error).split())[:200]} ({type(error).__name__})"
-        raise UserError(f"Expected a checkpoint in {path}, but it can't be read: {reason}.") from error
+    with reading(path, "a checkpoint"):
+        content = unpickled(path)
+        state = tensors_in(content)
+        mark = dict(content.get("callbacks", {}).get(MARKED_BY, {}))
     if mark != ({} if run is None else {"run": run, "cycle": cycle}):
         whose = "another run" if mark.get("run") != run else "its run"
         raise UserError(

@@ -61,7 +61,7 @@ class FitRestart:
                 self.trainer.fit_loop.run()
 
         self.trainer._run_stage = lambda: run(first, again)  # type: ignore[method-assign]
-        self.trainer._checkpoint_connector._restore_modules_and_callbacks = self._restore_nothing  # type: ignore[assignment, method-assign]
+        self.trainer._checkpoint_connector._restore_modules_and_callbacks = self._restore  # type: ignore[assignment, method-assign]
         self.trainer._signal_connector._slurm_sigusr_handler_fn = self._requeue  # type: ignore[assignment, method-assign]
 
     def restore_stage(self) -> None:
@@ -70,12 +70,16 @@ class FitRestart:
         vars(self.trainer._checkpoint_connector).pop("_restore_modules_and_callbacks", None)
         vars(self.trainer._signal_connector).pop("_slurm_sigusr_handler_fn", None)
 
-    def _restore_nothing(self, path: str | Path | None = None, weights_only: bool | None = None) -> None:
+    def _restore(self, path: str | Path | None = None, weights_only: bool | None = None) -> None:
         """Leaves the checkpoint that Lightning would begin with: an experiment goes on from its run directory.
 
         Raises:
             UserError: it is not one that Lightning found by itself, of a requeue by SLURM or of an OnExceptionCheckpoint.
         """
+        if path is not None and Path(path).name.startswith(".lr_find_"):  # a LearningRateFinder undoes its search
+            connector = self.trainer._checkpoint_connector
+            type(connector)._restore_modules_and_callbacks(connector, path, weights_only)
+            return
         saves_exceptions = any(isinstance(callback, OnExceptionCheckpoint) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         if path is not None and not saves_exceptions and not Path(path).name.startswith("hpc_ckpt_"):
             raise UserError(f"Expected no ckpt_path, got {path}: an experiment goes on from its run directory, with resume=True.")
@@ -93,7 +97,7 @@ class FitRestart:
             del self.trainer.save_checkpoint
 
     def remember_optimizers(self) -> None:
-        """To be called in ``on_fit_start``, when they exist: LightningCLI's ``--optimizer`` returns one object in every fit."""
+        """To be called in ``on_fit_start``, when they exist: a module may return the same objects in every fit."""
         strategy = self.trainer.strategy
         self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
         self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning.acquisition import Strategy
+from al_lightning.acquisition.inference import for_network
 from al_lightning.acquisition.strategies import Scorer, joint_measurer, joint_scorer
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -145,7 +146,7 @@ def pixel_scores(
         seed: of what is random in the strategies.
     """
     with _scoring(strategies), _evaluating(network), joint_measurer(strategies, network, seed) as measure:
-        logits = network(inputs)
+        logits = network(for_network(network, inputs))
         measured = measure(inputs, indices)
     return logits, [None if its is None else strategy.readable(its) for strategy, its in zip(strategies, measured, strict=True)]
 

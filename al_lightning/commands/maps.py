@@ -14,7 +14,8 @@ from jsonargparse import ArgumentParser
 
 from al_lightning import seeds
 from al_lightning.acquisition import BALD, STRATEGIES, Entropy, Margin, MaxSoftmax, Mean, Odin, Strategy, VoteEntropy, functional
-from al_lightning.acquisition.inference import DropoutPasses, droppable
+from al_lightning.acquisition.dropout import droppable
+from al_lightning.acquisition.inference import DropoutPasses
 from al_lightning.analysis.plots import SceneRow
 from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores

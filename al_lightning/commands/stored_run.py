@@ -63,7 +63,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
     try:
         task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle))
-    except RuntimeError as error:
+    except RuntimeError as error:  # names or shapes
         raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
     datamodule.prepare_data()
     datamodule.setup("fit")

@@ -1,14 +1,18 @@
 """DeepLabv3+ (Chen et al., 2018) for images of any size, split where its dropout begins."""
 
+import difflib
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from al_lightning.errors import UserError
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.models.weights import fetching, load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 16
 
@@ -44,31 +48,31 @@ class DeepLabV3Plus(EncoderNetwork):
         freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
-        UserError: the file of weights is missing or does not fit the encoder.
+        UserError: there is no such encoder, or none of output stride 16; its weights can't be fetched; the file of weights is missing or
+            does not fit.
     """
 
+    @checked
     def __init__(
         self,
-        num_classes: int = 19,
+        num_classes: PositiveInt = 19,
         encoder: str = "tu-resnet50c",
         encoder_weights: str | None = "imagenet",
-        dropout: float = 0.1,
-        atrous_rates: tuple[int, int, int] = (6, 12, 18),
+        dropout: DropRate = 0.1,
+        atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18),
         freeze_encoder: bool = False,
     ) -> None:
-        # Imported here, because it costs seconds that an MLP should not pay.
-        from segmentation_models_pytorch import DeepLabV3Plus as Network
-
         super().__init__()
         source = source_of(encoder_weights)
-        network = Network(
-            encoder,
-            encoder_weights="imagenet" if source == "imagenet" else None,
-            encoder_output_stride=_STRIDE,
-            decoder_atrous_rates=atrous_rates,
-            decoder_aspp_dropout=dropout,
-            classes=num_classes,
-        )
+        with fetching(f"the weights of {encoder}") if source == "imagenet" else nullcontext():
+            network = _built(
+                encoder,
+                encoder_weights="imagenet" if source == "imagenet" else None,
+                encoder_output_stride=_STRIDE,
+                decoder_atrous_rates=atrous_rates,
+                decoder_aspp_dropout=dropout,
+                classes=num_classes,
+            )
         self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
         if isinstance(source, Path):
             load_encoder(self.encoder, source)
@@ -113,6 +117,30 @@ class DeepLabV3Plus(EncoderNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""
         return self.tail(self.prefix(images))
+
+
+def _built(encoder: str, **arguments: Any) -> Any:
+    """The network of segmentation-models-pytorch."""
+    # Imported here, because it costs seconds that an MLP should not pay.
+    import timm
+    from segmentation_models_pytorch import DeepLabV3Plus as Network
+    from segmentation_models_pytorch.encoders import encoders
+
+    if not (timm.is_model(encoder[3:]) if encoder.startswith("tu-") else encoder in encoders or encoder.startswith("timm-")):
+        near = difflib.get_close_matches(encoder, [*encoders, *(f"tu-{name}" for name in timm.list_models())], n=5, cutoff=0)
+        raise UserError(
+            f"Expected an encoder of segmentation-models-pytorch, or one of timm's after tu-, got {encoder!r}. Near it are "
+            f"{', '.join(near)}; segmentation_models_pytorch.encoders.get_encoder_names() and timm.list_models() list all."
+        )
+    try:
+        return Network(encoder, **arguments)
+    except OSError:  # of fetching
+        raise
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # each encoder refuses strides in its own way
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"Expected an encoder that can have output stride {_STRIDE} for DeepLabv3+, but {encoder} has not: {said}"
+        ) from error
 
 
 def _separable(values: Tensor, depthwise: Tensor, pointwise: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """FCN (Long et al., 2015), as torchvision builds it: a ResNet-50 with atrous convolutions, output stride 8."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.models.weights import fetching, load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 
 class Features(NamedTuple):
@@ -35,8 +37,13 @@ class FCN(EncoderNetwork):
         UserError: the file of weights is missing or does not fit.
     """
 
+    @checked
     def __init__(
-        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.1, freeze_encoder: bool = False
+        self,
+        num_classes: PositiveInt = 19,
+        encoder_weights: str | None = "imagenet",
+        dropout: DropRate = 0.1,
+        freeze_encoder: bool = False,
     ) -> None:
         from torchvision.models import ResNet50_Weights
         from torchvision.models.segmentation import fcn_resnet50
@@ -44,7 +51,8 @@ class FCN(EncoderNetwork):
         super().__init__()
         source = source_of(encoder_weights)
         downloaded = ResNet50_Weights.IMAGENET1K_V1 if source == "imagenet" else None
-        network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
+        with fetching("torchvision's ResNet-50") if downloaded else nullcontext():
+            network = fcn_resnet50(weights=None, weights_backbone=downloaded, num_classes=num_classes)
         self.encoder, self.head = network.backbone, nn.Sequential(*network.classifier)
         self.head[3] = nn.Dropout(dropout)
         if isinstance(source, Path):

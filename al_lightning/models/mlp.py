@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from al_lightning.numbers import DropRate, PositiveInt, checked
+
 
 class MLP(nn.Module):
     """Flatten, dense, ReLU, dropout, dense; Glorot-uniform weights and zero biases.
@@ -17,7 +19,14 @@ class MLP(nn.Module):
         input_shape: of one item, without the batch.
     """
 
-    def __init__(self, width: int = 16, dropout: float = 0.0, num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28)) -> None:
+    @checked
+    def __init__(
+        self,
+        width: PositiveInt = 16,
+        dropout: DropRate = 0.0,
+        num_classes: PositiveInt = 10,
+        input_shape: Sequence[PositiveInt] = (1, 28, 28),
+    ) -> None:
         super().__init__()
         self.hidden = nn.Linear(math.prod(input_shape), width)
         self.dropout = nn.Dropout(dropout)

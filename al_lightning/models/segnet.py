@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import load_encoder, source_of
+from al_lightning.models.weights import fetching, load_encoder, source_of
+from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 32
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -55,8 +56,13 @@ class SegNet(EncoderNetwork):
 
     encoder: nn.ModuleList
 
+    @checked
     def __init__(
-        self, num_classes: int = 19, encoder_weights: str | None = "imagenet", dropout: float = 0.5, freeze_encoder: bool = False
+        self,
+        num_classes: PositiveInt = 19,
+        encoder_weights: str | None = "imagenet",
+        dropout: DropRate = 0.5,
+        freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
         encoder: list[nn.Module] = []
@@ -82,7 +88,8 @@ class SegNet(EncoderNetwork):
         # In VGG16's own names: one list of layers, with the poolings in it.
         vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
         if source == "imagenet":
-            vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
+            with fetching("torchvision's VGG16-BN"):
+                vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)
         else:
             load_encoder(vgg, Path(source))
         theirs = [layer for layer in vgg["features"].children() if not isinstance(layer, nn.MaxPool2d)]

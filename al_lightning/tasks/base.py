@@ -1,23 +1,52 @@
 """What all tasks share: a network that can be drawn anew, its optimizer, and training by batches or by blocks of batches."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import (
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.tuner.lr_finder import _LRCallback
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
+from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.fitting import needs_company, refuse_other_network
 from al_lightning.tasks.parameters import scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
+
+# What counts or changes optimizer steps, which blocks go round.
+_NOT_IN_BLOCKS = (GradientAccumulationScheduler, LearningRateFinder, SpikeDetection, StochasticWeightAveraging, WeightAveraging)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T", covariant=True)
+
+
+class _Shared(Generic[_P, _T]):
+    """A factory that a task's deep copies (weight averaging makes some) share: the command line's know its parser, and can't be copied."""
+
+    def __init__(self, factory: Callable[_P, _T]) -> None:
+        self._factory = factory
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self._factory(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared[_P, _T]":
+        return self
 
 
 class Task(LightningModule, ABC):
@@ -26,7 +55,7 @@ class Task(LightningModule, ABC):
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
-        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for a constant rate.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for the task's own, see :meth:`own_schedule`.
         block: mini-batches in one ``training_step``. 1 is Lightning's ordinary mode. A larger block saves a tiny model most of
             Lightning's time between steps and gives bit-identical weights, but batch hooks, ``val_check_interval`` and
             ``log_every_n_steps`` then count blocks. It needs one process, full precision, and neither gradient clipping nor accumulation.
@@ -37,19 +66,18 @@ class Task(LightningModule, ABC):
 
     dense = False
 
+    @checked
     def __init__(
         self,
         network: Callable[[], nn.Module],
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
-        block: int,
+        block: PositiveInt,
     ) -> None:
         super().__init__()
-        if block < 1:
-            raise UserError(f"Expected a block of at least 1 mini-batch, got {block}.")
-        self.make_network = network
-        self.make_optimizer = optimizer
-        self.make_lr_scheduler = lr_scheduler
+        self.make_network = _Shared(network)
+        self.make_optimizer = _Shared(optimizer)
+        self.make_lr_scheduler = None if lr_scheduler is None else _Shared(lr_scheduler)
         self.block = block
         self.network = network()
         self._losses: list[Tensor] = []
@@ -93,6 +121,8 @@ class Task(LightningModule, ABC):
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
             self._needs_company = needs_company(self.network, example)
+        if self._finds_rate and not hasattr(self, "lr"):
+            self.lr = math.nan  # where a LearningRateFinder writes what it has found
         if self.block > 1:
             self._refuse_for_blocks()
 
@@ -113,6 +143,7 @@ class Task(LightningModule, ABC):
             "accumulate_grad_batches": trainer.accumulate_grad_batches > 1,
             # 1 is one batch, 1.0 all of them.
             "limit_train_batches": isinstance(limit, int) or limit != 1.0,
+            **{type(callback).__name__: isinstance(callback, _NOT_IN_BLOCKS) for callback in trainer.callbacks},  # type: ignore[attr-defined]
         }
         refused = [name for name, is_asked in asked.items() if is_asked]
         if refused:
@@ -129,17 +160,61 @@ class Task(LightningModule, ABC):
         return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Builds optimizer and scheduler from the factories."""
-        optimizer = self.new_optimizer()
-        if self.make_lr_scheduler is None:
-            return optimizer
-        scheduler = self.make_lr_scheduler(optimizer)
+        """Builds optimizer and scheduler from the factories.
+
+        Raises:
+            UserError: a factory refuses the parameters or the optimizer, or the scheduler lacks what it watches.
+        """
+        try:
+            optimizer = self.new_optimizer()
+            scheduler = self.make_lr_scheduler(optimizer) if self.make_lr_scheduler is not None else None
+        except (TypeError, ValueError) as error:
+            raise UserError(f"Expected an optimizer and a scheduler that fit the network and each other, but one says: {error}") from error
+        self._refuse_in_blocks(optimizer, scheduler)
+        if self._finds_rate and len({group["lr"] for group in optimizer.param_groups}) > 1:
+            raise UserError("Expected one learning rate for all parameters, for a LearningRateFinder to replace, got several.")
+        if scheduler is None:
+            return self.own_schedule(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
-            if self.block > 1:
-                raise UserError("Block training can't be used with ReduceLROnPlateau. Set model.init_args.block to 1.")
-            monitor: str = scheduler.monitor  # type: ignore[attr-defined]
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+            return {"optimizer": optimizer, "lr_scheduler": self._watching(scheduler)}
         return [optimizer], [scheduler]
+
+    def own_schedule(self, optimizer: Optimizer) -> OptimizerLRScheduler:
+        """What goes with the optimizer where no ``lr_scheduler`` is asked for: nothing here, a constant rate."""
+        return optimizer
+
+    def _refuse_in_blocks(self, *parts: Any) -> None:
+        for part in parts:
+            if self.block > 1 and isinstance(part, ReduceLROnPlateau | LBFGS):
+                raise UserError(f"Block training can't be used with {type(part).__name__}. Set model.init_args.block to 1.")
+
+    def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
+        """A plateau is looked for in what the scheduler names, whenever that is new."""
+        monitor: str | None = getattr(scheduler, "monitor", None)
+        if monitor is None:  # torch's own class knows none
+            raise UserError(
+                "Expected ReduceLROnPlateau to name what it watches. Use lightning.pytorch.cli.ReduceLROnPlateau with a monitor."
+            )
+        epochs = self.trainer.check_val_every_n_epoch or 1 if monitor.startswith("val/") else 1
+        return {"scheduler": scheduler, "monitor": monitor, "frequency": epochs}
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What BackboneFinetuning freezes: the network's backbone or encoder."""
+        for name in ("backbone", "encoder"):
+            if isinstance(part := getattr(self.network, name, None), nn.Module):
+                return part
+        raise UserError(f"Expected a network with a backbone or an encoder for BackboneFinetuning, got {type(self.network).__name__}.")
+
+    @property
+    def _finds_rate(self) -> bool:
+        return any(isinstance(callback, LearningRateFinder) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """Lets schedulers begin at the rate that a LearningRateFinder has found for the optimizers."""
+        if self._finds_rate:
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.base_lrs = [group["lr"] for group in config.scheduler.optimizer.param_groups]
 
     def training_step(self, batch: Batch | list[Batch], batch_idx: int) -> Tensor | None:
         """Trains on a mini-batch, or on each of a block's."""
@@ -159,7 +234,8 @@ class Task(LightningModule, ABC):
         Raises:
             UserError: a loss was not finite.
         """
-        if not self._losses:
+        searching = any(isinstance(callback, _LRCallback) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if not self._losses or searching:  # a search for the best rate goes on until the loss diverges
             return
         losses = torch.stack(self._losses)
         finite = losses.isfinite()

@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from al_lightning.models import MLP
-from al_lightning.numbers import PositiveInt
+from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
 
@@ -26,13 +26,14 @@ class ClassificationTask(Task):
         block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
     """
 
+    @checked
     def __init__(
         self,
         network: Callable[[], nn.Module] = MLP,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         num_classes: PositiveInt | None = None,
-        block: int = 1,
+        block: PositiveInt = 1,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, block)
         self.num_classes = num_classes

@@ -8,15 +8,19 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import PolynomialLR
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
 from al_lightning.models import DeepLabV3Plus
+from al_lightning.numbers import PositiveFloat, checked
 from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
 from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
+
+_POLY_POWER = 0.9  # of the decay that goes with every optimizer
 
 
 class SegmentationTask(Task):
@@ -28,7 +32,8 @@ class SegmentationTask(Task):
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
-        poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step; None for a constant rate.
+        poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step, whatever the optimizer; None for a constant rate.
+            An ``lr_scheduler`` takes its place.
         classes: names of the classes, for their metrics; None for the data's.
         encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for one that is pretrained.
         decay_norms_and_biases: whether weight decay is for norms and biases too.
@@ -37,25 +42,28 @@ class SegmentationTask(Task):
 
     dense = True
 
+    @checked
     def __init__(
         self,
         network: Callable[[], nn.Module] = DeepLabV3Plus,
         optimizer: OptimizerCallable = lambda p: torch.optim.SGD(p, lr=0.007, momentum=0.9, weight_decay=1e-4),
         lr_scheduler: LRSchedulerCallable | None = None,
-        poly_power: float | None = 0.9,
+        poly_power: PositiveFloat | None = _POLY_POWER,
         classes: Sequence[str] | None = None,
-        encoder_lr_factor: float = 1.0,
+        encoder_lr_factor: PositiveFloat = 1.0,
         decay_norms_and_biases: bool = True,
         channels_last: bool = False,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, block=1)
-        if encoder_lr_factor <= 0 or (encoder_lr_factor != 1 and not has_trained_encoder(self.network)):
+        if encoder_lr_factor != 1 and not has_trained_encoder(self.network):
             raise UserError(
-                f"Expected an encoder_lr_factor above 0, and other than 1 only for a network whose encoder is trained, got "
-                f"{encoder_lr_factor:g} for {type(self.network).__name__}. Leave it at 1 where there is no encoder, or a frozen one."
+                f"Expected an encoder_lr_factor other than 1 only for a network whose encoder is trained, got {encoder_lr_factor:g} for "
+                f"{type(self.network).__name__}. Leave it at 1 where there is no encoder, or a frozen one."
             )
         self.encoder_lr_factor = encoder_lr_factor
         self.decay_norms_and_biases = decay_norms_and_biases
+        if lr_scheduler is not None and poly_power not in (None, _POLY_POWER):
+            raise UserError(f"Expected either lr_scheduler or poly_power, got poly_power {poly_power} beside a scheduler. Leave one out.")
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # features follow their weights, and so does a fresh draw, in place
         self.poly_power = poly_power
@@ -85,11 +93,10 @@ class SegmentationTask(Task):
             return super().trained_parameters()
         return parameter_groups(self.network, self.encoder_lr_factor, self.decay_norms_and_biases)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Builds optimizer and scheduler from the factories, or the polynomial decay."""
-        if self.make_lr_scheduler is not None or self.poly_power is None:
-            return super().configure_optimizers()
-        optimizer = self.new_optimizer()
+    def own_schedule(self, optimizer: Optimizer) -> OptimizerLRScheduler:
+        """The polynomial decay."""
+        if self.poly_power is None:
+            return super().own_schedule(optimizer)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = PolynomialLR(optimizer, total_iters=steps, power=self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,20 +1,11 @@
-"""A user's callbacks, schedulers and optimizers do in each cycle what they do in a fresh fit."""
+"""A user's schedulers and optimizers do in each cycle what they do in a fresh fit; for callbacks see test_lightning_callbacks.py."""
 
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import (
-    BackboneFinetuning,
-    EarlyStopping,
-    EMAWeightAveraging,
-    GradientAccumulationScheduler,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    StochasticWeightAveraging,
-    Timer,
-)
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
@@ -36,17 +27,6 @@ class WithNorm(nn.Module):
         return self.head(self.backbone(inputs))
 
 
-class BackboneTask(ClassificationTask):
-    """BackboneFinetuning wants the backbone here, and an optimizer without it."""
-
-    @property
-    def backbone(self) -> nn.Module:
-        return self.network.backbone
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=0.1)
-
-
 def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
 
@@ -63,30 +43,22 @@ class OneCycleTask(ClassificationTask):
 
 
 CASES = {
-    "plain": (ClassificationTask, {}, []),
-    "momentum": (ClassificationTask, {"optimizer": sgd}, []),
-    "plateau": (ClassificationTask, {"optimizer": sgd, "lr_scheduler": plateau}, []),
-    "one cycle": (OneCycleTask, {}, []),
-    "early stopping": (ClassificationTask, {}, [lambda: EarlyStopping("val/loss", patience=1, min_delta=0.05)]),
-    "checkpoint": (ClassificationTask, {}, [lambda: ModelCheckpoint(monitor="val/loss")]),
-    "accumulation": (ClassificationTask, {}, [lambda: GradientAccumulationScheduler({1: 2})]),
-    "timer": (ClassificationTask, {}, [lambda: Timer("00:01:00:00")]),
-    "swa": (ClassificationTask, {"optimizer": sgd}, [lambda: StochasticWeightAveraging(0.05, swa_epoch_start=0.5)]),
-    "ema": (ClassificationTask, {}, [lambda: EMAWeightAveraging(decay=0.9)]),
-    "finetuning": (BackboneTask, {}, [lambda: BackboneFinetuning(unfreeze_backbone_at_epoch=2)]),
+    "plain": (ClassificationTask, {}),
+    "momentum": (ClassificationTask, {"optimizer": sgd}),
+    "plateau": (ClassificationTask, {"optimizer": sgd, "lr_scheduler": plateau}),
+    "one cycle": (OneCycleTask, {}),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_second_cycle_equals_a_first_one_on_its_labels(tmp_path, name):
     """Weights, best score and steps of cycle 1 equal those of an experiment that begins with cycle 1's labels."""
-    make_task, arguments, make_callbacks = CASES[name]
+    make_task, arguments = CASES[name]
 
     def run(folder, data, cycles):
         task = make_task(WithNorm, **arguments)
-        callbacks = tuple(make() for make in make_callbacks)
         settings = {"max_epochs": 4, "check_val_every_n_epoch": 1}
-        return run_experiment(folder, data=data, task=task, callbacks=callbacks, trainer=settings, cycles=cycles, query_weights="last")
+        return run_experiment(folder, data=data, task=task, trainer=settings, cycles=cycles, query_weights="last")
 
     both = run(tmp_path / "both", make_data(), 2)
 
@@ -105,7 +77,7 @@ def test_the_second_cycle_equals_a_first_one_on_its_labels(tmp_path, name):
 
 
 def test_one_optimizer_object_for_all_cycles_begins_anew(tmp_path):
-    """LightningCLI's --optimizer and --lr_scheduler return the same objects from every configure_optimizers."""
+    """A task may return the same objects from every configure_optimizers."""
 
     class Same(ClassificationTask):
         pair: Any = None

@@ -1,0 +1,121 @@
+"""Dropout that is live while a network is in eval mode, with masks that belong to items.
+
+It is made so by hooks on the dropout layers: no module's mode changes, batch norm's least of all. What hooks can't reach, or can't get
+right, is refused.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from al_lightning.acquisition.hashing import keep_mask
+from al_lightning.errors import UserError
+
+# What can be made live, and how many axes those that drop channels must see to take the second one for channels.
+_KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_AXES: dict[type[nn.Module], tuple[int, ...]] = {nn.Dropout1d: (3,), nn.Dropout2d: (3, 4), nn.Dropout3d: (5,)}
+_ALPHA = -1.7580993408473766  # what SELU tends to at minus infinity
+
+
+def _rate(module: _DropoutNd, drop: float | None) -> float:
+    return module.p if drop is None else drop
+
+
+class LiveDropout:
+    """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn.
+
+    Args:
+        layers: by name, what is made live.
+        drop: drop probability; None keeps each layer's own.
+        seed: of the masks.
+    """
+
+    def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int) -> None:
+        self.layers, self.drop, self.seed = layers, drop, seed
+        self.active = False
+        self.indices = self.passes = torch.empty(0, dtype=torch.int64)
+        self.calls: Counter[int] = Counter()
+
+    @contextmanager
+    def drawing(self, indices: Tensor, passes: Tensor) -> Iterator[None]:
+        """Dropout is live for one forward pass of ``passes`` x ``indices`` rows."""
+        self.indices, self.passes, self.active = indices, passes, True
+        self.calls.clear()
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # a fused transformer layer goes round its dropout layers
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            self.active = False
+
+    def hook(self, number: int, name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        """The forward hook of a layer."""
+
+        def drop(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            if not self.active:
+                return output
+            assert isinstance(module, _DropoutNd)
+            features = self._features(name, module, output.shape)
+            # A layer that is run again in the same pass draws again, as it does in training.
+            draw = number + len(self.layers) * self.calls[number]
+            self.calls[number] += 1
+            rate = _rate(module, self.drop)
+            mask_KBF = keep_mask(self.seed + draw, self.indices, self.passes, features.numel(), rate)
+            mask = mask_KBF.reshape(-1, *features, *[1] * (output.ndim - 1 - len(features)))
+            return _dropped(module, output, mask, rate)
+
+        return drop
+
+    def _features(self, name: str, module: _DropoutNd, shape: torch.Size) -> torch.Size:
+        """What a mask is drawn for: every element of ``(K * B, F, ...)``, or every channel."""
+        if any(isinstance(module, kind) and len(shape) not in axes for kind, axes in _AXES.items()):
+            raise UserError(
+                f"Expected {type(module).__name__} with a batch in front, but the layer {name} gets {tuple(shape)} and takes that for one "
+                "item, channels first. Use Dropout there."
+            )
+        if shape[0] != len(self.passes) * len(self.indices):
+            raise UserError(
+                f"Expected dropout of tensors whose first axis is the batch, but the layer {name} gets {tuple(shape)} for "
+                f"{len(self.passes) * len(self.indices)} items: it can't be told which item's mask a value belongs to. Put the batch first "
+                "where the layer is."
+            )
+        return shape[1:] if isinstance(module, nn.Dropout | nn.AlphaDropout) else shape[1:2]
+
+
+def _dropped(module: _DropoutNd, output: Tensor, mask: Tensor, rate: float) -> Tensor:
+    """As torch drops: to 0, or to the value that keeps mean and variance of what SELU gives (Klambauer et al., 2017)."""
+    if not isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
+        return output * mask / (1 - rate)
+    scale: float = ((1 - rate) * (1 + rate * _ALPHA**2)) ** -0.5
+    return torch.where(mask, output, _ALPHA) * scale - scale * _ALPHA * rate
+
+
+def droppable(network: nn.Module, drop: float | None) -> dict[str, _DropoutNd]:
+    """The network's dropout layers that would drop anything, by name.
+
+    Args:
+        network: of any mode.
+        drop: drop probability for every layer; None keeps each layer's own.
+    """
+    return {name: part for name, part in network.named_modules() if isinstance(part, _DropoutNd) and _rate(part, drop) > 0}
+
+
+def refuse_hidden(network: nn.Module, layers: dict[str, _DropoutNd]) -> None:
+    """Refuses dropout that the hooks would not make live as it is in training: passes would vary, but not as they should."""
+    for name, part in network.named_modules():
+        if isinstance(part, nn.MultiheadAttention | nn.RNNBase) and part.dropout > 0:
+            raise UserError(
+                f"Expected dropout in layers of its own, but {name}, a {type(part).__name__}, drops inside of itself, where no item's mask "
+                "reaches. Make it with dropout 0."
+            )
+    known = {kind.forward for kind in _KINDS}
+    for name, layer in layers.items():
+        if type(layer).forward not in known or layer.p == 1:
+            kinds = ", ".join(kind.__name__ for kind in _KINDS)
+            raise UserError(f"Expected a dropout layer of torch ({kinds}) with a rate below 1, but {name} is {layer!r}.")
