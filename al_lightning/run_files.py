@@ -5,6 +5,7 @@
     queries.csv           one row a labeled item
     crops.csv             the part of each image that is the item, where items are crops
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
+    cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of street scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
@@ -86,6 +87,10 @@ class RunFiles:
     def checkpoint(self, cycle: int) -> Path:
         """The checkpoint of a cycle's last weights."""
         return self.cycle(cycle) / "last.ckpt"
+
+    def training(self, cycle: int) -> Path:
+        """The checkpoint within a cycle's training; there until the cycle is finished."""
+        return self.cycle(cycle) / "training.ckpt"
 
     def scores(self, cycle: int) -> Path:
         """The table of all scored items of a cycle."""
