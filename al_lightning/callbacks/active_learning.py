@@ -344,7 +344,7 @@ class ActiveLearningCallback(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Takes that over."""
-        self._validated = checkpoint[_VALIDATED]
+        self._validated = checkpoint.get(_VALIDATED)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Gives the trainer its own stage back."""

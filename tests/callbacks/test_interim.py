@@ -1,10 +1,11 @@
 """A death costs the epochs since the last checkpoint of the cycle's training; what comes of it is that of a run that never died."""
 
 import os
-import random
 import re
 import shutil
 import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from lightning.pytorch.callbacks import (
 
 from al_lightning import cli
 from al_lightning.callbacks.carried import WatchedCallback
+from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import ClassificationTask
+from al_lightning.tasks import ClassificationTask, SegmentationTask, Task
 from tests.callbacks.test_restart import LR, BackboneTask, WithNorm, plateau, sgd
-from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
+from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.tasks.test_segmentation import Tiny
+from tests.tasks.test_segmentation import make_data as make_scenes
 
 
 class Logbook(Callback):
@@ -60,7 +64,7 @@ def epochs(file: Path) -> list[list[str]]:
 
 
 class Halves(Callback):
-    """Remembers in plain attributes, from the start of a training on, when to halve the rate: no state_dict tells of it."""
+    """Remembers in plain attributes when to stop and when to halve the rate: no state_dict tells of it."""
 
     def on_train_start(self, trainer, module):
         self.epochs, self.seen = 0, {"losses": [torch.zeros(1)]}
@@ -68,9 +72,24 @@ class Halves(Callback):
     def on_train_epoch_end(self, trainer, module):
         self.epochs += 1
         self.seen["losses"].append(trainer.callback_metrics["val/loss"])
+        if self.epochs == 1:
+            trainer.should_stop = True  # when there were min_epochs
         if self.epochs == 3:
             for group in trainer.optimizers[0].param_groups:
-                group["lr"] *= 0.5 * float(sum(self.seen["losses"]))
+                group["lr"] *= 0.1 * float(sum(self.seen["losses"]))
+
+
+class OwnItems(Callback):
+    """Counts what this process trained on, and leaves it in a file."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.items = folder, []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.items += batch[2].tolist()
+
+    def on_train_end(self, trainer, module):
+        (self.folder / f"items-{trainer.datamodule.pool.cycle}-{trainer.global_rank}").write_text(str(self.items))
 
 
 class PolynomialTask(ClassificationTask):
@@ -88,40 +107,74 @@ def best(**arguments: Any) -> ModelCheckpoint:
     return ModelCheckpoint(monitor="val/loss", **arguments)
 
 
-# Task, its arguments, callbacks, the trainer's arguments, the experiment's.
-CASES: dict[str, tuple[Any, ...]] = {
-    "early stopping, best of two, plateau": (
-        *(ClassificationTask, {"optimizer": sgd, "lr_scheduler": plateau}),
-        *(lambda: [EarlyStopping("val/loss", patience=1), best(save_top_k=2, save_last=True)], {}, {"query_weights": "best"}),
+@dataclass
+class Case:
+    """A kind of training, and the batch in which it dies: of its process, from 1; cycle 0 has 3 an epoch unless it says otherwise."""
+
+    at: int
+    task: Callable[[], Task] = lambda: ClassificationTask(WithNorm, optimizer=sgd)
+    callbacks: Callable[[], Sequence[Callback]] = tuple
+    trainer: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    data: Callable[[], PoolDataModule] = make_data
+
+    def run(self, folder: Path, *more: Callback, trainer: Any = None, **settings: Any) -> RunDirectory:
+        return run_experiment(
+            folder,
+            data=self.data(),
+            task=self.task(),
+            callbacks=(*self.callbacks(), *more),
+            trainer={"max_epochs": 4, "check_val_every_n_epoch": 1, **self.trainer, **(trainer or {})},
+            **{"cycles": 1, "checkpoint_minutes": 0, **self.arguments, **settings},
+        )
+
+
+CASES = {
+    "early stopping, best of two, plateau": Case(
+        at=8,
+        task=lambda: ClassificationTask(WithNorm, optimizer=sgd, lr_scheduler=plateau),
+        callbacks=lambda: [EarlyStopping("val/loss", patience=2), best(save_top_k=2, save_last=True)],
+        arguments={"cycles": 2, "query_weights": "best"},
     ),
-    "steps, accumulation, validation within epochs": (
-        *(PolynomialTask, {}, lambda: [best()]),
-        *({"max_epochs": -1, "max_steps": 7, "accumulate_grad_batches": 2, "val_check_interval": 0.5}, {"query_weights": "best"}),
+    "steps, accumulation, files written after the checkpoint": Case(
+        at=9,
+        task=lambda: PolynomialTask(WithNorm),
+        callbacks=lambda: [best(save_top_k=-1)],
+        trainer={"max_epochs": -1, "max_steps": 7, "accumulate_grad_batches": 2, "val_check_interval": 0.5},
+        arguments={"query_weights": "best"},
     ),
-    "stochastic weight averaging": (
-        *(ClassificationTask, {"optimizer": sgd, "lr_scheduler": by_epoch}),
-        *(lambda: [StochasticWeightAveraging(0.05, swa_epoch_start=0.5, annealing_epochs=3)], {}, {}),
+    "stochastic weight averaging": Case(
+        at=11,
+        task=lambda: ClassificationTask(WithNorm, optimizer=sgd, lr_scheduler=by_epoch),
+        callbacks=lambda: [StochasticWeightAveraging(0.05, swa_epoch_start=0.5, annealing_epochs=3)],
     ),
-    "exponential averaging": (ClassificationTask, {}, lambda: [EMAWeightAveraging(decay=0.9), best()], {}, {"query_weights": "best"}),
-    "finetuning": (BackboneTask, {}, lambda: [BackboneFinetuning(2), GradientAccumulationScheduler({1: 2})], {}, {}),
-    "blocks, warm": (ClassificationTask, {"block": 2, "lr_scheduler": by_epoch}, lambda: [], {}, {"retrain": "warm", "keep": "last"}),
-    "metrics of earlier epochs": (
-        *(ClassificationTask, {}, lambda: [EarlyStopping("val/loss", patience=2, strict=False, check_on_train_epoch_end=True)]),
-        *({"check_val_every_n_epoch": 3, "max_epochs": 7}, {}),
+    "exponential averaging": Case(
+        at=8, callbacks=lambda: [EMAWeightAveraging(decay=0.9), best()], arguments={"cycles": 2, "query_weights": "best"}
     ),
-    "a callback without a state_dict": (ClassificationTask, {"optimizer": sgd}, lambda: [Halves()], {"max_epochs": 5}, {"keep": "none"}),
+    "finetuning": Case(
+        at=11,
+        task=lambda: BackboneTask(WithNorm),
+        callbacks=lambda: [BackboneFinetuning(2, train_bn=False), GradientAccumulationScheduler({1: 2})],
+    ),
+    "blocks, warm": Case(
+        at=4 * 2 + 5,
+        task=lambda: ClassificationTask(WithNorm, block=2, lr_scheduler=by_epoch),
+        arguments={"cycles": 2, "retrain": "warm", "keep": "last"},
+    ),
+    "metrics of earlier epochs": Case(
+        at=11,
+        callbacks=lambda: [EarlyStopping("val/loss", patience=2, strict=False, check_on_train_epoch_end=True)],
+        trainer={"check_val_every_n_epoch": 3, "max_epochs": 7},
+    ),
+    "a callback without a state_dict": Case(at=8, callbacks=lambda: [Halves()], trainer={"min_epochs": 5, "max_epochs": 8}),
+    "scenes": Case(  # 2 batches an epoch
+        at=6,
+        task=lambda: SegmentationTask(Tiny),
+        trainer={"max_epochs": -1, "max_steps": 9},
+        arguments={"query_size": 3},
+        data=lambda: make_scenes(cache="../scenes"),
+    ),
 }
-
-
-def run_case(name: str, folder: Path, *more: Callback, **settings: Any) -> RunDirectory:
-    make_task, task_arguments, make_callbacks, trainer, arguments = CASES[name]
-    return run_experiment(
-        folder,
-        task=make_task(WithNorm, **task_arguments),
-        callbacks=(*make_callbacks(), *more),
-        trainer={"max_epochs": 4, "check_val_every_n_epoch": 1, **trainer, **settings.pop("trainer", {})},
-        **{"cycles": 2, "checkpoint_minutes": 0, **arguments, **settings},
-    )
 
 
 def outcome(run: RunDirectory) -> tuple[Any, ...]:
@@ -137,12 +190,12 @@ def assert_same(run: RunDirectory, whole: RunDirectory) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_training_goes_on_where_it_was_killed(tmp_path, name):
-    whole = run_case(name, tmp_path / "whole", Logbook(tmp_path / "undisturbed"))
-    log, at = tmp_path / "log", random.Random(name).randint(5, 14)
-    assert in_child(lambda: run_case(name, tmp_path / "run", Logbook(log, at=at))) == -signal.SIGKILL
-    assert_same(run_case(name, tmp_path / "run", Logbook(log), resume=True), whole)
+    case, log = CASES[name], tmp_path / "log"
+    whole = case.run(tmp_path / "whole", Logbook(tmp_path / "undisturbed"))
+    assert in_child(lambda: case.run(tmp_path / "run", Logbook(log, at=case.at))) == -signal.SIGKILL
+    assert_same(case.run(tmp_path / "run", Logbook(log), resume=True), whole)
     (undisturbed,), (before, after) = epochs(tmp_path / "undisturbed"), epochs(log)
-    assert before[-1] == after[0]  # only the epoch in which it died is trained again
+    assert before[-1] == after[0] and not after[0].endswith(".0")  # only the epoch in which it died is trained again
     assert before[:-1] + after == undisturbed
 
 
@@ -158,20 +211,25 @@ def test_what_is_trained_is_not_trained_again(tmp_path):
 
 
 def test_two_processes_go_on(tmp_path):
-    """Each with what it had itself: metrics and callbacks differ between processes."""
+    """Each with what it had itself: what callbacks and metrics say may differ between processes."""
 
-    def run(folder: str, log: str, at: int = 0, **arguments: Any) -> int:
-        name = "early stopping, best of two, plateau"
+    def run(folder: str, at: int = 0, **arguments: Any) -> int:
+        (own := tmp_path / f"{folder}-own").mkdir(exist_ok=True)
+        callbacks = (OwnItems(own), Logbook(tmp_path / f"{folder}-log", at=at))
         trainer = {"devices": 2, "strategy": "ddp_fork"}
-        return in_child(lambda: run_case(name, tmp_path / folder, Logbook(tmp_path / log, at=at), Halves(), trainer=trainer, **arguments))
+        return in_child(
+            lambda: CASES["early stopping, best of two, plateau"].run(tmp_path / folder, *callbacks, trainer=trainer, **arguments)
+        )
 
-    assert run("whole", "undisturbed") == 0
-    assert run("run", "log", at=8) != 0
-    assert run("run", "log", resume=True) == 0
+    assert run("whole") == 0
+    assert run("run", at=6) != 0  # in the third epoch of 2 batches
+    assert run("run", resume=True) == 0
     assert_same(RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "whole"))
-    (undisturbed,), (before, after) = epochs(tmp_path / "undisturbed"), epochs(tmp_path / "log")
-    assert before[-1] == after[0] == "1.1"
+    (undisturbed,), (before, *_, after) = epochs(tmp_path / "whole-log"), epochs(tmp_path / "run-log")
+    assert before[-1] == after[0] == "0.2"
     assert before[:-1] + after == undisturbed
+    own = [{path.name: path.read_text() for path in (tmp_path / name).iterdir()} for name in ("whole-own", "run-own")]
+    assert own[0] == own[1] and own[0]["items-0-0"] != own[0]["items-0-1"]
 
 
 def test_on_the_command_line(tmp_path, capsys):
@@ -257,7 +315,7 @@ def test_what_no_checkpoint_can_carry_is_said_and_trained_anew(tmp_path, capsys,
 def killed(tmp_path_factory):
     """A run that died in cycle 1, and one that did not."""
     folder = tmp_path_factory.mktemp("killed")
-    run = lambda name, at: run_case("exponential averaging", folder / name, Logbook(folder / "log", at=at))  # noqa: E731
+    run = lambda name, at: CASES["exponential averaging"].run(folder / name, Logbook(folder / "log", at=at))  # noqa: E731
     run("whole", 0)
     assert in_child(lambda: run("run", 20)) == -signal.SIGKILL
     return folder
@@ -298,7 +356,7 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_trained_anew(tmp_path, capsy
     path = tmp_path / "run" / "cycles" / "001" / "training.ckpt"
     changed(path, *IDENTITY, "directory", value=str(tmp_path / "run"))  # as if it had been there always
     happen(path)
-    run = run_case("exponential averaging", tmp_path / "run", Logbook(tmp_path / "log"), resume=True)
+    run = CASES["exponential averaging"].run(tmp_path / "run", Logbook(tmp_path / "log"), resume=True)
     said = capsys.readouterr().out
     assert "Cycle 2 begins anew" in said and re.search(why, said), said
     assert epochs(tmp_path / "log") == [["1.0", "1.1", "1.2", "1.3"]]
