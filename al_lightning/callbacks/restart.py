@@ -214,8 +214,7 @@ class FitRestart:
         connector.restore_training_state()
         connector._loaded_checkpoint = {}
         for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
-            loop.restarting = False  # Lightning's ways to go on in the middle of an epoch are not wanted between two
-            loop.on_iteration_done()
+            loop.on_iteration_done()  # as between any two epochs: what Lightning has to go on in the middle of one is not wanted
         self._rest = checkpoint[_REST][trainer.global_rank]
 
     def carry_over(self) -> None:

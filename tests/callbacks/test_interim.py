@@ -64,7 +64,7 @@ def epochs(file: Path) -> list[list[str]]:
 
 
 class Halves(Callback):
-    """Remembers in plain attributes when to stop and when to halve the rate: no state_dict tells of it."""
+    """Remembers in plain attributes when to change what of the training: no state_dict tells of it."""
 
     def on_train_start(self, trainer, module):
         self.epochs, self.seen = 0, {"losses": [torch.zeros(1)]}
@@ -74,6 +74,8 @@ class Halves(Callback):
         self.seen["losses"].append(trainer.callback_metrics["val/loss"])
         if self.epochs == 1:
             trainer.should_stop = True  # when there were min_epochs
+            module.network.backbone[-1].p = 0.6
+            trainer.accumulate_grad_batches = 2
         if self.epochs == 3:
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= 0.1 * float(sum(self.seen["losses"]))
@@ -154,7 +156,7 @@ CASES = {
     "finetuning": Case(
         at=11,
         task=lambda: BackboneTask(WithNorm),
-        callbacks=lambda: [BackboneFinetuning(2, train_bn=False), GradientAccumulationScheduler({1: 2})],
+        callbacks=lambda: [BackboneFinetuning(2), GradientAccumulationScheduler({1: 2})],
     ),
     "blocks, warm": Case(
         at=4 * 2 + 5,
