@@ -25,8 +25,6 @@ from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
-_VALIDATED = "al_lightning validated"
-
 
 class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
@@ -108,7 +106,7 @@ class ActiveLearningCallback(Callback):
         self.resume = resume
         self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
         self._stopped: str | None = None  # why, once it has
-        self._validated: tuple[int, dict[str, float]] | None = None  # after how many steps of the cycle, and what came out
+        self._validated: tuple[float, dict[str, float]] | None = None  # the sum of which weights, and what came out
 
     # The experiment
 
@@ -215,10 +213,13 @@ class ActiveLearningCallback(Callback):
         return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle)
 
     def _evaluate(self) -> dict[str, float]:
-        """Metrics of the weights that query; those of the training's own validation, where it came after the last step."""
-        if self._validated is None or self._validated[0] != self.trainer.global_step:
+        """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""
+        if self._validated is None or self._validated[0] != self._sum_of_weights():
             self.restart.evaluate()
         return self._validated[1] if self._validated else {}
+
+    def _sum_of_weights(self) -> float:
+        return float(sum(tensor.sum(dtype=torch.float64) for tensor in self.task.state_dict().values()))
 
     def _query(self) -> Query:
         started = time.perf_counter()
@@ -327,7 +328,7 @@ class ActiveLearningCallback(Callback):
         """Notes the metrics of the current weights."""
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self._validated = (trainer.global_step, dict(sorted(metrics.items())))
+            self._validated = (self._sum_of_weights(), dict(sorted(metrics.items())))
 
     @property
     def state_key(self) -> str:
@@ -337,14 +338,6 @@ class ActiveLearningCallback(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The run and the cycle that a checkpoint is of."""
         return self.record.mark() if hasattr(self, "record") else {}
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds what the metrics were and when, for a training that goes on after its last validation."""
-        checkpoint[_VALIDATED] = self._validated
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes that over."""
-        self._validated = checkpoint.get(_VALIDATED)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Gives the trainer its own stage back."""
