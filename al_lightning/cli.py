@@ -419,6 +419,7 @@ def _quiet_lightning() -> None:
     """Silences what Lightning says once a cycle and a person reads once."""
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")  # a frozen encoder
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: not _is_chatter(record.getMessage()))
 

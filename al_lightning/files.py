@@ -68,18 +68,25 @@ def appending(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that at every instant its name stands for the old content or the new."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing so that at every instant its name stands for the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file as :func:`replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:

@@ -7,6 +7,7 @@
     images.csv            the files that items are taken from, by which a resumed run knows its data again
     labels.csv            the labels that cycles have read, likewise; see sources.py for both
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
+    cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
@@ -98,6 +99,10 @@ class RunFiles:
     def checkpoint(self, cycle: int) -> Path:
         """The checkpoint of a cycle's last weights."""
         return self.cycle(cycle) / "last.ckpt"
+
+    def training(self, cycle: int) -> Path:
+        """The checkpoint within a cycle's training; there until the cycle is finished."""
+        return self.cycle(cycle) / "training.ckpt"
 
     def scores(self, cycle: int) -> Path:
         """The table of all scored items of a cycle."""

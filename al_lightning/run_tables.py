@@ -175,8 +175,8 @@ def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:
 def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
     """What a CSVLogger logged while each cycle trained: by cycle its rows, in order; empty cells are left out.
 
-    A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is the next
-    cycle's. A resumed run begins another file; of a cycle that is in several, the last one counts.
+    A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is of a cycle whose
+    end was not logged. A resumed run begins another file; what it trained again counts once.
 
     Args:
         files: in the order in which they were begun.
@@ -185,17 +185,32 @@ def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
         UserError: one is damaged.
     """
     cycles: dict[int, list[dict[str, float]]] = {}
+    unfinished = 0  # the first cycle whose end was not logged
     for file in files:
         rows: list[dict[str, float]] = []
         for row in read_table(file, {}, {_END_OF_CYCLE: optional(WHOLE), ANY: optional(NUMBER)}, growing=True):
             if row.get(_END_OF_CYCLE) is not None:
-                cycles[row[_END_OF_CYCLE]] = rows
-                rows = []
+                cycles[row[_END_OF_CYCLE]] = _joined(cycles.get(row[_END_OF_CYCLE], []), rows)
+                unfinished, rows = row[_END_OF_CYCLE] + 1, []
             else:
                 rows.append({name: value for name, value in row.items() if value is not None})
         if rows:
-            cycles[max(cycles, default=-1) + 1] = rows
+            unfinished += _are_of_next_cycle(rows, cycles.get(unfinished, []))
+            cycles[unfinished] = _joined(cycles.get(unfinished, []), rows)
     return dict(sorted(cycles.items()))
+
+
+def _joined(earlier: list[dict[str, float]], rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Rows of a training that a death cut and another process went on with: from where that began, what it logged."""
+    return [row for row in earlier if not rows or row.get("step", math.inf) < rows[0].get("step", -math.inf)] + rows
+
+
+def _are_of_next_cycle(rows: list[dict[str, float]], earlier: list[dict[str, float]]) -> bool:
+    """Whether rows are of the cycle after that of the earlier ones: their steps go on, but their epochs begin again."""
+    before, after = ([row["epoch"] for row in some if "epoch" in row] for some in (earlier, rows))
+    if not before or not after or after[0] > before[-1]:
+        return False
+    return rows[0].get("step", -math.inf) > earlier[-1].get("step", math.inf)
 
 
 def _count_up(path: Path, name: str, values: Iterable[int]) -> None:

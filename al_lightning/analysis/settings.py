@@ -30,7 +30,7 @@ _INDIFFERENT = (
     "trainer.default_root_dir",
     "trainer.log_every_n_steps",
     "trainer.profiler",
-    *(f"active_learning.{name}" for name in ("seed", "keep", "also_record", "resume", "initial_run")),
+    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run")),
     *(
         f"data.init_args.{name}"
         for name in (

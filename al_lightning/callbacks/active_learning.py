@@ -1,5 +1,6 @@
 """The experiment: train, evaluate, score the pool, label, start again."""
 
+import copy
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.record import MARKED_BY, RunRecord, marked_weights
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -47,6 +49,8 @@ class ActiveLearningCallback(Callback):
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
         label_budget: stop when this many items are labeled.
         target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``.
+        checkpoint_minutes: the training of a cycle is kept between its epochs, at most every so many minutes, and goes on from there after
+            a death; 0 is every epoch, None never.
         keep: checkpoints to keep, of ``all`` cycles, of the ``last`` finished one, or ``none``.
         also_record: strategies, or aggregations for the strategy, whose scores of the whole pool go into ``cycles/NNN/scores.csv`` beside
             the strategy's own. What they share with each other and with the strategy is computed once.
@@ -66,6 +70,7 @@ class ActiveLearningCallback(Callback):
         query_weights: Literal["last", "best"] = "last",
         label_budget: int | None = None,
         target: dict[str, float] | None = None,
+        checkpoint_minutes: float | None = 10.0,
         keep: Literal["all", "last", "none"] = "all",
         also_record: list[Strategy | Aggregation] | None = None,
         seed: int = 0,
@@ -77,6 +82,8 @@ class ActiveLearningCallback(Callback):
         for name, value in {**least, "cycles": cycles, "label_budget": label_budget}.items():
             if value is not None and value < 1:
                 raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
+        if checkpoint_minutes is not None and not checkpoint_minutes >= 0:
+            raise UserError(f"Expected active_learning.checkpoint_minutes to be at least 0, or null, got {checkpoint_minutes}.")
         if retrain == "warm" and keep == "none":
             raise UserError(
                 "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
@@ -89,6 +96,7 @@ class ActiveLearningCallback(Callback):
         self.query_weights = query_weights
         self.label_budget = label_budget
         self.target = target
+        self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         given = also_record or []
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in given]
@@ -101,17 +109,15 @@ class ActiveLearningCallback(Callback):
         self.resume = resume
         self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
         self._stopped: str | None = None  # why, once it has
-        self._validated: tuple[int, dict[str, float]] | None = None  # after how many steps of the cycle, and what came out
+        self._validated: tuple[float, dict[str, float]] | None = None  # the sum of which weights, and what came out
 
     # The experiment
 
     def _experiment(self, first: Stage, again: Stage) -> None:
         """All cycles, from the current one on."""
-        train = first if self.initial_run is None or self.cycle > 0 else self._take_over
+        train = self._first_training(first, again)
         while not self._stopped:
-            started = time.perf_counter()
-            train()
-            seconds = time.perf_counter() - started
+            seconds = self.interim.run(train, self.cycle)
             self._stop_if_terminated()
             self._settle_weights()
             metrics = self._evaluate()
@@ -150,12 +156,24 @@ class ActiveLearningCallback(Callback):
             return "the label budget is used up"
         return None if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
 
-    def _begin_cycle(self) -> None:
+    def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
         self._validated = None
         directory = self.record.begin(self.cycle)
         self._seed("cycle", self.cycle)
-        self.restart.begin(self._draw_weights, directory)
+        self.restart.begin(self._draw_weights if weights is None else lambda: self.task.load_state_dict(weights), directory)
+
+    def _first_training(self, first: Stage, again: Stage) -> Stage:
+        """What this process has to train in its first cycle."""
+        if self.interim.found is None:
+            return self._take_over if self.initial_run is not None and self.cycle == 0 else first
+        weights = copy.deepcopy(self.task.state_dict())
+        try:
+            return self.interim.restore(again)
+        except Exception as error:  # whatever a callback of the user or another version of a library makes of a state that it does not know
+            self._say(f"Cycle {self.cycle + 1} begins anew, for its training can't be brought back: {type(error).__name__}: {error}")
+            self._begin_cycle(weights)
+            return again
 
     def _take_over(self) -> None:
         """In place of cycle 0's training: the weights of the initial run."""
@@ -198,10 +216,13 @@ class ActiveLearningCallback(Callback):
         return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle)
 
     def _evaluate(self) -> dict[str, float]:
-        """Metrics of the weights that query; those of the training's own validation, where it came after the last step."""
-        if self._validated is None or self._validated[0] != self.trainer.global_step:
+        """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""
+        if self._validated is None or self._validated[0] != self._sum_of_weights():
             self.restart.evaluate()
         return self._validated[1] if self._validated else {}
+
+    def _sum_of_weights(self) -> float:
+        return float(sum(tensor.sum(dtype=torch.float64) for tensor in self.task.state_dict().values()))
 
     def _query(self) -> Query:
         started = time.perf_counter()
@@ -285,8 +306,9 @@ class ActiveLearningCallback(Callback):
             )
         refuse_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
-        self.restart = FitRestart(trainer, self)
+        self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, datamodule, self.run)
+        self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
@@ -297,7 +319,7 @@ class ActiveLearningCallback(Callback):
         if cycles:
             self._go_on_after(cycles[-1])
         if not self._stopped:
-            self.restart.aim_checkpoints(self.record.begin(self.cycle))
+            self.restart.aim_checkpoints(self.record.begin(self.cycle, keep=self.interim.find(self.cycle) if self.resume else ()))
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -315,7 +337,7 @@ class ActiveLearningCallback(Callback):
         """Notes the metrics of the current weights."""
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self._validated = (trainer.global_step, dict(sorted(metrics.items())))
+            self._validated = (self._sum_of_weights(), dict(sorted(metrics.items())))
 
     @property
     def state_key(self) -> str:

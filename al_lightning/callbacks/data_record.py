@@ -93,6 +93,15 @@ class DataRecord:
         then = {label.file: label.sha256 for label in sources.read_labels(run.labels) if label.cycle in cycles}
         return sources.differences(then, {file: self.data.label_sha256(file) for file in {**then, **dict.fromkeys(files)}})
 
+    def changed_in_unfinished(self, cycle: int) -> str:
+        """What is not the same in the labels that the first part of a cycle's training has read, in words; empty where all is.
+
+        Raises:
+            UserError: as of :meth:`changed_labels`.
+        """
+        files = self.data.label_files((self.data.pool.labeled_in == cycle).nonzero().flatten().tolist())
+        return self.changed_labels(self.run, [cycle], files) if files else ""
+
     def go_on(self, labeled: Sequence[Labeled], finished: int) -> None:
         """Writes the tables of queried items that are missing. The last one is written again: its labels may have been mended.
 

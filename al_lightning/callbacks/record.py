@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,15 +59,19 @@ class RunRecord:
         Raises:
             UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
-        cycles, labeled, self.id = self._on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run))
+        cycles, labeled, self.id = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run))
         if initial_run is not None:
             self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
         for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
             self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
         return cycles
 
-    def begin(self, cycle: int) -> str:
+    def begin(self, cycle: int, keep: Sequence[str] = ()) -> str:
         """Removes what a killed process left of a cycle that now begins, and records the labels that it will read.
+
+        Args:
+            cycle: its number.
+            keep: files, relative to the cycle's directory, from which the cycle goes on.
 
         Returns:
             The cycle's directory, whose being there says that the cycle has begun.
@@ -77,12 +81,16 @@ class RunRecord:
         """
         directory = self.run.cycle(cycle)
 
-        def renew() -> None:
-            shutil.rmtree(directory, ignore_errors=True)
+        def remove() -> None:
+            if not keep:
+                shutil.rmtree(directory, ignore_errors=True)
+            for path in directory.rglob("*"):
+                if not path.is_dir() and str(path.relative_to(directory)) not in keep:
+                    path.unlink()
             directory.mkdir(parents=True, exist_ok=True)
             self.data_record.begin(cycle)
 
-        self._on_rank_zero(renew)
+        self.on_rank_zero(remove)
         return str(directory)
 
     def mark(self) -> dict[str, Any]:
@@ -92,10 +100,10 @@ class RunRecord:
     def save_checkpoint(self, cycle: int) -> None:
         """Writes the cycle's checkpoint."""
         path = self.run.checkpoint(cycle)
-        partial = self._on_rank_zero(lambda: path.with_name(f"partial-{os.getpid()}.ckpt"))
+        partial = self.on_rank_zero(lambda: path.with_name(f"partial-{os.getpid()}.ckpt"))
         try:
             self.trainer.save_checkpoint(partial, weights_only=False)
-            self._on_rank_zero(lambda: os.replace(partial, path))
+            self.on_rank_zero(lambda: os.replace(partial, path))
         finally:
             if self.trainer.is_global_zero:
                 partial.unlink(missing_ok=True)
@@ -121,10 +129,11 @@ class RunRecord:
                 self.run.append_queries(self._rows(finished.cycle + 1, finished.query.indices, finished.query.scores))
                 self.data_record.finish(finished.cycle, finished.query.indices)
             self.run.append_cycle(finished.row())
+            self.run.training(finished.cycle).unlink(missing_ok=True)
             if not keep_earlier:
                 self.run.checkpoint(finished.cycle - 1).unlink(missing_ok=True)
 
-        self._on_rank_zero(write)
+        self.on_rank_zero(write)
 
     def _write_scores(self, cycle: int, query: Query) -> None:
         items = [self.data.item(index) for index in query.pool_indices.tolist()]
@@ -155,6 +164,8 @@ class RunRecord:
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
         run.keep_rows(len(cycles), len(labeled))
+        for cycle in range(len(cycles)):
+            run.training(cycle).unlink(missing_ok=True)
         run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
         self.data_record.go_on(labeled, len(cycles))
         return cycles, labeled, known.get("run")
@@ -195,7 +206,7 @@ class RunRecord:
         ranked = enumerate(zip(indices.tolist(), values, strict=True))
         return [Labeled(cycle, rank, index, self.data.item(index), score) for rank, (index, score) in ranked]
 
-    def _on_rank_zero(self, work: Callable[[], _T]) -> _T:
+    def on_rank_zero(self, work: Callable[[], _T]) -> _T:
         """Does something in the first process; its result, or its error, is every process's."""
         outcome: Any = None
         if self.trainer.is_global_zero:

@@ -6,11 +6,13 @@ optimizers, gradient scaler and the other callbacks begin anew, and every hook o
 """
 
 import copy
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, OnExceptionCheckpoint, ProgressBar
@@ -18,9 +20,25 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
 
+from al_lightning.callbacks.carried import WatchedCallback, settings
 from al_lightning.errors import UserError
 
 Stage = Callable[[], None]
+_REST = "al_lightning"  # a checkpoint's key for what Lightning leaves out
+
+
+class _Epochs(_FitLoop):
+    """Calls a function between any two epochs: validation, hooks and schedulers of the one are done, nothing of the other has begun."""
+
+    def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None, between: Stage) -> None:
+        super().__init__(trainer, min_epochs, max_epochs)
+        self._between = between
+
+    def on_advance_start(self) -> None:
+        """Begins an epoch."""
+        if self.trainer.current_epoch > 0:
+            self._between()
+        super().on_advance_start()
 
 
 class FitRestart:
@@ -29,11 +47,13 @@ class FitRestart:
     Args:
         trainer: inside its ``setup`` hooks; best in the first callback's, so that the others are remembered as they were made.
         owner: the callback that restarts; it is left alone.
+        between_epochs: called between any two epochs of a fit.
     """
 
-    def __init__(self, trainer: Trainer, owner: Callback) -> None:
+    def __init__(self, trainer: Trainer, owner: Callback, between_epochs: Stage) -> None:
         self.trainer = trainer
         self.owner = owner
+        self._between_epochs = between_epochs
         loop = trainer.fit_loop
         self._min_epochs, self._max_epochs = loop.min_epochs, loop.max_epochs
         self._min_steps, self._max_steps = loop.min_steps, loop.max_steps
@@ -42,6 +62,8 @@ class FitRestart:
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         self._training = [(part, part.training) for part in module.modules()]
         self._callbacks = [(callback, self._copied_state(vars(callback))) for callback in self._restarted()]
+        self._new_loops()
+        self._rest: dict[str, Any] | None = None
 
     # Running several fits as one
 
@@ -109,12 +131,13 @@ class FitRestart:
         self.module.on_fit_end()
         self._call("teardown", stage=TrainerFn.FITTING)
 
-    def begin(self, draw_weights: Callable[[], None], checkpoint_dir: str) -> None:
+    def begin(self, draw_weights: Callable[[], None], checkpoint_dir: str, checkpoint: dict[str, Any] | None = None) -> None:
         """What a trainer does up to the fit loop.
 
         Args:
             draw_weights: gives the module the weights to begin with.
             checkpoint_dir: for the checkpoint callbacks that were not told where to write.
+            checkpoint: of :meth:`checkpoint`; the fit goes on from there, when :meth:`carry_over` was called.
         """
         for callback, state in self._callbacks:
             if not getattr(callback, "across_cycles", False):
@@ -128,18 +151,92 @@ class FitRestart:
         self.module.zero_grad()
         self.aim_checkpoints(checkpoint_dir)
         self._call("setup", stage=TrainerFn.FITTING)
+        if checkpoint is not None:
+            self._restore_model(checkpoint)
         self._new_loops()
         self._new_optimizers()
         self.trainer._logger_connector.reset_results()
         self.trainer._logger_connector.reset_metrics()
         self._call("on_fit_start")
         self.module.on_fit_start()
+        if checkpoint is not None:
+            self._restore_training(checkpoint)
 
     def aim_checkpoints(self, directory: str) -> None:
         """Gives a directory to the checkpoint callbacks that were not told where to write."""
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = directory
+                callback.dirpath = os.path.abspath(directory)  # its files are known by path, wherever another process is started
+
+    # Going on in the middle of a fit
+
+    def watch(self) -> None:
+        """To be called when a training begins, for :meth:`checkpoint` to know what has changed since."""
+        trainer = self.trainer
+        shared = [trainer, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks, *trainer.optimizers]  # type: ignore[attr-defined]
+        callbacks = [callback for callback in self._restarted() if not getattr(callback, "across_cycles", False)]
+        self._watched = [WatchedCallback(callback, self.module, shared) for callback in callbacks]
+        self._names = [*self.module.state_dict()]
+
+    def problem(self) -> str | None:
+        """Why a checkpoint can't carry this training; None if it can."""
+        if [*self.module.state_dict()] != self._names:
+            return "the names of the module's weights have changed while it trains"
+        return next((problem for watched in self._watched if (problem := watched.problem())), None)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that :meth:`begin` needs to go on from here: Lightning's checkpoint, and what that leaves out, of each process.
+
+        To be called in every process, between two epochs or after the training.
+        """
+        trainer, module = self.trainer, self.module
+        rest = {
+            "should_stop": trainer.should_stop,
+            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "metrics": dict(trainer.callback_metrics),  # those of earlier epochs, which schedulers and callbacks may still look at
+            "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
+            "settings": [settings(part) for part in module.modules()],
+            "callbacks": [watched.attributes() for watched in self._watched],
+        }
+        rests: list[Any] = [rest] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(rests, rest)
+        return {**trainer._checkpoint_connector.dump_checkpoint(weights_only=False), _REST: rests}
+
+    def _restore_model(self, checkpoint: dict[str, Any]) -> None:
+        connector = self.trainer._checkpoint_connector
+        connector._loaded_checkpoint = checkpoint
+        connector.restore_model()
+        connector.restore_datamodule()
+        connector.restore_callbacks()
+        connector._loaded_checkpoint = {}
+
+    def _restore_training(self, checkpoint: dict[str, Any]) -> None:
+        trainer = self.trainer
+        connector = trainer._checkpoint_connector
+        connector._loaded_checkpoint = checkpoint
+        connector.restore_training_state()
+        connector._loaded_checkpoint = {}
+        for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
+            loop.on_iteration_done()  # as between any two epochs: what Lightning has to go on in the middle of one is not wanted
+        self._rest = checkpoint[_REST][trainer.global_rank]
+
+    def carry_over(self) -> None:
+        """What Lightning leaves out. After ``on_train_start``, where callbacks may have made ready for a training from its start."""
+        trainer, module, rest = self.trainer, self.module, self._rest
+        if rest is None:
+            return
+        self._rest = None
+        trainer.should_stop = trainer.should_stop or rest["should_stop"]
+        trainer.accumulate_grad_batches = rest["accumulate_grad_batches"]
+        trainer._logger_connector._callback_metrics.update(rest["metrics"])
+        for parameter, requires_grad in zip(module.parameters(), rest["requires_grad"], strict=True):
+            parameter.requires_grad_(requires_grad)
+        for part, values in zip(module.modules(), rest["settings"], strict=True):
+            vars(part).update(values)
+        for watched, attributes in zip(self._watched, rest["callbacks"], strict=True):
+            attributes.pop("_last_time_checked", None)  # by ModelCheckpoint on this machine's clock, which another one does not have
+            vars(watched.callback).update(attributes)
 
     def evaluate(self) -> None:
         """Runs the evaluation that ``trainer.validate`` runs, so that callbacks can tell it from validation within the fit."""
@@ -197,7 +294,7 @@ class FitRestart:
         for fetcher in (old._data_fetcher, old.epoch_loop.val_loop._data_fetcher):
             if fetcher is not None:
                 fetcher.teardown()
-        new = _FitLoop(trainer, self._min_epochs, self._max_epochs)
+        new = _Epochs(trainer, self._min_epochs, self._max_epochs, self._between_epochs)
         new.epoch_loop = _TrainingEpochLoop(trainer, self._min_steps, self._max_steps)
         new._data_source = old._data_source
         new.epoch_loop.val_loop._data_source = old.epoch_loop.val_loop._data_source

@@ -36,7 +36,7 @@ _LATER_CYCLES = [
     f"active_learning.{name}"
     for name in (
         *("strategy", "query_size", "cycles", "stride", "also_record"),
-        *("label_budget", "target", "keep", "retrain", "initial_weights"),
+        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights"),
     )
 ]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]

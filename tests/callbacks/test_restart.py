@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
@@ -95,6 +99,16 @@ def test_one_optimizer_object_for_all_cycles_begins_anew(tmp_path):
 
     runs = [run_experiment(tmp_path / kind.__name__, task=kind(lambda: MLP(7))) for kind in (Same, New)]
     assert all(same_weights(weights(runs[0], cycle), weights(runs[1], cycle)) for cycle in range(3))
+
+
+@pytest.mark.parametrize("average", [StochasticWeightAveraging(0.05, swa_epoch_start=0.5), EMAWeightAveraging(decay=0.9)])
+def test_the_metrics_are_those_of_the_averaged_weights(tmp_path, average):
+    task = ClassificationTask(lambda: MLP(7), optimizer=sgd)
+    run = run_experiment(tmp_path, task=task, callbacks=(average,), cycles=1, trainer={"max_epochs": 4, "check_val_every_n_epoch": 1})
+    task.load_state_dict(weights(run, 0))
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    (metrics,) = Trainer(accelerator="cpu", **quiet).validate(task, datamodule=make_data(), verbose=False)
+    assert {name: float(run.read_cycles()[0][name]) for name in metrics} == pytest.approx(metrics)
 
 
 def test_loggers_see_one_axis(tmp_path):

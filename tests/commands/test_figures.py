@@ -107,22 +107,35 @@ def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
     assert panels[0].get_xlim() == panels[3].get_xlim() != panels[1].get_xlim()
 
 
-def test_a_resumed_run_counts_each_cycle_once(tmp_path):
-    """Killed in cycle 1, then after cycle 2 before the logger knew it, then in cycle 4, which nobody finished."""
+# What each process logged, and what counts of it by cycle.
+LOGS = {
+    "killed in cycle 1, then after cycle 2 before the logger knew it, then in cycle 4, which nobody finished": (
+        [["0,0,9.5,", "1,,,0", "1,0,8.5,"], ["1,0,7.5,", "2,1,6.5,", "3,,,1", "3,0,5.5,"], ["4,0,4.5,", "5,,,3", "5,0,3.5,"]],
+        {0: [9.5], 1: [7.5, 6.5], 2: [5.5], 3: [4.5]},
+    ),
+    "killed twice in cycle 1, which goes on after epoch 1, and once after its last epoch": (
+        [["0,0,9.5,", "1,,,0", "1,0,8.5,", "2,1,8.4,", "3,2,8.3,"], ["3,2,7.3,", "4,3,7.2,"], ["5,4,6.1,"], ["6,,,1", "6,0,5.5,"]],
+        {0: [9.5], 1: [8.5, 8.4, 7.3, 7.2, 6.1]},
+    ),
+    "killed after cycle 0 before the logger knew it, and twice in cycle 1": (
+        [["0,0,9.5,", "1,1,9.4,"], ["2,0,8.5,"], ["2,0,7.5,"], ["3,1,6.5,", "4,,,1"]],
+        {0: [9.5, 9.4], 1: [7.5, 6.5]},
+    ),
+}
+
+
+@pytest.mark.parametrize("deaths", LOGS)
+def test_a_resumed_run_counts_each_epoch_once(tmp_path, deaths):
     run = RunDirectory(tmp_path)
-    files = {
-        "version_2": ["0,0,9.5,", "1,,,0", "1,0,8.5,"],
-        "version_9": ["1,0,7.5,", "2,1,6.5,", "3,,,1", "3,0,5.5,"],
-        "version_10": ["4,0,4.5,", "5,,,3", "5,0,3.5,"],
-    }
+    logs, counted = LOGS[deaths]
+    files = dict(zip(["version_2", "version_9", "version_10", "version_11"], logs, strict=False))
     for version, rows in files.items():
         (tmp_path / version).mkdir()
         text = "".join(f"{row}\n" for row in ["step,epoch,train/loss,active_learning/cycle", *rows])
         (tmp_path / version / "metrics.csv").write_text(text + "9,0,2.")
-    for cycle in range(4):
+    for cycle in range(max(counted) + 1):
         run.append_cycle(cycle_row(cycle, 10 + cycle))
-    found = {cycle: [row["train/loss"] for row in rows] for cycle, rows in run.read_training().items()}
-    assert found == {0: [9.5], 1: [7.5, 6.5], 2: [5.5], 3: [4.5]}
+    assert {cycle: [row["train/loss"] for row in rows] for cycle, rows in run.read_training().items()} == counted
 
 
 def test_what_can_not_be_drawn_is_one_error(tmp_path):
