@@ -1,14 +1,13 @@
 """The command line: one LightningCLI that knows the run directory."""
 
 import argparse
-import errno
 import logging
 import os
 import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,12 +19,13 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.errors import UserError
+from al_lightning.parser_messages import shortened, with_nearest
+from al_lightning.refusals import one_message, user_error
 from al_lightning.runs import RunDirectory
 
 # Where a run lies and whether it goes on is not part of what it computes.
@@ -37,19 +37,24 @@ class _Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
-        if isinstance(cause := user_error(ex), UserError):
+        if (cause := user_error(ex)) is not None:
             message = str(cause)
-        elif "active_learning.strategy" in message:
-            message += f"\nStrategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
+        else:
+            message = with_nearest(shortened(message), _keys(self))
+        if "active_learning.strategy" in message:
+            message += f" Strategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
 
 
-def user_error(error: BaseException | None) -> BaseException | None:
-    """What a constructor refused, at the bottom of what the parser made of it."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
+def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The keys that a parser takes, and those of its commands."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _keys(command)
+        else:
+            yield action.dest
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -257,17 +262,13 @@ def _is_chatter(message: str) -> bool:
     return "`Trainer.fit` stopped" in message or "Tip:" in message
 
 
-def _without_traceback(message: str) -> str:
-    """The message alone, where torch has put a loading process's traceback before it."""
-    return message.rsplit(f"{UserError.__name__}: ", 1)[-1].strip() if message.startswith("Caught ") else message
-
-
 def hide_absent_gpus() -> None:
     """Tells torch once that there is no GPU; unasked, it looks for a driver in every optimizer step (a third of a tiny model's step)."""
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
+@one_message(then="go on with the same command and --resume")
 def main(args: ArgsType = None) -> None:
     """Runs the command line; what the user can mend is printed as one line, with exit status 1.
 
@@ -278,19 +279,4 @@ def main(args: ArgsType = None) -> None:
     logging.getLogger("al_lightning").setLevel(logging.INFO)
     _quiet_lightning()
     hide_absent_gpus()
-    try:
-        ActiveLearningCLI(args)
-    except UserError as error:
-        sys.exit(f"al_lightning: error: {_without_traceback(str(error))}")
-    except ValueError as error:  # the parser's, about what a constructor refused
-        if (cause := user_error(error)) is None:
-            raise
-        sys.exit(f"al_lightning: error: {cause}")
-    except SIGTERMException:
-        print("al_lightning: stopped by SIGTERM. Continue with fit --resume --run_dir <run>.", file=sys.stderr)
-        sys.exit(143)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        full = error.filename2 or error.filename or error
-        sys.exit(f"al_lightning: error: the disk is full ({full}). Make room, then go on with fit --resume --run_dir <run>.")
+    ActiveLearningCLI(args)

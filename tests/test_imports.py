@@ -8,7 +8,8 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "files", "seeds"},
+    {"errors", "files", "parser_messages", "seeds"},
+    {"refusals"},
     {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
     {"callbacks"},

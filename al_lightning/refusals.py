@@ -1,0 +1,153 @@
+"""How a command ends: what a user can mend is one message and an exit status, and this is the one place that makes them.
+
+Status 1 or 2 is a refusal, 130 stands for Ctrl-C, 143 for SIGTERM. A fault of the program keeps its traceback; that of a refusal comes
+before the message where the environment has AL_LIGHTNING_TRACEBACK.
+"""
+
+import errno
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from al_lightning.errors import UserError
+from al_lightning.parser_messages import shortened
+
+_TRACEBACK = "AL_LIGHTNING_TRACEBACK"
+_MEMORY = "the memory is used up{where}. Use smaller batches, fewer num_workers, or fewer runs at a time"
+_FILES = "this process has as many files open as it may{where}. Raise the limit (ulimit -n), or use fewer num_workers"
+
+# What a machine has too little of and what to do, by the number of the system's error.
+_SHORTAGES = {
+    errno.ENOSPC: "the disk is full{where}. Make room",
+    errno.EDQUOT: "your quota on the disk is used up{where}. Make room, or have it raised",
+    errno.EFBIG: "a file would be larger than one may be{where}. Raise the limit (ulimit -f), or write to another file system",
+    errno.EROFS: "the file system can only be read{where}. Write to another one",
+    errno.EIO: "the disk failed{where}. Look into the system's log",
+    errno.EMFILE: _FILES,
+    errno.ENOMEM: _MEMORY,
+}
+# The same by what libraries say of it; the first one that matches counts.
+_SIGNS = {
+    r"shared memory|/dev/shm|signal: Bus error": "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run "
+    "--shm-size), or set data.init_args.num_workers to 0",
+    r"DataLoader worker .*(killed by signal|exited unexpectedly)": f"a loading process was killed, most often because {_MEMORY}",
+    r"Too many open files|items of ancdata": _FILES,
+    r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk, and for "
+    "a limit of files' sizes",
+    r"CUDA out of memory": "the GPU's memory is used up. Use smaller batches (data.init_args.batch_size)",
+    r"(out of|[Cc]an(not|'t) allocate|not enough) memory": _MEMORY,
+    r"[Cc]onnection (closed|reset) by peer|[Bb]roken pipe|remote process exited": "another process of this run has ended; its own message, "
+    "if it left one, says why. Look after it",
+}
+# Whose own words about what it was given are a message, and by what it says them.
+_REFUSERS = {
+    "jsonargparse": (ValueError, TypeError),
+    "lightning": (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError),
+    "torch.optim": (ValueError,),
+}
+
+
+@contextmanager
+def one_message(then: str = "") -> Iterator[None]:
+    """Ends the program by what is raised in here; also a decorator.
+
+    Args:
+        then: how to go on, for the end of a message that says what the machine has too little of.
+
+    Raises:
+        SystemExit: with a message, which is status 1, or with a status.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:  # whoever pressed Ctrl-C knows it
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning makes status 1 of it
+            sys.exit(128 + signal.SIGINT)
+        if type(end).__name__ == "SIGTERMException":  # Lightning's, of status 0
+            print(f"al_lightning: stopped by SIGTERM. {then[:1].upper()}{then[1:]}.", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _standard_output_is_gone():  # who was reading has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        if (message := refusal(error, then)) is None:
+            raise
+        if os.environ.get(_TRACEBACK):
+            traceback.print_exc()
+        sys.exit(f"al_lightning: error: {message}")
+
+
+def refusal(error: BaseException, then: str = "") -> str | None:
+    """What to tell a user who can mend what was raised; None of a fault of the program.
+
+    Args:
+        error: what was raised.
+        then: how to go on.
+    """
+    said = str(error)
+    if isinstance(error, UserError):
+        return _without_traceback(said)
+    if isinstance(error, OSError | RuntimeError | MemoryError) and (lacking := _shortage(error)) is not None:
+        return f"{lacking}{_and(then)}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename2 or error.filename}"
+    refuser = _refuser(error)
+    if refuser == "jsonargparse":
+        cause = user_error(error)
+        return shortened(said) if cause is None else str(cause)
+    if refuser is not None:
+        return f"{refuser} refuses: {' '.join(said.split())} ({_TRACEBACK}=1 shows where.)"
+    return None
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """What a constructor refused, at the bottom of what a parser made of it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _without_traceback(message: str) -> str:
+    """The message alone, where torch has put a loading process's traceback before it."""
+    return message.rsplit(f"{UserError.__name__}: ", 1)[-1].strip() if message.startswith("Caught ") else message
+
+
+def _shortage(error: BaseException) -> str | None:
+    """What the machine has too little of, by the error's number or by its text, which may be that of a loading process's error."""
+    said = str(error)
+    number = getattr(error, "errno", None) or next((int(found) for found in re.findall(r"\[Errno (\d+)\]", said)), None)
+    sentence = next((sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)), _SHORTAGES.get(number))
+    if isinstance(error, MemoryError):
+        sentence = _MEMORY
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return None if sentence is None else sentence.format(where=f" ({file})" if file else "")
+
+
+def _refuser(error: BaseException) -> str | None:
+    """The library whose own code raised an error about what it was given, if one did."""
+    if type(error).__name__ == "MisconfigurationException":
+        return "lightning"
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_globals.get('__name__')}." if frame is not None else ""
+    return next((name for name, kinds in _REFUSERS.items() if where.startswith(f"{name}.") and isinstance(error, kinds)), None)
+
+
+def _and(then: str) -> str:
+    return f", then {then}" if then else ""
+
+
+def _standard_output_is_gone() -> bool:
+    """Whether it was the reader of what is printed that went away; other pipes lead to other processes of a run."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
