@@ -37,10 +37,8 @@ class _Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
-        if (cause := user_error(ex)) is not None:
-            message = str(cause)
-        else:
-            message = with_nearest(shortened(message), _keys(self))
+        cause = user_error(ex)
+        message = with_nearest(shortened(message), _keys(self)) if cause is None else str(cause)
         if "active_learning.strategy" in message:
             message += f" Strategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)

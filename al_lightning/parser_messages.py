@@ -8,8 +8,8 @@ _KEY = re.compile(r'Parser key "([^"]+)"')
 _CAME = re.compile(r"(?:Given value|Got value): (.*)")
 # Lines that say what others say better.
 _NOISE = re.compile(
-    r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load config "
-    r"|Expected a path but .* not accessible|Expected a <class 'NoneType'>"
+    r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "
+    r"config |Expected a path but .* not accessible|Expected a <class 'NoneType'>"
 )
 # What a type's own words stand for; the others are given as they are.
 _TYPES = {

@@ -36,8 +36,8 @@ _SIGNS = {
     "--shm-size), or set data.init_args.num_workers to 0",
     r"DataLoader worker .*(killed by signal|exited unexpectedly)": f"a loading process was killed, most often because {_MEMORY}",
     r"Too many open files|items of ancdata": _FILES,
-    r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk, and for "
-    "a limit of files' sizes",
+    r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk and "
+    "for limits (ulimit -f)",
     r"CUDA out of memory": "the GPU's memory is used up. Use smaller batches (data.init_args.batch_size)",
     r"(out of|[Cc]an(not|'t) allocate|not enough) memory": _MEMORY,
     r"[Cc]onnection (closed|reset) by peer|[Bb]roken pipe|remote process exited": "another process of this run has ended; its own message, "
@@ -121,12 +121,11 @@ def _without_traceback(message: str) -> str:
 def _shortage(error: BaseException) -> str | None:
     """What the machine has too little of, by the error's number or by its text, which may be that of a loading process's error."""
     said = str(error)
-    number = getattr(error, "errno", None) or next((int(found) for found in re.findall(r"\[Errno (\d+)\]", said)), None)
-    sentence = next((sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)), _SHORTAGES.get(number))
-    if isinstance(error, MemoryError):
-        sentence = _MEMORY
+    numbers = [getattr(error, "errno", None) or 0, *map(int, re.findall(r"\[Errno (\d+)\]", said))]
+    found = [sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)]
+    found += [_SHORTAGES[number] for number in numbers if number in _SHORTAGES] + [_MEMORY] * isinstance(error, MemoryError)
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    return None if sentence is None else sentence.format(where=f" ({file})" if file else "")
+    return found[0].format(where=f" ({file})" if file else "") if found else None
 
 
 def _refuser(error: BaseException) -> str | None:

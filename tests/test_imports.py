@@ -8,11 +8,12 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "files", "parser_messages", "seeds"},
+    {"errors"},
+    {"files", "numbers", "parser_messages", "seeds"},
     {"refusals"},
     {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
-    {"callbacks"},
+    {"callbacks", "trainer"},
     {"cli"},
     {"sweeps"},
     {"commands"},

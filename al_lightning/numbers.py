@@ -1,0 +1,86 @@
+"""Numbers with a range: a signature that uses them says the range in ``--help``, and refuses what is outside wherever it comes from."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, get_args, get_type_hints
+
+from jsonargparse.typing import restricted_number_type
+
+from al_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    NonNegativeInt: TypeAlias = int
+    PositiveInt: TypeAlias = int
+    IntFrom2: TypeAlias = int
+    NonNegativeFloat: TypeAlias = float
+    PositiveFloat: TypeAlias = float
+    OpenUnitInterval: TypeAlias = float
+    Share: TypeAlias = float
+    DropRate: TypeAlias = float
+else:
+    from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt  # noqa: F401
+
+    IntFrom2 = restricted_number_type("IntFrom2", int, (">=", 2))
+    Share = restricted_number_type("Share (0 < v <= 1)", float, [(">", 0.0), ("<=", 1.0)])
+    DropRate = restricted_number_type("DropRate (0 <= v < 1)", float, [(">=", 0.0), ("<", 1.0)])
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Makes a function, best a constructor, refuse numbers outside of the ranges that its own signature says.
+
+    Raises:
+        UserError: when it is called with such a number, also inside a list or a tuple.
+
+    Example:
+        >>> @checked
+        ... def drop(rate: DropRate = 0.5) -> float:
+        ...     return rate
+        >>> drop(1.5)
+        Traceback (most recent call last):
+        al_lightning.errors.UserError: Expected rate of drop to be a number >=0.0 and <1.0, got 1.5.
+    """
+    signature = inspect.signature(function)
+
+    @functools.cache
+    def ranges() -> dict[str, set[Any]]:  # when it is first called: what annotations name may be defined later
+        return {name: found for name, hint in get_type_hints(function).items() if (found := _ranges(hint))}
+
+    @functools.wraps(function)
+    def careful(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        given = signature.bind(*args, **kwargs)
+        for name in given.arguments.keys() & ranges():
+            owner = function.__qualname__.removesuffix(".__init__").rsplit(".", 1)[-1]
+            given.arguments[name] = _plain(given.arguments[name], ranges()[name], f"{name} of {owner}")
+        return function(*given.args, **given.kwargs)
+
+    return careful
+
+
+def _ranges(hint: Any) -> set[Any]:
+    """The restricted types in a hint."""
+    return {hint} if hasattr(hint, "_restrictions") else {found for part in get_args(hint) for found in _ranges(part)}
+
+
+def _plain(value: Any, allowed: set[Any], what: str) -> Any:
+    """A value that was looked at, its numbers as Python's own: those of a parser's types could not be read from a checkpoint."""
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(part, allowed, what) for part in value)
+    if not isinstance(value, Real):
+        return value
+    if not any(_conforms(value, each) for each in allowed):
+        expected = " or ".join(each._expression.replace("v", "") for each in allowed)
+        raise UserError(f"Expected {what} to be a number {expected}, got {value}.")
+    return value._type(value) if hasattr(value, "_restrictions") else value
+
+
+def _conforms(number: Real, restricted: Any) -> bool:
+    try:
+        restricted(number)
+    except (ValueError, OverflowError):
+        return False
+    return True
