@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import lightning.pytorch as pl
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
@@ -27,6 +27,7 @@ from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened, with_nearest
 from al_lightning.refusals import one_message, user_error
 from al_lightning.runs import RunDirectory
+from al_lightning.trainer import Trainer
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
@@ -64,6 +65,7 @@ class ActiveLearningCLI(LightningCLI):
             datamodule_class=data.PoolDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            trainer_class=Trainer,
             save_config_callback=None,
             parser_class=_Parser,
             seed_everything_default=0,
@@ -147,7 +149,7 @@ class ActiveLearningCLI(LightningCLI):
         if arguments is not None and "save_dir" in arguments:
             arguments.save_dir = str(self.run.path / (arguments.save_dir or "."))
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
         trainer = self.config_init.fit.trainer
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
@@ -160,7 +162,7 @@ class ActiveLearningCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> pl.Trainer:
         # The experiment's callback comes first, so that it knows the others as they were made.
         return self.trainer_class(**{**config, "callbacks": [*callbacks, *config["callbacks"]]})
 
@@ -228,8 +230,8 @@ def _identify_logger(logger: Any) -> None:
 
 
 def _integer_seed(seed: bool | int) -> int:
-    if isinstance(seed, bool):
-        raise ValueError(f"Expected seed_everything to be an integer, got {seed}: an experiment is repeatable or it is no experiment.")
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"Expected seed_everything to be an integer from 0 to {2**32 - 1}, got {seed}.")
     return seed
 
 

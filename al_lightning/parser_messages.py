@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
-_CAME = re.compile(r"(?:Given value|Got value): (.*)")
+_CAME = re.compile(r"(?:Given value|Got value): (.*)|(\S+) does not conform to")
 # Lines that say what others say better.
 _NOISE = re.compile(
     r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "
@@ -17,7 +17,7 @@ _TYPES = {
     r"Expected an? typing\.Literal\[(.*?)\].*": r"one of \1",
     r"Expected a dot import path string.*|Not a valid subclass of .*": "the name or the import path of a class",
     r".*does not conform to restriction (.*)": r"a number \1",
-    r"\S+ not a(?:n integer| number)": "a whole number",
+    r"Not of type (\w+): .*": r"\1",
 }
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|ption '|does not accept option ')([\w.+]+)")
 
@@ -32,7 +32,7 @@ def shortened(message: str) -> str:
     lines = [re.sub(r"^\s*(- )?|\. Got value: .*$", "", line) for line in message.splitlines()]
     leaves = list(dict.fromkeys(line for line in lines if not _NOISE.match(line)))
     types = {leaf: name for leaf in leaves if (name := _type(leaf)) is not None}
-    keys, came = _KEY.findall(message), _CAME.findall(message)
+    keys, came = _KEY.findall(message), ["".join(found) for found in _CAME.findall(message)]
     said = " ".join(leaf for leaf in leaves if leaf not in types)
     if said:
         return f"{keys[-1]}: {said}" if keys else said

@@ -102,7 +102,7 @@ def refusal(error: BaseException, then: str = "") -> str | None:
         cause = user_error(error)
         return shortened(said) if cause is None else str(cause)
     if refuser is not None:
-        return f"{refuser} refuses: {' '.join(said.split())} ({_TRACEBACK}=1 shows where.)"
+        return f"{refuser.capitalize()} refuses: {' '.join(said.split())} ({_TRACEBACK}=1 shows where.)"
     return None
 
 

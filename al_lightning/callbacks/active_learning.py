@@ -18,6 +18,7 @@ from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeInt, PositiveInt, Share, checked
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -48,28 +49,29 @@ class ActiveLearningCallback(Callback):
         resume: go on with the run in the trainer's ``default_root_dir``.
     """
 
+    @checked
     def __init__(
         self,
         strategy: Strategy,
-        query_size: int,
-        cycles: int | None = None,
-        stride: int | list[int] = 1,
+        query_size: PositiveInt,
+        cycles: PositiveInt | None = None,
+        stride: PositiveInt | list[PositiveInt] = 1,
         initial_run: str | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
-        label_budget: int | None = None,
-        target: dict[str, float] | None = None,
+        label_budget: PositiveInt | None = None,
+        target: dict[str, Share] | None = None,
         keep: Literal["all", "last", "none"] = "all",
         also_record: list[Strategy | Aggregation] | None = None,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
         resume: bool = False,
     ) -> None:
         self.strides = [stride] if isinstance(stride, int) else stride
-        least = min(self.strides, default=0)
-        for name, value in {"query_size": query_size, "cycles": cycles, "stride": least, "label_budget": label_budget}.items():
-            if value is not None and value < 1:
-                raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
+        if not self.strides:
+            raise UserError("Expected active_learning.stride to be a number or a list of at least one, got an empty list.")
+        if target is not None and (not target or any("loss" in name for name in target)):
+            raise UserError(f"Expected active_learning.target to name metrics of which more is better, like val/accuracy, got {target}.")
         if retrain == "warm" and keep == "none":
             raise UserError(
                 "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
@@ -279,6 +281,7 @@ class ActiveLearningCallback(Callback):
         self.record = RunRecord(trainer, datamodule)
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
+        self._refuse_small_budget()
         self._logged_steps = sum(int(row["train_steps"]) for row in cycles)
         self._seed("cycle", self.cycle)
         self._draw_weights()
@@ -333,6 +336,10 @@ class ActiveLearningCallback(Callback):
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record):
             strategy.meet(size, self.data.item, self.data.peek)
+
+    def _refuse_small_budget(self) -> None:
+        if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:
+            raise UserError(f"Expected active_learning.label_budget of at least the initial set's {self.labeled}, got {self.label_budget}.")
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

@@ -83,8 +83,9 @@ class FinishedCycle:
         if self.query is not None:
             shown.append(f"{self.query.seconds:.1f} s query")
         if self.query is not None and cycles is not None and self.train_steps > 0:  # what was taken over says nothing of the others
-            later = [self.labeled + growth * n for n in range(1, cycles - self.cycle)]
-            left = sum(later) / self.labeled * self.train_seconds + self.query.seconds * len(later)
+            later = cycles - self.cycle - 1  # that train on labeled + growth, labeled + 2 growth, ... items
+            trainings = later * (1 + growth * (later + 1) / 2 / self.labeled)
+            left = trainings * self.train_seconds + later * self.query.seconds
             shown.append(f"about {clock(left)} left")
         if stopped is not None:
             shown.append(stopped)
