@@ -23,7 +23,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
+from al_lightning.configuration_files import filled_in, refuse_variables
 from al_lightning.errors import UserError
+from al_lightning.loggers import refuse_unreachable
 from al_lightning.parser_messages import shortened, with_nearest
 from al_lightning.refusals import one_message, user_error
 from al_lightning.runs import RunDirectory
@@ -40,10 +42,21 @@ class _Parser(LightningArgumentParser):
         """Ends the program."""
         cause = user_error(ex)
         message = with_nearest(shortened(message), _keys(self)) if cause is None else str(cause)
-        if "active_learning.strategy" in message:
+        if message.startswith("Expected active_learning.strategy"):
             message += f" Strategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
+
+    def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parses the settings of a file."""
+        try:
+            return super().parse_path(path, *args, **kwargs)  # type: ignore[no-any-return]
+        except UnicodeDecodeError as error:
+            raise UserError(f"Expected UTF-8 in {path}, but it can't be read: {error}.") from error
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        """Parses settings; those of a file may name variables of the environment."""
+        return super().parse_string(filled_in(content, path) if path else content, path, *args, **kwargs)  # type: ignore[no-any-return]
 
 
 def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -94,6 +107,7 @@ class ActiveLearningCLI(LightningCLI):
         """Puts a resumed run's own configuration before the other arguments."""
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
+        refuse_variables(arguments)
         known, _ = _RESUME_PARSER.parse_known_args(arguments)
         stored: Path | None = None
         if known.resume:
@@ -127,6 +141,8 @@ class ActiveLearningCLI(LightningCLI):
         if (initial_run := config.active_learning.initial_run) and not config.resume:
             self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
         self.run = RunDirectory(config.run_dir)
+        if _rank() == 0 and not config.trainer.fast_dev_run:
+            refuse_unreachable(config.trainer.logger)
         if config.trainer.fast_dev_run:  # a check of the code leaves no run behind
             self._scratch = tempfile.TemporaryDirectory()
             config.trainer.default_root_dir = self._scratch.name

@@ -43,11 +43,13 @@ _SIGNS = {
     r"[Cc]onnection (closed|reset) by peer|[Bb]roken pipe|remote process exited": "another process of this run has ended; its own message, "
     "if it left one, says why. Look after it",
 }
-# Whose own words about what it was given are a message, and by what it says them.
-_REFUSERS = {
+# Whose own words about what it was given are a message: its own errors, and these where its own code raises them.
+_REFUSERS: dict[str, tuple[type[Exception], ...]] = {
     "jsonargparse": (ValueError, TypeError),
     "lightning": (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError),
     "torch.optim": (ValueError,),
+    "wandb": (),
+    "pydantic": (ValueError,),  # what checks wandb's variables in the environment
 }
 
 
@@ -130,13 +132,18 @@ def _shortage(error: BaseException) -> str | None:
 
 def _refuser(error: BaseException) -> str | None:
     """The library whose own code raised an error about what it was given, if one did."""
-    if type(error).__name__ == "MisconfigurationException":
-        return "lightning"
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    where = f"{frame.tb_frame.f_globals.get('__name__')}." if frame is not None else ""
-    return next((name for name, kinds in _REFUSERS.items() if where.startswith(f"{name}.") and isinstance(error, kinds)), None)
+    raised_in = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
+    for name, kinds in _REFUSERS.items():
+        if _within(type(error).__module__, name) or (_within(raised_in, name) and isinstance(error, kinds)):
+            return name
+    return None
+
+
+def _within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
 
 
 def _and(then: str) -> str:

@@ -9,11 +9,11 @@ ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
     {"errors"},
-    {"files", "numbers", "parser_messages", "seeds"},
+    {"configuration_files", "files", "numbers", "parser_messages", "seeds"},
     {"refusals"},
     {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
-    {"callbacks", "trainer"},
+    {"callbacks", "loggers", "trainer"},
     {"cli"},
     {"sweeps"},
     {"commands"},

@@ -24,8 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from al_lightning.configuration_files import read_settings
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -165,7 +164,7 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
         UserError: the file is missing or is not a sweep.
     """
     file = Path(path)
-    content = _read_yaml(file)
+    content = read_settings(file)
     if unknown := set(content) - {"base", "out", "set", "grid", "slurm"}:
         raise UserError(f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(unknown))}.")
     content = {"set": {}, "slurm": {}} | {key: value for key, value in content.items() if value is not None}
@@ -178,7 +177,7 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     return Sweep(
         path=file,
         base=base,
-        content=_read_yaml(base),
+        content=read_settings(base),
         out=Path(out or content.get("out") or f"runs/{file.stem}"),
         settings={**content["set"], **(overrides or {})},
         grid={axis: _axis(file, axis, values) for axis, values in content["grid"].items()},
@@ -224,13 +223,3 @@ def _filled_in(value: Any, seed: int) -> Any:
 def _without(settings: Mapping[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
     """The settings without these keys and what is below them."""
     return {key: value for key, value in settings.items() if not any(key == each or key.startswith(f"{each}.") for each in left_out)}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"Expected a YAML file in {path}, but it can't be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"Expected a mapping in {path}, got {type(content).__name__}.")
-    return content
