@@ -7,9 +7,9 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -23,50 +23,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from al_lightning import acquisition, data, models, tasks  # noqa: F401  bare names in configs
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
-from al_lightning.configuration_files import filled_in, refuse_variables
+from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
-from al_lightning.parser_messages import shortened, with_nearest
-from al_lightning.refusals import one_message, user_error
+from al_lightning.parsing import Parser
+from al_lightning.refusals import one_message
 from al_lightning.runs import RunDirectory
 from al_lightning.trainer import Trainer
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
-
-
-class _Parser(LightningArgumentParser):
-    """Says what is wrong in one message, without the usage of some hundred options before it."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program."""
-        cause = user_error(ex)
-        message = with_nearest(shortened(message), _keys(self)) if cause is None else str(cause)
-        if message.startswith("Expected active_learning.strategy"):
-            message += f" Strategies are {', '.join(acquisition.STRATEGIES)}, or the import path of one."
-        print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
-        sys.exit(2)
-
-    def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        """Parses the settings of a file."""
-        try:
-            return super().parse_path(path, *args, **kwargs)  # type: ignore[no-any-return]
-        except UnicodeDecodeError as error:
-            raise UserError(f"Expected UTF-8 in {path}, but it can't be read: {error}.") from error
-
-    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
-        """Parses settings; those of a file may name variables of the environment."""
-        return super().parse_string(filled_in(content, path) if path else content, path, *args, **kwargs)  # type: ignore[no-any-return]
-
-
-def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The keys that a parser takes, and those of its commands."""
-    for action in parser._actions:
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                yield from _keys(command)
-        else:
-            yield action.dest
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -80,7 +46,7 @@ class ActiveLearningCLI(LightningCLI):
             subclass_mode_data=True,
             trainer_class=Trainer,
             save_config_callback=None,
-            parser_class=_Parser,
+            parser_class=Parser,
             seed_everything_default=0,
             trainer_defaults={"max_epochs": 20},
             args=args,

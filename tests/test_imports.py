@@ -13,7 +13,7 @@ LAYERS = [
     {"refusals"},
     {"acquisition", "models", "runs", "environment", "labels"},
     {"data", "tasks", "analysis"},
-    {"callbacks", "loggers", "trainer"},
+    {"callbacks", "loggers", "parsing", "trainer"},
     {"cli"},
     {"sweeps"},
     {"commands"},
