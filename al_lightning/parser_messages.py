@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
-_CAME = re.compile(r"(?:Given value|Got value): (.*)|(\S+) does not conform to")
+_CAME = re.compile(r"(?:Given value|Got value|path string): (.*)|(\S+) does not conform to")
 # Lines that say what others say better.
 _NOISE = re.compile(
     r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "

@@ -7,6 +7,7 @@ before the message where the environment has AL_LIGHTNING_TRACEBACK.
 import errno
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -76,7 +77,7 @@ def one_message(then: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _standard_output_is_gone():  # who was reading has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(128 + signal.SIGPIPE)
         if (message := refusal(error, then)) is None:
             raise
@@ -152,8 +153,6 @@ def _and(then: str) -> str:
 
 def _standard_output_is_gone() -> bool:
     """Whether it was the reader of what is printed that went away; other pipes lead to other processes of a run."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))
