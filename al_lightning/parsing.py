@@ -19,6 +19,9 @@ from al_lightning.refusals import user_error
 class Parser(LightningArgumentParser):
     """Says what is wrong in one message, without the usage of some hundred options before it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})  # part of a key is another key tomorrow
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Ends the program."""
         cause = user_error(ex)

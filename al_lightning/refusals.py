@@ -18,7 +18,7 @@ from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened
 
 _TRACEBACK = "AL_LIGHTNING_TRACEBACK"
-_MEMORY = "the memory is used up{where}. Use smaller batches, fewer num_workers, or fewer runs at a time"
+_MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
 _FILES = "this process has as many files open as it may{where}. Raise the limit (ulimit -n), or use fewer num_workers"
 
 # What a machine has too little of and what to do, by the number of the system's error.
