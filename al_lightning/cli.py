@@ -1,94 +1,42 @@
 """The command line: one LightningCLI that knows the run directory."""
 
 import argparse
-import errno
 import logging
 import os
-import re
 import sys
 import tempfile
 import uuid
 import warnings
 from collections.abc import Sequence
-from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import yaml
-from jsonargparse import Namespace, get_loader, set_loader
-from jsonargparse.typing import register_type
-from lightning.pytorch import Trainer
-from lightning.pytorch import callbacks as pl_callbacks
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from al_lightning import acquisition, data, models, tasks
+from al_lightning import data, tasks
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
+from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
-from al_lightning.reading import holds_file_names, refuse_endless_yaml
+from al_lightning.loggers import refuse_unreachable
+from al_lightning.parsing import Parser
+from al_lightning.processes import ended_processes
+from al_lightning.refusals import lost_process, one_message
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
+from al_lightning.trainer import Trainer
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
-
-
-_load_settings = get_loader("yaml")
-
-
-def _load(text: str) -> Any:
-    """Settings as jsonargparse reads them, where the text can be read to an end; also what it has stored of files' names."""
-    refuse_endless_yaml(text)
-    return yaml.safe_load(text) if holds_file_names(text) else _load_settings(text)
-
-
-set_loader("yaml", _load, (yaml.YAMLError,))
-
-
-class _Parser(LightningArgumentParser):
-    """Says what is wrong in one message, without the usage of some hundred options before it."""
-
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """Parses; what ``--optimizer`` and ``--lr_scheduler`` say becomes an argument of the model, where all else reads it."""
-        config = super().parse_args(*args, **kwargs)
-        if "fit" in config:
-            for part in ("optimizer", "lr_scheduler"):
-                _hand_to_model(config.fit, part)
-        return config
-
-    def dump(self, *args: Any, **kwargs: Any) -> str:
-        """The configuration as text that can be read back.
-
-        Raises:
-            UserError: it can't, for a setting is an object that has no text.
-        """
-        text: str = super().dump(*args, **kwargs)
-        if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
-            raise UserError(
-                f"Expected settings that a configuration can hold, but {lost[1]} ({lost[2]}) can't be written into it, so that the "
-                "run could not be repeated. Leave it out, or say it by text, numbers or an import path."
-            )
-        return text
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program."""
-        if isinstance(cause := user_error(ex), UserError):
-            message = str(cause)
-        print(f"al_lightning: error: {_with_choices(message)}\nSee python -m al_lightning fit --help.", file=sys.stderr)
-        sys.exit(2)
-
-
-def user_error(error: BaseException | None) -> BaseException | None:
-    """What a constructor refused, at the bottom of what the parser made of it."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
+GO_ON = "go on with the same command and --resume"
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -102,8 +50,9 @@ class ActiveLearningCLI(LightningCLI):
                 datamodule_class=data.PoolDataModule,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
+                trainer_class=Trainer,
                 save_config_callback=None,
-                parser_class=_Parser,
+                parser_class=Parser,
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 trainer_defaults={"max_epochs": 20},
@@ -136,6 +85,7 @@ class ActiveLearningCLI(LightningCLI):
         """Parses the arguments; the configuration of a run to resume comes before them where they bring none."""
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
+        refuse_variables(arguments)
         known, _ = _RESUME_PARSER.parse_known_args(arguments)
         if known.resume and not known.config and known.model is None:
             if known.run_dir is None:
@@ -169,6 +119,8 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(
                 "Expected --run_dir to name the run's directory, got nothing. Leave it out for runs/<config>-<strategy>-seed<seed>."
             )
+        if _rank() == 0 and not config.trainer.fast_dev_run:
+            refuse_unreachable(config.trainer.logger)
         if config.trainer.fast_dev_run:  # a check of the code leaves no run behind
             self._scratch = tempfile.TemporaryDirectory()
             config.trainer.default_root_dir = self._scratch.name
@@ -224,7 +176,7 @@ class ActiveLearningCLI(LightningCLI):
         if initial_run := config.active_learning.initial_run:
             self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
         trainer = self.config_init.fit.trainer
         if self.run is not None:  # opened and held: what is there is gone on with
@@ -240,9 +192,17 @@ class ActiveLearningCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> pl.Trainer:
         # The experiment's callback comes first, so that it knows the others as they were made.
         return self.trainer_class(**{**config, "callbacks": [*callbacks, *config["callbacks"]]})
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            if not lost_process(error) or not (ended := ended_processes(self.trainer)):
+                raise
+            raise UserError(f"{ended}, and no other one can go on alone. Look after it, then {GO_ON}.") from error
 
     def after_fit(self) -> None:
         """Draws the learning curve."""
@@ -291,50 +251,6 @@ class _ParsingCLI(ActiveLearningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
-
-
-# What is a default among Lightning's callbacks, and a configuration could not hold.
-register_type(torch.device)
-yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
-
-
-def _hand_to_model(config: Namespace, part: str) -> None:
-    """The top-level optimizer or scheduler takes the place of the model's: one setting, one place, one way through the task."""
-    given, arguments = config.get(part), config.model.get("init_args", {})
-    if given is None:
-        return
-    if part not in arguments:
-        raise UserError(f"Expected a model with the argument {part} for --{part}, but {config.model.class_path} has none. Leave it out.")
-    arguments[part], config[part] = given, None
-
-
-def _with_choices(message: str) -> str:
-    """The parser's message; where a name is misspelt, the names that there are."""
-    found = _MISSPELT.search(message)
-    choices = _CHOICES.get(found[1]) if found else None
-    if found is None or choices is None:
-        return message
-    return f"Expected {found[1]} to be one of {', '.join(choices)}, or the import path of one, got {found[2]}."
-
-
-def _names(module: Any, kind: type) -> list[str]:
-    found = {name for name, thing in vars(module).items() if isinstance(thing, type) and issubclass(thing, kind) and thing is not kind}
-    return sorted(name for name in found if not name.startswith("_"))
-
-
-_MISSPELT = re.compile(r'Parser key "(?:[\w.]*\.)?(\w+)".*?Expected a dot import path string: (\S+)', re.DOTALL)
-_CHOICES = {
-    "model": _names(tasks, tasks.Task),
-    "data": _names(data, data.PoolDataModule),
-    "network": _names(models, torch.nn.Module),
-    "strategy": acquisition.STRATEGIES,
-    "aggregation": acquisition.AGGREGATIONS,
-    "also_record": [*acquisition.STRATEGIES, *acquisition.AGGREGATIONS],
-    "optimizer": _names(torch.optim, torch.optim.Optimizer),
-    "lr_scheduler": _names(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
-    "callbacks": _names(pl_callbacks, pl_callbacks.Callback),
-}
-"""By the last part of a key: names that the parser knows."""
 
 
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -394,8 +310,8 @@ def _place_logger(logger: Any, run: RunDirectory) -> None:
 
 
 def _integer_seed(seed: bool | int) -> int:
-    if isinstance(seed, bool):
-        raise ValueError(f"Expected seed_everything to be an integer, got {seed}: an experiment is repeatable or it is no experiment.")
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"Expected seed_everything to be an integer from 0 to {2**32 - 1}, got {seed}.")
     return seed
 
 
@@ -428,17 +344,13 @@ def _is_chatter(message: str) -> bool:
     return "`Trainer.fit` stopped" in message or "Tip:" in message
 
 
-def _without_traceback(message: str) -> str:
-    """The message alone, where torch has put a loading process's traceback before it."""
-    return message.rsplit(f"{UserError.__name__}: ", 1)[-1].strip() if message.startswith("Caught ") else message
-
-
 def hide_absent_gpus() -> None:
     """Tells torch once that there is no GPU; unasked, it looks for a driver in every optimizer step (a third of a tiny model's step)."""
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
+@one_message(then=GO_ON)
 def main(args: ArgsType = None) -> None:
     """Runs the command line; what the user can mend is printed as one line, with exit status 1.
 
@@ -449,19 +361,4 @@ def main(args: ArgsType = None) -> None:
     logging.getLogger("al_lightning").setLevel(logging.INFO)
     _quiet_lightning()
     hide_absent_gpus()
-    try:
-        ActiveLearningCLI(args)
-    except UserError as error:
-        sys.exit(f"al_lightning: error: {_without_traceback(str(error))}")
-    except ValueError as error:  # the parser's, about what a constructor refused
-        if (cause := user_error(error)) is None:
-            raise
-        sys.exit(f"al_lightning: error: {cause}")
-    except SIGTERMException:
-        print("al_lightning: stopped by SIGTERM. Continue with fit --resume --run_dir <run>.", file=sys.stderr)
-        sys.exit(143)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        full = error.filename2 or error.filename or error
-        sys.exit(f"al_lightning: error: the disk is full ({full}). Make room, then go on with fit --resume --run_dir <run>.")
+    ActiveLearningCLI(args)

@@ -322,7 +322,7 @@ def test_a_job_that_slurm_requeues_goes_on(config, tmp_path, monkeypatch):
         (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, MostIncorrect, Odin"]),
         (["--config", "{config}", "--active_learning.querysize", "5"], ["unrecognized arguments", "querysize"]),
         (["--config", "{config}", "--seed_everything", "true"], ["seed_everything to be an integer"]),
-        (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be at least 1, got 0"]),
+        (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be a number >0, got 0"]),
         (["--config", "{config}", "--active_learning.strategy", "BALD", "--active_learning.strategy.query_p", "2"], ["query_p"]),
         (["--config", "{config}", "--data", "MNISTDataModule", "--data.init_args.root", "nowhere"], ["Expected MNIST", "nowhere"]),
         (["--config", "{config}", "--model.init_args.network", "Transformer9"], ["Transformer9"]),

@@ -8,13 +8,15 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "locks", "run_files", "seeds", "text"},
+    {"errors", "locks", "parser_messages", "run_files", "seeds", "text"},
     {"files", "numbers", "states"},
     {"reading"},
+    {"configuration_files"},
+    {"refusals"},
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
     {"runs"},
     {"data", "tasks", "analysis"},
-    {"callbacks"},
+    {"callbacks", "loggers", "parsing", "processes", "trainer"},
     {"cli"},
     {"sweeps"},
     {"commands"},

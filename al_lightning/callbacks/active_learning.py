@@ -22,6 +22,7 @@ from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
 from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
@@ -58,32 +59,32 @@ class ActiveLearningCallback(Callback):
         resume: go on with the run in the trainer's ``default_root_dir``.
     """
 
+    @checked
     def __init__(
         self,
         strategy: Strategy,
-        query_size: int | list[int],
-        cycles: int | None = None,
-        stride: int | list[int] = 1,
+        query_size: PositiveInt | list[PositiveInt],
+        cycles: PositiveInt | None = None,
+        stride: PositiveInt | list[PositiveInt] = 1,
         initial_run: str | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
-        label_budget: int | None = None,
-        target: dict[str, float] | None = None,
-        checkpoint_minutes: float | None = 10.0,
+        label_budget: PositiveInt | None = None,
+        target: dict[str, Share] | None = None,
+        checkpoint_minutes: NonNegativeFloat | None = 10.0,
         keep: Literal["all", "last", "none"] = "all",
         also_record: list[Strategy | Aggregation] | None = None,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
         resume: bool = False,
     ) -> None:
         self.strides = [stride] if isinstance(stride, int) else stride
         self.query_sizes = [query_size] if isinstance(query_size, int) else query_size
-        least = {"query_size": min(self.query_sizes, default=0), "stride": min(self.strides, default=0)}
-        for name, value in {**least, "cycles": cycles, "label_budget": label_budget}.items():
-            if value is not None and value < 1:
-                raise UserError(f"Expected active_learning.{name} to be at least 1, got {value}.")
-        if checkpoint_minutes is not None and not checkpoint_minutes >= 0:
-            raise UserError(f"Expected active_learning.checkpoint_minutes to be at least 0, or null, got {checkpoint_minutes}.")
+        for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
+            if not values:
+                raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
+        if target is not None and (not target or any("loss" in name for name in target)):
+            raise UserError(f"Expected active_learning.target to name metrics of which more is better, like val/accuracy, got {target}.")
         if retrain == "warm" and keep == "none":
             raise UserError(
                 "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
@@ -312,6 +313,7 @@ class ActiveLearningCallback(Callback):
         self._introduce_strategies()
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run)
+        self._refuse_small_budget()
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -376,6 +378,10 @@ class ActiveLearningCallback(Callback):
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record):
             strategy.meet(size, self.data.item, self.record.data_record.peek)
+
+    def _refuse_small_budget(self) -> None:
+        if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:
+            raise UserError(f"Expected active_learning.label_budget of at least the initial set's {self.labeled}, got {self.label_budget}.")
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

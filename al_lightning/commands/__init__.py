@@ -1,11 +1,10 @@
 """The program's commands: ``python -m al_lightning COMMAND ...``."""
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
-from al_lightning.errors import UserError
+from al_lightning.refusals import one_message
 from al_lightning.text import print_any_name
 
 COMMANDS = {
@@ -19,6 +18,7 @@ COMMANDS = {
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
 
 
+@one_message()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command; what the user can mend is printed as one message, with exit status 1 or 2; Ctrl-C ends with 130.
 
@@ -32,18 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given[0] not in COMMANDS:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
-    try:
-        importlib.import_module(COMMANDS[given[0]][0]).main(given)
-    except UserError as error:
-        sys.exit(f"al_lightning: error: {error}")
-    except KeyboardInterrupt:  # whoever pressed Ctrl-C knows it
-        sys.exit(130)
-    except BrokenPipeError:  # who was reading has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.exit(f"al_lightning: error: {error.strerror}: {error.filename}")
+    importlib.import_module(COMMANDS[given[0]][0]).main(given)
 
 
 def _usage() -> str:

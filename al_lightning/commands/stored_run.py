@@ -10,10 +10,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from al_lightning import sources
 from al_lightning.callbacks.record import marked_weights
-from al_lightning.cli import user_error
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
+from al_lightning.parser_messages import shortened
+from al_lightning.refusals import user_error
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask, Task
 
@@ -117,7 +118,7 @@ def one_error(expected: str) -> Iterator[None]:
         yield
     except (ArgumentError, ValueError, yaml.YAMLError) as error:
         cause = user_error(error)
-        raise UserError(f"{expected}: {error}" if cause is None else str(cause)) from error
+        raise UserError(f"{expected}: {shortened(str(error))}" if cause is None else str(cause)) from error
 
 
 def _pool(run: RunDirectory, cycle: int, datamodule: SceneDataModule) -> Pool:

@@ -13,6 +13,7 @@ from typing import Any
 from al_lightning.callbacks.cycle import clock
 from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
+from al_lightning.loggers import refuse_unreachable
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
 from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun
@@ -165,7 +166,10 @@ def _refuse_mistakes(runs: Sequence[PlannedRun]) -> None:
         kind = json.dumps({key: value for key, value in run.settings.items() if key != SEED}, sort_keys=True)
         if kind not in seen:
             seen.add(kind)
-            reader.read(run.arguments())
+            settings = reader.read(run.arguments())
+            if run.state() != "finished":
+                offline = settings.get("trainer.logger.init_args.offline")
+                refuse_unreachable(settings.get("trainer.logger", {"init_args": {"offline": offline}}))
     refuse_changed(runs, partial(_changes, reader))
 
 

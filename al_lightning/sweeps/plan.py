@@ -24,8 +24,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from al_lightning.configuration_files import read_settings
 from al_lightning.errors import UserError
-from al_lightning.reading import read_yaml
 from al_lightning.runs import RunDirectory
 
 SEED = "seed_everything"
@@ -167,25 +167,37 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
         UserError: the file is missing or is not a sweep.
     """
     file = Path(path)
-    content = read_yaml(file)
+    content = read_settings(file)
     if unknown := set(content) - {"base", "out", "set", "grid", "slurm"}:
         raise UserError(f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(unknown))}.")
     content = {"set": {}, "slurm": {}} | {key: value for key, value in content.items() if value is not None}
     for key, kind in {"base": str, "grid": dict, "set": dict, "slurm": dict}.items():
         if not isinstance(content.get(key), kind):
             raise UserError(f"Expected {key} in the sweep {file}, {'a path' if kind is str else 'a mapping'}, got {content.get(key)!r}.")
+    grid = {axis: _axis(file, axis, values) for axis, values in content["grid"].items()}
+    settings = {**content["set"], **(overrides or {})}
+    _refuse_directories(file, [settings, *(group for labels in grid.values() for group in labels.values())])
     base = Path(os.path.relpath(file.parent / content["base"]))
     if not base.is_file():
         raise UserError(f"Expected the configuration {base}, the base of the sweep {file}, but it is missing.")
     return Sweep(
         path=file,
         base=base,
-        content=read_yaml(base),
+        content=read_settings(base),
         out=Path(out or content.get("out") or f"runs/{file.stem}"),
-        settings={**content["set"], **(overrides or {})},
-        grid={axis: _axis(file, axis, values) for axis, values in content["grid"].items()},
+        settings=settings,
+        grid=grid,
         slurm=content["slurm"],
     )
+
+
+def _refuse_directories(file: Path, groups: Sequence[Mapping[str, Any]]) -> None:
+    """A run's directory is the sweep's affair: another one would be shared by runs, or not be found again."""
+    for key in ("run_dir", "resume", "config"):
+        if any(key in group for group in groups):
+            raise UserError(
+                f"Expected no {key} among the settings of the sweep {file}: each run has a directory of its own in the folder out (--out)."
+            )
 
 
 def _axis(file: Path, axis: str, values: Any) -> dict[str, dict[str, Any]]:

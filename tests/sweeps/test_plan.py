@@ -104,5 +104,5 @@ def test_missing_and_broken_files_are_one_error(tmp_path):
     with pytest.raises(UserError, match=r"Expected the file .*none\.yaml, but it is missing"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- a")
-    with pytest.raises(UserError, match=r"Expected a mapping in .* got list"):
+    with pytest.raises(UserError, match=r"Expected settings in .*list\.yaml, each as `key: value`, got a list"):
         read_sweep(tmp_path / "list.yaml")

@@ -1,0 +1,65 @@
+"""What jsonargparse says of a wrong setting, in one line: which key, what was expected, what came."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+_KEY = re.compile(r'Parser key "([^"]+)"')
+_CAME = re.compile(r"(?:Given value|Got value|path string): (.*)|(\S+) does not conform to")
+# Lines that say what others say better.
+_NOISE = re.compile(
+    r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "
+    r"config |Expected a path but .* not accessible|Expected a <class 'NoneType'>"
+)
+# What a type's own words stand for; the others are given as they are.
+_TYPES = {
+    r"Expected an? <class '(?:[\w.]+\.)?(\w+)'>.*": r"\1",
+    r"Expected an? typing\.Literal\[(.*?)\].*": r"one of \1",
+    r"Expected a dot import path string.*|Not a valid subclass of .*": "the name or the import path of a class",
+    r".*does not conform to restriction (.*)": r"a number \1",
+    r"Not of type (\w+): .*": r"\1",
+}
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|ption '|does not accept option ')([\w.+]+)")
+
+
+def shortened(message: str) -> str:
+    """The message without the types that were tried and without what came, where that is a structure.
+
+    Example:
+        >>> shortened('Parser key "trainer.devices":\\n  Expected a <class \\'int\\'>. Got value: many')
+        'Expected trainer.devices to be int, got many.'
+    """
+    lines = [re.sub(r"^\s*(- )?|\. Got value: .*$", "", line) for line in message.splitlines()]
+    leaves = list(dict.fromkeys(line for line in lines if not _NOISE.match(line)))
+    types = {leaf: name for leaf in leaves if (name := _type(leaf)) is not None}
+    keys, came = _KEY.findall(message), ["".join(found) for found in _CAME.findall(message)]
+    said = " ".join(leaf for leaf in leaves if leaf not in types)
+    if said:
+        return f"{keys[-1]}: {said}" if keys else said
+    if not types:
+        return " ".join(message.split())
+    got = f", got {came[-1]}" if came else ""
+    return f"Expected {keys[-1] if keys else 'a setting'} to be {' or '.join(dict.fromkeys(types.values()))}{got}."
+
+
+def _type(leaf: str) -> str | None:
+    for pattern, name in _TYPES.items():
+        if found := re.fullmatch(pattern, leaf):
+            return re.sub(r"\bv(?=[<>=!])", "", found.expand(name))
+    return None
+
+
+def with_nearest(message: str, known: Iterable[str]) -> str:
+    """The message; of a key that is not known, the nearest one besides.
+
+    Args:
+        message: the parser's.
+        known: the keys that it takes.
+
+    Example:
+        >>> with_nearest("Option 'widht' is not accepted", ["width", "dropout"])
+        "Option 'widht' is not accepted. Is it width?"
+    """
+    unknown = _UNKNOWN.search(message)
+    near = difflib.get_close_matches(unknown[1], known, n=1) if unknown else []
+    return f"{message}. Is it {near[0]}?" if near else message

@@ -1,0 +1,135 @@
+"""The parser of ``fit``: one message for what is wrong, and files of settings as they are read everywhere."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
+from lightning.pytorch import callbacks as pl_callbacks
+from lightning.pytorch.cli import LightningArgumentParser
+
+from al_lightning import acquisition, data, models, tasks
+from al_lightning.configuration_files import filled_in
+from al_lightning.errors import UserError
+from al_lightning.parser_messages import shortened, with_nearest
+from al_lightning.reading import holds_file_names, refuse_endless_yaml
+from al_lightning.refusals import user_error
+
+_load_settings = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """Settings as jsonargparse reads them, where the text can be read to an end; also what it has stored of files' names."""
+    refuse_endless_yaml(text)
+    return yaml.safe_load(text) if holds_file_names(text) else _load_settings(text)
+
+
+set_loader("yaml", _load, (yaml.YAMLError,))
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong in one message, without the usage of some hundred options before it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})  # part of a key is another key tomorrow
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Parses; what ``--optimizer`` and ``--lr_scheduler`` say becomes an argument of the model, where all else reads it."""
+        config = super().parse_args(*args, **kwargs)
+        if "fit" in config:
+            for part in ("optimizer", "lr_scheduler"):
+                _hand_to_model(config.fit, part)
+        return config
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text that can be read back.
+
+        Raises:
+            UserError: it can't, for a setting is an object that has no text.
+        """
+        text: str = super().dump(*args, **kwargs)
+        if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
+            raise UserError(
+                f"Expected settings that a configuration can hold, but {lost[1]} ({lost[2]}) can't be written into it, so that the "
+                "run could not be repeated. Leave it out, or say it by text, numbers or an import path."
+            )
+        return text
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Ends the program."""
+        cause = user_error(ex)
+        message = (_choices(message) or with_nearest(shortened(message), _keys(self))) if cause is None else str(cause)
+        print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
+        sys.exit(2)
+
+    def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parses the settings of a file."""
+        try:
+            return super().parse_path(path, *args, **kwargs)  # type: ignore[no-any-return]
+        except UnicodeDecodeError as error:
+            raise UserError(f"Expected UTF-8 in {path}, but it can't be read: {error}.") from error
+
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        """Parses settings; those of a file may name variables of the environment."""
+        return super().parse_string(filled_in(content, path) if path else content, path, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The keys that a parser takes, and those of its commands."""
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _keys(command)
+        else:
+            yield action.dest
+
+
+# What is a default among Lightning's callbacks, and a configuration could not hold.
+register_type(torch.device)
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
+
+
+def _hand_to_model(config: Namespace, part: str) -> None:
+    """The top-level optimizer or scheduler takes the place of the model's: one setting, one place, one way through the task."""
+    given, arguments = config.get(part), config.model.get("init_args", {})
+    if given is None:
+        return
+    if part not in arguments:
+        raise UserError(f"Expected a model with the argument {part} for --{part}, but {config.model.class_path} has none. Leave it out.")
+    arguments[part], config[part] = given, None
+
+
+def _choices(message: str) -> str | None:
+    """What to say where a name is misspelt: the names that there are."""
+    found = _MISSPELT.search(message)
+    choices = _CHOICES.get(found[1]) if found else None
+    if found is None or choices is None:
+        return None
+    return f"Expected {found[1]} to be one of {', '.join(choices)}, or the import path of one, got {found[2]}."
+
+
+def _names(module: Any, kind: type) -> list[str]:
+    found = {name for name, thing in vars(module).items() if isinstance(thing, type) and issubclass(thing, kind) and thing is not kind}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+_MISSPELT = re.compile(r'Parser key "(?:[\w.]*\.)?(\w+)".*?Expected a dot import path string: (\S+)', re.DOTALL)
+_CHOICES = {
+    "model": _names(tasks, tasks.Task),
+    "data": _names(data, data.PoolDataModule),
+    "network": _names(models, torch.nn.Module),
+    "strategy": acquisition.STRATEGIES,
+    "aggregation": acquisition.AGGREGATIONS,
+    "also_record": [*acquisition.STRATEGIES, *acquisition.AGGREGATIONS],
+    "optimizer": _names(torch.optim, torch.optim.Optimizer),
+    "lr_scheduler": _names(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
+    "callbacks": _names(pl_callbacks, pl_callbacks.Callback),
+}
+"""By the last part of a key: names that the parser knows."""

@@ -1,0 +1,169 @@
+"""How a command ends: what a user can mend is one message and an exit status, and this is the one place that makes them.
+
+Status 1 or 2 is a refusal, 130 stands for Ctrl-C, 143 for SIGTERM. A fault of the program keeps its traceback; that of a refusal comes
+before the message where the environment has AL_LIGHTNING_TRACEBACK.
+"""
+
+import errno
+import os
+import re
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from al_lightning.errors import UserError
+from al_lightning.parser_messages import shortened
+
+_TRACEBACK = "AL_LIGHTNING_TRACEBACK"
+_MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
+_FILES = "this process has as many files open as it may{where}. Raise the limit (ulimit -n), or use fewer num_workers"
+
+# What a machine has too little of and what to do, by the number of the system's error.
+_SHORTAGES = {
+    errno.ENOSPC: "the disk is full{where}. Make room",
+    errno.EDQUOT: "your quota on the disk is used up{where}. Make room, or have it raised",
+    errno.EFBIG: "a file would be larger than one may be{where}. Raise the limit (ulimit -f), or write to another file system",
+    errno.EROFS: "the file system can only be read{where}. Write to another one",
+    errno.EIO: "the disk failed{where}. Look into the system's log",
+    errno.EMFILE: _FILES,
+    errno.ENOMEM: _MEMORY,
+}
+# The same by what libraries say of it; the first one that matches counts.
+_SIGNS = {
+    r"shared memory|/dev/shm|signal: Bus error": "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run "
+    "--shm-size), or set data.init_args.num_workers to 0",
+    r"DataLoader worker .*(killed by signal|exited unexpectedly)": f"a loading process was killed, most often because {_MEMORY}",
+    r"Too many open files|items of ancdata": _FILES,
+    r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk and "
+    "for limits (ulimit -f)",
+    r"CUDA out of memory": "the GPU's memory is used up. Use smaller batches (data.init_args.batch_size)",
+    r"(out of|[Cc]an(not|'t) allocate|not enough) memory": _MEMORY,
+}
+_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|[Bb]roken pipe|remote process exited|process \d+ terminated with")
+# Whose own words about what it was given are a message: its own errors, and these where its own code raises them.
+_REFUSERS: dict[str, tuple[type[Exception], ...]] = {
+    "jsonargparse": (ValueError, TypeError),
+    "lightning": (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError),
+    "torch.optim": (ValueError,),
+    "wandb": (),
+    "pydantic": (ValueError,),  # what checks wandb's variables in the environment
+}
+
+
+@contextmanager
+def one_message(then: str = "") -> Iterator[None]:
+    """Ends the program by what is raised in here; also a decorator.
+
+    Args:
+        then: how to go on, for the end of a message that says what the machine has too little of.
+
+    Raises:
+        SystemExit: with a message, which is status 1, or with a status.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end_by_ctrl_c()
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning makes status 1 of it
+            _end_by_ctrl_c()
+        if type(end).__name__ == "SIGTERMException":  # Lightning's, of status 0
+            print(f"al_lightning: stopped by SIGTERM. {then[:1].upper()}{then[1:]}.", file=sys.stderr)
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _standard_output_is_gone():  # who was reading has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(128 + signal.SIGPIPE)
+        if (message := refusal(error, then)) is None:
+            raise
+        if os.environ.get(_TRACEBACK):
+            traceback.print_exc()
+        sys.exit(f"al_lightning: error: {message}")
+
+
+def refusal(error: BaseException, then: str = "") -> str | None:
+    """What to tell a user who can mend what was raised; None of a fault of the program.
+
+    Args:
+        error: what was raised.
+        then: how to go on.
+    """
+    said = str(error)
+    if isinstance(error, UserError) or "Traceback (most recent call last)" in said:
+        parts = re.split(rf"^(?:\w+\.)*{UserError.__name__}: ", said, flags=re.MULTILINE)  # torch puts another process's traceback first
+        if isinstance(error, UserError) or len(parts) > 1:
+            return parts[-1].strip()
+    if isinstance(error, OSError | RuntimeError | MemoryError) and (lacking := _shortage(error)) is not None:
+        return f"{lacking}{_and(then)}."
+    if lost_process(error):
+        return f"another process of this run has ended; what it said itself may tell why. Look after that{_and(then)}."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename2 or error.filename}"
+    refuser = _refuser(error)
+    if refuser == "jsonargparse":
+        cause = user_error(error)
+        return shortened(said) if cause is None else str(cause)
+    if refuser is not None:
+        return f"{refuser.capitalize()} refuses: {' '.join(said.split())} ({_TRACEBACK}=1 shows where.)"
+    return None
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """What a constructor refused, at the bottom of what a parser made of it."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether another process of the run has gone away, as those say it that carry messages between processes."""
+    from_torch = _within(type(error).__module__, "torch") or isinstance(error, RuntimeError | BrokenPipeError)
+    return from_torch and _LOST.search(str(error)) is not None
+
+
+def _end_by_ctrl_c() -> NoReturn:
+    """Ends the program quietly, for whoever pressed Ctrl-C knows it; pressing it again changes nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGINT)
+
+
+def _shortage(error: BaseException) -> str | None:
+    """What the machine has too little of, by the error's number or by its text, which may be that of a loading process's error."""
+    said = str(error)
+    numbers = [getattr(error, "errno", None) or 0, *map(int, re.findall(r"\[Errno (\d+)\]", said))]
+    found = [sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)]
+    found += [_SHORTAGES[number] for number in numbers if number in _SHORTAGES] + [_MEMORY] * isinstance(error, MemoryError)
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return found[0].format(where=f" ({file})" if file else "") if found else None
+
+
+def _refuser(error: BaseException) -> str | None:
+    """The library whose own code raised an error about what it was given, if one did."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    raised_in = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
+    for name, kinds in _REFUSERS.items():
+        if _within(type(error).__module__, name) or (_within(raised_in, name) and isinstance(error, kinds)):
+            return name
+    return None
+
+
+def _within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def _and(then: str) -> str:
+    return f", then {then}" if then else ""
+
+
+def _standard_output_is_gone() -> bool:
+    """Whether it was the reader of what is printed that went away; other pipes lead to other processes of a run."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))

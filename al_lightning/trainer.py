@@ -1,0 +1,84 @@
+"""Lightning's trainer, which says what it takes."""
+
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import lightning.pytorch as pl
+from jsonargparse.typing import restricted_number_type
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+from al_lightning.errors import UserError
+from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, checked
+
+if TYPE_CHECKING:
+    Unlimited: TypeAlias = int
+else:
+    Unlimited = restricted_number_type("Unlimited", int, (">=", -1))
+
+
+class Trainer(pl.Trainer):
+    """Refuses numbers that Lightning takes and fails with much later; what Lightning itself refuses is a UserError.
+
+    Args:
+        max_epochs: of a cycle's training; -1 for as many as max_steps, max_time or a callback allow.
+        min_epochs: of a cycle's training.
+        max_steps: of a cycle's training; -1 for as many as max_epochs asks for.
+        min_steps: of a cycle's training.
+        num_nodes: machines.
+        check_val_every_n_epoch: validate after so many epochs; null to count batches of all epochs by val_check_interval.
+        num_sanity_val_steps: validation batches before the first training; -1 for all.
+        log_every_n_steps: log after so many steps.
+        accumulate_grad_batches: batches of an optimizer's step.
+        gradient_clip_val: largest norm, or value, of gradients.
+        reload_dataloaders_every_n_epochs: make the data loaders anew after so many epochs; 0 for never.
+        settings: Lightning's others.
+
+    Raises:
+        UserError: they are not possible, or not together.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *,
+        max_epochs: Unlimited | None = None,
+        min_epochs: NonNegativeInt | None = None,
+        max_steps: Unlimited = -1,
+        min_steps: NonNegativeInt | None = None,
+        num_nodes: PositiveInt = 1,
+        check_val_every_n_epoch: PositiveInt | None = 1,
+        num_sanity_val_steps: Unlimited | None = None,
+        log_every_n_steps: NonNegativeInt | None = None,
+        accumulate_grad_batches: PositiveInt = 1,
+        gradient_clip_val: NonNegativeFloat | None = None,
+        reload_dataloaders_every_n_epochs: NonNegativeInt = 0,
+        **settings: Any,
+    ) -> None:
+        for name in ("limit_train_batches", "limit_val_batches", "val_check_interval"):
+            if settings.get(name) == 0:
+                raise UserError(f"Expected trainer.{name} to be a number of batches or a share of them, above 0, got 0.")
+        if settings.get("barebones"):
+            raise UserError("Expected trainer.barebones to be false, got true: it logs nothing, and a learning curve is made of metrics.")
+        try:
+            super().__init__(
+                max_epochs=max_epochs,
+                min_epochs=min_epochs,
+                max_steps=max_steps,
+                min_steps=min_steps,
+                num_nodes=num_nodes,
+                check_val_every_n_epoch=check_val_every_n_epoch,
+                num_sanity_val_steps=num_sanity_val_steps,
+                log_every_n_steps=log_every_n_steps,
+                accumulate_grad_batches=accumulate_grad_batches,
+                gradient_clip_val=gradient_clip_val,
+                reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
+                **settings,
+            )
+        except Exception as error:  # MisconfigurationException, TypeError, ImportError ...: all of them are about what it was given
+            raise UserError(f"Lightning refuses the trainer's settings: {' '.join(str(error).split())}") from error
+        environment = getattr(self.strategy, "cluster_environment", None)
+        if num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
+            raise UserError(
+                f"Expected something that tells {num_nodes} nodes of each other (srun, torchrun, or MASTER_ADDR, MASTER_PORT and NODE_RANK "
+                "in the environment), got nothing. Begin them so, or set trainer.num_nodes to 1."
+            )
