@@ -8,7 +8,7 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"errors", "locks", "run_files", "seeds", "text"},
+    {"errors", "locks", "process", "run_files", "seeds", "text"},
     {"files", "numbers"},
     {"reading"},
     {"acquisition", "models", "run_tables", "environment", "labels"},

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from al_lightning.errors import UserError
+from al_lightning.process import all_is_imported
 from al_lightning.text import print_any_name
 
 COMMANDS = {
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[0] not in COMMANDS:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
     try:
-        importlib.import_module(COMMANDS[given[0]][0]).main(given)
+        command = importlib.import_module(COMMANDS[given[0]][0])
+        all_is_imported()
+        command.main(given)
     except UserError as error:
         sys.exit(f"al_lightning: error: {error}")
     except KeyboardInterrupt:  # whoever pressed Ctrl-C knows it
