@@ -15,7 +15,6 @@ from al_lightning.acquisition.strategies import Scorer, joint_measurer, joint_sc
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
-
 _UNSEEN_AT_ONCE = 2**16  # items that nobody looks at
 
 
