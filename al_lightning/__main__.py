@@ -7,5 +7,6 @@ if sys.getfilesystemencoding() != "utf-8":  # under LC_ALL=C, for example: files
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 from al_lightning.commands import main
+from al_lightning.interpreter import run_and_leave
 
-main()
+run_and_leave(main)

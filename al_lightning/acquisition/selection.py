@@ -2,8 +2,24 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def choose(keys: Tensor, indices: Tensor, priority: Tensor, size: int, stride: int = 1) -> Tensor:
+    """The query batch: :func:`take` of :func:`rank`, without sorting what can't be taken.
+
+    Arguments as of these.
+
+    Returns:
+        ``(min(size, n),)`` indices in query order.
+    """
+    first = size * stride
+    if 0 < first < len(keys):
+        leading = keys >= keys.topk(first, sorted=False).values.min()  # with all ties of the last one
+        keys, indices = keys[leading], indices[leading]
+    return take(rank(keys, indices, priority), size, stride)
 
 
 def rank(keys: Tensor, indices: Tensor, priority: Tensor) -> Tensor:
@@ -56,5 +72,6 @@ def tied_share(keys: Tensor) -> float:
     """Share of the keys that another key equals: where it is large, the ranking is the tie-break's, not the strategy's."""
     if len(keys) == 0:
         return 0.0
-    counts = keys.unique(return_counts=True)[1]
-    return float(counts[counts > 1].sum() / len(keys))
+    rising = np.sort(keys.numpy(force=True))  # ten times as fast as torch's
+    same = np.concatenate([[False], rising[1:] == rising[:-1], [False]])
+    return float((same[1:] | same[:-1]).mean())

@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NewType
@@ -101,9 +102,10 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
     cells = {column.heading: [column.text(row) for row in rows] for column in columns}
     shown = [column for column in columns if not set(cells[column.heading]) <= {"", MISSING}]
 
+    usual = {heading: Counter(texts).most_common(1)[0][0] for heading, texts in cells.items() if texts}
+
     def cell(column: Column, text: str) -> str:
-        usual = max(cells[column.heading], key=cells[column.heading].count)
-        kind = "differs" if column.differs and text not in (usual, "") else "number" if column.number else ""
+        kind = "differs" if column.differs and text not in (usual[column.heading], "") else "number" if column.number else ""
         return f"<td{_class(kind)}>{_escaped(text)}</td>"
 
     head = "".join(f"<th{_class('number' if column.number else '')}>{_escaped(column.heading)}</th>" for column in shown)

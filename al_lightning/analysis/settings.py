@@ -1,6 +1,7 @@
 """Settings of runs: which of them make runs incomparable, and short names for them. Pure functions of configurations."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -240,7 +241,12 @@ def _only_looks(callback: Any) -> bool:
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names, numbered where they are the same: what is short may hide a difference."""
-    return [f"{name} ({names[:place].count(name) + 1})" if name in names[:place] else name for place, name in enumerate(names)]
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
 
 
 def _kinds(all_settings: Sequence[Settings], keys: Sequence[str]) -> int:

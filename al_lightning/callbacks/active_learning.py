@@ -243,7 +243,7 @@ class ActiveLearningCallback(Callback):
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
         priority = torch.randperm(len(self.data.pool.labeled), generator=seeds.generator(self.seed, "ties", self.cycle))
-        chosen = selection.take(selection.rank(keys, indices, priority), size, selection.of_cycle(self.strides, self.cycle))
+        chosen = selection.choose(keys, indices, priority, size, selection.of_cycle(self.strides, self.cycle))
         scores = self.strategy.score(keys)
         query = Query(
             indices=chosen,

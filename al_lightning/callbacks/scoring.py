@@ -16,6 +16,8 @@ from al_lightning.acquisition.strategies import Scorer, joint_measurer, joint_sc
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
+_UNSEEN_AT_ONCE = 2**16  # items that nobody looks at
+
 
 def shares(batches: Sequence[Tensor], world: int) -> list[list[Tensor]]:
     """Shares batches out among processes.
@@ -50,7 +52,7 @@ def score_pool(
     Returns:
         Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(data.scoring_batches(data.pool.unlabeled_indices), trainer.world_size)
+    share = shares(_batches(data, strategies), trainer.world_size)
     mine = share[trainer.global_rank]
     done, total = 0, sum(map(len, mine))
 
@@ -69,6 +71,14 @@ def score_pool(
         indices, keys = together[0].long(), together[1:]
     order = indices.argsort()
     return indices[order], keys[:, order]
+
+
+def _batches(data: PoolDataModule, strategies: Sequence[Strategy]) -> list[Tensor]:
+    """The unlabeled items in the data module's batches, or in large ones where no strategy looks at an item."""
+    unlabeled = data.pool.unlabeled_indices
+    if any(strategy.prediction is not None for strategy in strategies):
+        return data.scoring_batches(unlabeled)
+    return list(unlabeled.split(_UNSEEN_AT_ONCE)) if len(unlabeled) else []
 
 
 def score_batches(

@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from al_lightning.interpreter import all_is_imported
 from al_lightning.refusals import one_message
 from al_lightning.text import print_any_name
 
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given[0] not in COMMANDS:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
-    importlib.import_module(COMMANDS[given[0]][0]).main(given)
+    command = importlib.import_module(COMMANDS[given[0]][0])
+    all_is_imported()
+    command.main(given)
 
 
 def _usage() -> str:

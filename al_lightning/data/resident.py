@@ -37,7 +37,8 @@ class ResidentImages:
 
     def inputs(self, indices: Tensor, device: torch.device) -> Tensor:
         """float32 ``(B, C, H, W)`` in [0, 1], on the device."""
-        return self.images[indices.to(self.images.device)].to(device).float().div_(255)
+        # By rows: indexing with a tensor would copy bytes one by one.
+        return self.images.index_select(0, indices.to(self.images.device)).to(device).float().div_(255)
 
     def targets(self, indices: Tensor, device: torch.device) -> Tensor:
         """int64 ``(B,)``, on the device."""

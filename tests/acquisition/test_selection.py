@@ -32,6 +32,17 @@ def test_take_worked_by_hand(size, stride, expected):
     assert selection.take(torch.arange(1, 8), size, stride).tolist() == expected
 
 
+@pytest.mark.parametrize("kinds", [1, 3, 40, 10_000])
+@pytest.mark.parametrize(("size", "stride"), [(0, 1), (1, 1), (17, 1), (5, 7), (40, 8), (150, 1), (150, 2), (200, 3)])
+def test_choosing_is_taking_from_the_whole_ranking(kinds, size, stride):
+    generator = torch.Generator().manual_seed(kinds + size)
+    indices = torch.randperm(400, generator=generator)[:150].sort().values
+    priority = torch.randperm(400, generator=generator)
+    keys = torch.randint(kinds, (150,), generator=generator).double()
+    whole = selection.take(selection.rank(keys, indices, priority), size, stride)
+    assert selection.choose(keys, indices, priority, size, stride).tolist() == whole.tolist()
+
+
 def test_take_refuses_a_stride_below_one():
     with pytest.raises(ValueError, match="at least 1"):
         selection.take(torch.arange(3), 1, 0)
