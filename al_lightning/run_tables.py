@@ -83,6 +83,8 @@ def read_curve(path: Path) -> list[CycleRow]:
     cycles = []
     for row in read_table(path, fixed, {ANY: optional(NUMBER, math.nan)}, growing=True):
         metrics = {name: value for name, value in row.items() if name not in fixed}
+        if strange := [name for name in metrics if not name.startswith(("val/", "test/"))]:
+            raise UserError(f"Expected metrics val/... as the other columns of {path}, got {', '.join(strange)}.")
         cycles.append(CycleRow(metrics=metrics, **{name: value for name, value in row.items() if name in fixed}))
     cycles.sort(key=lambda row: row.cycle)
     _count_up(path, "cycle", (row.cycle for row in cycles))

@@ -1,6 +1,7 @@
 """Runs put in order for a comparison: series of runs that differ in the seed only, in panels of series that may be compared."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -61,9 +62,9 @@ class Run:
         return self.cycles == 1 and not self.full_pool
 
     def curve(self, metric: str) -> dict[int, float]:
-        """The metric by number of labeled items, without cycles where it is NaN."""
+        """The metric by number of labeled items, without cycles where it is no finite number."""
         values = {row.labeled: row.metrics[metric] for row in self.rows}
-        return {labeled: value for labeled, value in values.items() if not np.isnan(value)}
+        return {labeled: value for labeled, value in values.items() if np.isfinite(value)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,24 +242,29 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
     """The metric that is compared.
 
     Args:
-        runs: which all must have it.
+        runs: most of which must have it; the others are :func:`lacking` it.
         wanted: by name; None takes mean IoU, then accuracy.
 
     Raises:
-        UserError: some run does not have it, or it is a loss; the message lists what all have.
+        UserError: most runs do not have it, or it is a loss; the message lists what all have.
     """
     if wanted is not None and "loss" in wanted:
         raise UserError(f"Expected a metric that is better when it is higher, got {wanted}. Name another one with --metric.")
-    common = [name for name in runs[0].rows[0].metrics if all(name in row.metrics for run in runs for row in run.rows)]
+    having = Counter(name for run in runs for name in run.rows[0].metrics)
     for name in [wanted] if wanted is not None else _PREFERRED_METRICS:
-        if name in common:
+        if 2 * having[name] > len(runs):
             return name
-    common = [name for name in common if "loss" not in name]
+    common = [name for name, count in having.items() if count == len(runs) and "loss" not in name]
     expected = wanted or " or ".join(_PREFERRED_METRICS)
     raise UserError(
         f"Expected the metric {expected} in every run, got {', '.join(common) or 'none'} in all of them. "
         "Name one of these with --metric, or report the runs apart."
     )
+
+
+def lacking(runs: Sequence[Run], metric: str) -> dict[Path, str]:
+    """The runs that do not have a metric, with the reason to leave them out."""
+    return {run.path: f"no {metric} in its learning_curve.csv" for run in runs if metric not in run.rows[0].metrics}
 
 
 def compare(
@@ -332,6 +338,6 @@ def _panel(by_label: Mapping[str, Mapping[int, Run]], metric: str, baseline: str
     if full is None:
         reference = names.key_of(names.without_pool_size(first.comparable))
         ends = [run.rows[-1].metrics[metric] for run in full_runs if names.key_of(names.without_pool_size(run.comparable)) == reference]
-        full = float(np.mean(ends)) if ends else None
+        full = float(np.mean(ends)) if ends and np.isfinite(ends).all() else None
     ordered = sorted(series, key=lambda each: each is not base)
     return Panel("", first.comparable, tuple(map(int, names.as_list(first.comparable[names.QUERY_SIZE]))), tuple(ordered), base, full)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_lightning.analysis.comparison import choose_metric, compare, read_runs
+from al_lightning.analysis.comparison import choose_metric, compare, lacking, read_runs
 from al_lightning.analysis.report import Report
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
@@ -19,14 +19,17 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name, then its options.
 
     Raises:
-        UserError: there is nothing to read, the metric is not in all runs, or a value is no fraction.
+        UserError: there is nothing to read, the metric is not in most runs, or a value is no fraction.
     """
     options = _parser().parse_args(arguments[1:])
     for name, values in {"--full": [options.full] if options.full is not None else [], "--level": options.level}.items():
         if wrong := [value for value in values if not 0 <= value <= 1]:
             raise UserError(f"Expected {name} between 0 and 1, as metrics are in learning_curve.csv, got {wrong[0]:g}.")
     runs, skipped = read_runs(options.runs)
-    comparison = compare(runs, skipped, choose_metric(runs, options.metric), options.baseline, options.full)
+    metric = choose_metric(runs, options.metric)
+    skipped |= lacking(runs, metric)
+    runs = [run for run in runs if run.path not in skipped]
+    comparison = compare(runs, skipped, metric, options.baseline, options.full)
     path = Report(comparison, options.out, options.level).write()
     left_out = f", {len(skipped)} left out" if skipped else ""
     print(f"Report of {len(runs)} runs{left_out}: {path}")

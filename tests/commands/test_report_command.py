@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -59,3 +60,28 @@ def test_it_needs_no_torch(runs, tmp_path):
     code = "import sys; from al_lightning.commands import main; main(sys.argv[1:]); assert not {'torch', 'lightning'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, "report", str(runs), "--out", str(tmp_path / "out")], check=True, capture_output=True)
     shutil.rmtree(tmp_path / "out")
+
+
+def test_numbers_that_are_none_and_a_metric_that_a_run_lacks(runs, tmp_path, capsys):
+    record(runs / "inf", [0.1, float("inf"), 3e38, float("nan")], "Margin")
+    record(runs / "nan", [float("nan")] * 3, "BALD")
+    record(runs / "full", [float("inf")], data__init_args__initial_size="all")
+    record(runs / "other", [0.1, 0.2], metric="val/accurac9")
+    commands.main(["report", str(runs), "--out", str(tmp_path / "out")])
+    assert "Report of 7 runs, 1 left out" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "other is left out: no val/accuracy in its learning_curve.csv." in page
+    assert "inf has no number for val/accuracy in 2 cycles, left out." in page
+
+
+def test_a_page_shows_names_as_they_are(tmp_path):
+    name = "<script>alert(1)</script>".replace("/", "|") + "\n\x01\udcff$a$"
+    record(tmp_path / "runs" / name, [0.1, 0.2, 0.3], {"class_path": "mine._Hidden$x$", "init_args": {}})
+    record(tmp_path / "runs" / "random", [0.1, 0.2, 0.25])
+    commands.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert r"&lt;script&gt;alert(1)&lt;|script&gt;\n\x01\xff$a$" in page and "<script" not in page
+    svg = (tmp_path / "out" / "figures" / "learning-curves.svg").read_text(encoding="utf-8")
+    assert "_Hidden$x$" in svg and "mathdefault" not in svg
+    for figure in (tmp_path / "out" / "figures").glob("*.svg"):
+        ET.parse(figure)
