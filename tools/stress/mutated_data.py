@@ -97,6 +97,8 @@ def originals() -> dict[str, bytes]:
 def _damaged(content: bytes, draw: random.Random) -> bytes:
     damaged = bytearray(content)
     for _ in range(draw.randint(1, 4)):
+        if not damaged:
+            break
         early = draw.random() < 0.5  # headers are where a decoder believes what it reads
         at = draw.randrange(min(64, len(damaged)) if early else len(damaged))
         length = draw.choice([1, 1, 2, 4, 4, 16])
