@@ -140,6 +140,11 @@ def test_scores_are_float32_where_training_is_not(tmp_path):
         assert score == pytest.approx(expected, rel=1e-5)
 
 
+def test_pictures_under_another_precision(tmp_path):
+    run = run_scenes(tmp_path / "run", BALD(2), trainer={"precision": "bf16-true"}, cycles=2, callbacks=(ScenePictures(1, 1),))
+    assert (run.cycle(0) / "evaluation.png").exists() and (run.cycle(0) / "queried.png").exists()
+
+
 def test_channels_last_changes_the_layout_alone():
     """The same loss and gradients; weights keep the layout when they are drawn anew."""
     images, targets = torch.rand(2, 3, 9, 7), torch.randint(0, 19, (2, 9, 7))

@@ -1,0 +1,43 @@
+"""Scores under each precision that Lightning trains in: the network is asked in the numbers that it was trained in."""
+
+import sys
+
+import pytest
+import scipy.stats
+import torch
+
+from al_lightning.analysis import plots
+from al_lightning.cli import main
+from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
+from tests.conftest import make_data, weights
+from tests.test_cli import TINY
+
+
+@pytest.mark.parametrize(("precision", "numbers"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16), ("16-true", torch.float16)])
+def test_scores_are_those_of_the_network_as_it_was_trained(tmp_path, monkeypatch, precision, numbers):
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    monkeypatch.setattr(plots, "draw_learning_curve", lambda run: run.picture)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    also = "[{class_path: BALD, init_args: {passes: 3, query_p: 0.5}}, {class_path: Odin, init_args: {epsilon: 0.01}}]"
+    settings = [
+        f"--trainer.precision={precision}",
+        f"--active_learning.also_record={also}",
+        "--active_learning.cycles=2",
+        "--optimizer=SGD",
+    ]
+    main(["fit", "--config", "tiny.yaml", "--run_dir", "run", *settings])
+    run = RunDirectory("run")
+    state = {name.removeprefix("network."): value for name, value in weights(run, 0).items()}
+    assert {value.dtype for value in state.values()} == {numbers}
+    network = MLP(width=7).to(numbers).eval()
+    network.load_state_dict(state)
+    data = make_data()
+    data.setup("fit")
+    indices, scores = run.read_scores(0)
+    ((inputs, _),) = data.pool_batches([torch.tensor(indices)])
+    with torch.no_grad():
+        logits = network(inputs.to(numbers))
+    expected = scipy.stats.entropy(logits.double().softmax(1).numpy(), axis=1)
+    torch.testing.assert_close(torch.tensor(scores["score"]).double(), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+    assert all(len(set(values)) > 20 for values in scores.values())
