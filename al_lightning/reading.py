@@ -272,7 +272,8 @@ def _check(path: Path, value: Any, depth: int) -> None:
 
 
 def _shown(text: str) -> str:
-    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
+    shown = repr(text[:60]).replace(r"\udc", r"\x")  # a byte that is no UTF-8
+    return shown if len(text) <= 60 else f"{shown}..."
 
 
 def _line(error: BaseException) -> str:

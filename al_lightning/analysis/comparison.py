@@ -203,7 +203,7 @@ def read_run(directory: RunDirectory) -> Run:
         seed,
         names.choice(config, seed),
         # Where the data lie does not matter, what they are does.
-        names.comparable(config, seed) | ({_DATA: content[:12]} if content else {}),
+        names.comparable(config, seed) | ({_DATA: str(content)[:12]} if content else {}),
         rows,
         config.get(names.CYCLES),
         environment,

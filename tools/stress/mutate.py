@@ -30,10 +30,11 @@ from al_lightning.commands import figures, initial, maps
 from al_lightning.commands.stored_run import load_cycle
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
+from al_lightning.sources import read_images, read_labels
 from al_lightning.sweeps.plan import PlannedRun
 
 _SECONDS = 30  # that no reading takes
-_WHOLE = 0.05  # share of readings that draw their figures and go through the whole command
+_WHOLE = 0.1  # share of readings that draw their figures and go through the whole command
 _CELLS = [
     "",
     "nan",
@@ -284,6 +285,8 @@ def _readings(run: Path, folder: Path, whole: bool) -> dict[str, Callable[[], An
 def _recovered(run: RunDirectory) -> None:
     run.read_config()
     run.read_environment()
+    read_images(run.images)
+    read_labels(run.labels)
     names = {row.index: row.item for row in run.read_queries()}
     finished_part(run, 1000, lambda index: names[index])
 
