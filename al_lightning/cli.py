@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from al_lightning import data, tasks
 from al_lightning.analysis import plots, settings
@@ -200,6 +201,8 @@ class ActiveLearningCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:
+            if lost_process(error) and self.trainer.received_sigterm:
+                raise SIGTERMException from error
             if not lost_process(error) or not (ended := ended_processes(self.trainer)):
                 raise
             raise UserError(f"{ended}, and no other one can go on alone. Look after it, then {GO_ON}.") from error

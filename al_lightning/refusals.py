@@ -20,6 +20,7 @@ from al_lightning.parser_messages import shortened
 
 _TRACEBACK = "AL_LIGHTNING_TRACEBACK"
 _MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
+_SHARED = "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run --shm-size), or set num_workers to 0"
 _FILES = "this process has as many files open as it may{where}. Raise the limit (ulimit -n), or use fewer num_workers"
 
 # What a machine has too little of and what to do, by the number of the system's error.
@@ -34,8 +35,8 @@ _SHORTAGES = {
 }
 # The same by what libraries say of it; the first one that matches counts.
 _SIGNS = {
-    r"shared memory|/dev/shm|signal: Bus error": "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run "
-    "--shm-size), or set data.init_args.num_workers to 0",
+    r"shared memory.*Too many open files": _FILES,
+    r"shared memory|/dev/shm|</torch_|signal: Bus error": _SHARED,
     r"DataLoader worker .*(killed by signal|exited unexpectedly)": f"a loading process was killed, most often because {_MEMORY}",
     r"Too many open files|items of ancdata": _FILES,
     r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk and "
@@ -83,6 +84,7 @@ def one_message(then: str = "") -> Iterator[None]:
             raise
         if os.environ.get(_TRACEBACK):
             traceback.print_exc()
+        sys.unraisablehook = lambda _: None  # what comes of it while the program is torn down
         sys.exit(f"al_lightning: error: {message}")
 
 
@@ -98,13 +100,14 @@ def refusal(error: BaseException, then: str = "") -> str | None:
         parts = re.split(rf"^(?:\w+\.)*{UserError.__name__}: ", said, flags=re.MULTILINE)  # torch puts another process's traceback first
         if isinstance(error, UserError) or len(parts) > 1:
             return parts[-1].strip()
-    if isinstance(error, OSError | RuntimeError | MemoryError) and (lacking := _shortage(error)) is not None:
+    refuser = _refuser(error)
+    of_machine = isinstance(error, OSError | RuntimeError | MemoryError) or refuser == "jsonargparse"
+    if of_machine and (lacking := _shortage(error)) is not None:
         return f"{lacking}{_and(then)}."
     if lost_process(error):
         return f"another process of this run has ended; what it said itself may tell why. Look after that{_and(then)}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename2 or error.filename}"
-    refuser = _refuser(error)
     if refuser == "jsonargparse":
         cause = user_error(error)
         return shortened(said) if cause is None else str(cause)
@@ -132,26 +135,34 @@ def _end_by_ctrl_c() -> NoReturn:
     sys.exit(128 + signal.SIGINT)
 
 
-def _shortage(error: BaseException) -> str | None:
-    """What the machine has too little of, by the error's number or by its text, which may be that of a loading process's error."""
+def _shortage(error: BaseException | None) -> str | None:
+    """What the machine has too little of, by the number of an error or by its text; or of one that it came of while things were ended."""
+    if error is None:
+        return None
     said = str(error)
     numbers = [getattr(error, "errno", None) or 0, *map(int, re.findall(r"\[Errno (\d+)\]", said))]
     found = [sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)]
+    found += [_SHARED] * (errno.ENOSPC in numbers and _within(_raised_in(error), "multiprocessing"))  # semaphores lie there too
     found += [_SHORTAGES[number] for number in numbers if number in _SHORTAGES] + [_MEMORY] * isinstance(error, MemoryError)
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    return found[0].format(where=f" ({file})" if file else "") if found else None
+    where = f" ({file})" if file else ""
+    return found[0].format(where=where) if found else _shortage(error.__cause__ or error.__context__)
 
 
 def _refuser(error: BaseException) -> str | None:
     """The library whose own code raised an error about what it was given, if one did."""
+    for name, kinds in _REFUSERS.items():
+        if _within(type(error).__module__, name) or (_within(_raised_in(error), name) and isinstance(error, kinds)):
+            return name
+    return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised an error."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    raised_in = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
-    for name, kinds in _REFUSERS.items():
-        if _within(type(error).__module__, name) or (_within(raised_in, name) and isinstance(error, kinds)):
-            return name
-    return None
+    return "" if frame is None else str(frame.tb_frame.f_globals.get("__name__"))
 
 
 def _within(module: str, package: str) -> bool:
