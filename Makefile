@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-slurm lint bench bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, am
 
 test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm
+
+stress: $(INSTALLED)  ## Kill runs at random, start several at once, damage files: about half an hour on two cores
+	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m tools.stress
 
 lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff check .
