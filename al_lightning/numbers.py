@@ -61,7 +61,7 @@ def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
     def careful(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         given = signature.bind(*args, **kwargs)
         for name in given.arguments.keys() & ranges():
-            owner = function.__qualname__.removesuffix(".__init__").rsplit(".", 1)[-1]
+            owner = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             given.arguments[name] = _plain(given.arguments[name], ranges()[name], f"{name} of {owner}")
         return function(*given.args, **given.kwargs)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from al_lightning.acquisition.description import described
-from al_lightning.numbers import PositiveInt, Share, checked
+from al_lightning.numbers import NonNegativeFloat, PositiveInt, Share, checked
 
 
 def mean(scores: Tensor) -> Tensor:
@@ -81,7 +81,8 @@ class CountAbove(Aggregation):
 
     scales = False
 
-    def __init__(self, threshold: float) -> None:
+    @checked
+    def __init__(self, threshold: NonNegativeFloat) -> None:
         self.threshold = threshold
 
     def __call__(self, scores: Tensor) -> Tensor:

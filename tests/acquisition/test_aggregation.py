@@ -54,7 +54,8 @@ def test_patches_cover_the_edges_and_small_images():
 
 
 @pytest.mark.parametrize(
-    ("make", "match"), [(lambda: TopMean(0), "share"), (lambda: TopMean(1.5), "share"), (lambda: PatchMax(0), "at least 1")]
+    ("make", "match"),
+    [(lambda: TopMean(0), "share"), (lambda: TopMean(1.5), "share"), (lambda: PatchMax(0), "size"), (lambda: CountAbove(-1), "threshold")],
 )
 def test_bad_arguments(make, match):
     with pytest.raises(UserError, match=match):

@@ -96,10 +96,13 @@ class Later(FashionMNISTSampleDataModule):
 
     def setup(self, stage):
         super().setup(stage)
-        with open(self.queries) as file:
-            rows = list(csv.DictReader(file))
         for cycle in ("1", "2") if self.pool.cycle == 0 else ():
-            self.pool.label(torch.tensor([int(row["index"]) for row in rows if row["cycle"] == cycle]))
+            self.pool.label(torch.tensor([int(row["index"]) for row in table(self.queries) if row["cycle"] == cycle]))
+
+
+def table(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
 
 
 def size_of_batch(batch):
@@ -132,13 +135,13 @@ def test_the_third_cycle_equals_a_fresh_fit_on_its_labels(name):
     whole = run("whole", *with_callbacks(WORKS[name]))
     fresh = run("fresh", "--data", f"{HERE}.Later", "--data.queries", str(whole.queries), config="whole/config.yaml")
     assert same_weights(weights(whole, 2), weights(fresh, 2))
-    then, (now,) = whole.read_cycles()[2], fresh.read_cycles()
+    then, (now,) = table(whole.learning_curve)[2], table(fresh.learning_curve)
     assert [then[key] for key in ("val/loss", "epochs", "train_steps")] == [now[key] for key in ("val/loss", "epochs", "train_steps")]
     names = [sorted(path.name for path in its.cycle(2).iterdir()) for its in (whole, fresh)]
     assert names[0] == names[1]
     if "LearningRateFinder" in WORKS[name]:
-        (table,) = whole.path.rglob("metrics.csv")
-        rates = [rate for row in csv.DictReader(table.open()) if (rate := row.get("lr-SGD") or row.get("lr-SGD/pg1"))]
+        (metrics,) = whole.path.rglob("metrics.csv")
+        rates = [rate for row in table(metrics) if (rate := row.get("lr-SGD") or row.get("lr-SGD/pg1"))]
         assert len(rates) == 12 and len(set(rates)) == 3 and "0.1" not in rates  # one of its own for each cycle's four epochs
 
 

@@ -27,7 +27,8 @@ def cached_equals_naive(network: nn.Module, images: torch.Tensor, passes: int = 
         cached = torch.cat(list(logits_of(Batch(network, images, indices))))
         for handle in handles:
             handle.remove()
-    drawn = {layer: torch.cat([mask.unflatten(0, (-1, len(images))) for mask in its]) for layer, its in masks.items()}
+    # The first ones are of a look at other numbers of rows.
+    drawn = {layer: torch.cat([mask.unflatten(0, (-1, len(images))) for mask in its[1:]]) for layer, its in masks.items()}
     with torch.no_grad():
         for number in range(passes):
             handles = [

@@ -76,7 +76,7 @@ def test_blocks_stop_at_max_steps():
 def test_what_blocks_can_not_do_is_refused(arguments, match):
     with pytest.raises(UserError, match=f"{match}.*Set block to 1"):
         fit(make_task(block=4), **arguments)
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="block of ClassificationTask to be a number >0"):
         make_task(block=0)
 
 
