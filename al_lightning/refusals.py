@@ -95,13 +95,10 @@ def refusal(error: BaseException, then: str = "") -> str | None:
         error: what was raised.
         then: how to go on.
     """
-    said = str(error)
-    if isinstance(error, UserError) or "Traceback (most recent call last)" in said:
-        parts = re.split(rf"^(?:\w+\.)*{UserError.__name__}: ", said, flags=re.MULTILINE)  # torch puts another process's traceback first
-        if isinstance(error, UserError) or len(parts) > 1:
-            return parts[-1].strip()
     refuser = _refuser(error)
-    of_machine = isinstance(error, OSError | RuntimeError | MemoryError) or refuser == "jsonargparse"
+    if (said := _our_words(error, refuser)) is not None:
+        return said
+    of_machine = isinstance(error, OSError | RuntimeError | MemoryError) or refuser is not None
     if of_machine and (lacking := _shortage(error)) is not None:
         return f"{lacking}{_and(then)}."
     if lost_process(error):
@@ -109,11 +106,19 @@ def refusal(error: BaseException, then: str = "") -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename2 or error.filename}"
     if refuser == "jsonargparse":
-        cause = user_error(error)
-        return shortened(said) if cause is None else str(cause)
+        return shortened(str(error))
     if refuser is not None:
-        return f"{refuser.capitalize()} refuses: {' '.join(said.split())} ({_TRACEBACK}=1 shows where.)"
+        return f"{refuser.capitalize()} refuses: {' '.join(str(error).split())} ({_TRACEBACK}=1 shows where.)"
     return None
+
+
+def _our_words(error: BaseException, refuser: str | None) -> str | None:
+    """What a UserError says, also one that a library met, or that torch has brought here from another process behind its traceback."""
+    ours = error if refuser is None else user_error(error) or error
+    before, *said = re.split(rf"^(?:\w+\.)*{UserError.__name__}: ", str(ours), flags=re.MULTILINE)
+    if said and "Traceback (most recent call last)" in before:
+        return said[-1].strip()
+    return str(ours) if isinstance(ours, UserError) else None
 
 
 def user_error(error: BaseException | None) -> UserError | None:
