@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from al_lightning.errors import UserError
+from al_lightning.reading import load_yaml, read_text, refuse_endless_yaml
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -18,11 +19,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: it can't be read, is no mapping, says a key twice, or a variable is not set.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Expected a YAML file in {path}, but it can't be read: {error}.") from error
-    settings: dict[str, Any] = yaml.safe_load(filled_in(text, path))
+    settings: dict[str, Any] = load_yaml(filled_in(read_text(Path(path)), path))
     return settings
 
 
@@ -37,6 +34,7 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
         UserError: likewise.
     """
     try:
+        refuse_endless_yaml(text)
         content = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""

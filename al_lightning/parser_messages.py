@@ -19,6 +19,7 @@ _TYPES = {
     r".*does not conform to restriction (.*)": r"a number \1",
     r"Not of type (\w+): .*": r"\1",
 }
+_ONLY_WHERE = re.compile(r"Problem with given class_path '[\w.]+':")
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|ption '|does not accept option ')([\w.+]+)")
 
 
@@ -34,11 +35,12 @@ def shortened(message: str) -> str:
     types = {leaf: name for leaf in leaves if (name := _type(leaf)) is not None}
     keys, came = _KEY.findall(message), ["".join(found) for found in _CAME.findall(message)]
     said = " ".join(leaf for leaf in leaves if leaf not in types)
-    if said:
+    if said and not (types and _ONLY_WHERE.fullmatch(said)):
         return f"{keys[-1]}: {said}" if keys else said
     if not types:
         return " ".join(message.split())
-    got = f", got {came[-1]}" if came else ""
+    plain = [each for each in came if not each.startswith(("{", "Namespace("))]
+    got = f", got {(plain or came)[-1]}" if came else ""
     return f"Expected {keys[-1] if keys else 'a setting'} to be {' or '.join(dict.fromkeys(types.values()))}{got}."
 
 

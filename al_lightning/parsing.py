@@ -94,6 +94,9 @@ def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
 # What is a default among Lightning's callbacks, and a configuration could not hold.
 register_type(torch.device)
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
+# A number with a range, where another class has taken over the argument without the range.
+yaml.SafeDumper.add_multi_representer(int, lambda dumper, value: dumper.represent_int(int(value)))
+yaml.SafeDumper.add_multi_representer(float, lambda dumper, value: dumper.represent_float(float(value)))
 
 
 def _hand_to_model(config: Namespace, part: str) -> None:

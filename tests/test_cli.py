@@ -322,7 +322,7 @@ def test_a_job_that_slurm_requeues_goes_on(config, tmp_path, monkeypatch):
         (["--config", "{config}", "--active_learning.strategy", "Marginn"], ["Marginn", "Margin, MaxSoftmax, MostIncorrect, Odin"]),
         (["--config", "{config}", "--active_learning.querysize", "5"], ["unrecognized arguments", "querysize"]),
         (["--config", "{config}", "--seed_everything", "true"], ["seed_everything to be an integer"]),
-        (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be a number >0, got 0"]),
+        (["--config", "{config}", "--active_learning.query_size", "0"], ["query_size to be a number >0 or list, got 0"]),
         (["--config", "{config}", "--active_learning.strategy", "BALD", "--active_learning.strategy.query_p", "2"], ["query_p"]),
         (["--config", "{config}", "--data", "MNISTDataModule", "--data.init_args.root", "nowhere"], ["Expected MNIST", "nowhere"]),
         (["--config", "{config}", "--model.init_args.network", "Transformer9"], ["Transformer9"]),
@@ -422,7 +422,7 @@ def test_what_a_constructor_refuses_is_one_line(capsys):
     """The parser wraps it in what it tried; the user reads what the network said."""
     config = Path(__file__).parents[1] / "configs" / "synthetic_scenes" / "entropy.yaml"
     said = fails(capsys, "--config", str(config), "--model.init_args.network.init_args.encoder_weights", "nowhere.pth")
-    assert said.strip().splitlines()[-1].startswith("al_lightning: error: Expected encoder weights in nowhere.pth")
+    assert said.strip().splitlines()[-1].startswith("al_lightning: error: Expected encoder weights (a .safetensors or .pth file")
     assert "Union" not in said
 
 

@@ -39,7 +39,8 @@ def test_what_is_wrong_in_a_file_is_one_line(text, why, monkeypatch):
 def test_variables_stand_for_their_values(monkeypatch):
     monkeypatch.setenv("AL_DATA", "/data: set, ${not}"[:10])
     monkeypatch.setenv("AL_SIZE", "32")
-    text = 'root: ${AL_DATA}/x\nquoted: "${AL_SIZE}"\nnumber: ${AL_SIZE}\nsmall: 1e-3\nnone: a$b $AL_SIZE\nlist: [&a {k: ${AL_SIZE}}, *a]\n'
+    text = 'root: ${AL_DATA}/x\nquoted: "${AL_SIZE}"\nnumber: ${AL_SIZE}\nsmall: 1e-3\nnone: a$b $AL_SIZE\n'
+    text += "list:\n- &a\n  k: ${AL_SIZE}\n- *a\n"
     assert yaml.safe_load(filled_in(text, "a.yaml")) == {
         "root": "/data: set/x",
         "quoted": "32",
@@ -54,7 +55,7 @@ def test_a_run_means_the_same_when_the_variable_is_gone(monkeypatch, tmp_path):
     """The stored configuration holds the value; a name with a dollar is a name."""
     monkeypatch.setenv("AL_RUNS", str(tmp_path / "a$b"))
     monkeypatch.setenv("AL_CYCLES", "2")
-    Path("tiny.yaml").write_text(TINY.replace("cycles: 3", "cycles: ${AL_CYCLES}") + "run_dir: ${AL_RUNS}/run\n")
+    Path("tiny.yaml").write_text(TINY.replace("cycles: 3", "cycles: 4") + "active_learning.cycles: ${AL_CYCLES}\nrun_dir: ${AL_RUNS}/run\n")
     cli.main(["fit", "--config", "tiny.yaml"])
     run = RunDirectory(tmp_path / "a$b" / "run")
     assert yaml.safe_load(run.config.read_text())["active_learning"]["cycles"] == 2

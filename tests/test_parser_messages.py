@@ -19,8 +19,15 @@ UNION = """Parser key "{key}":
         (UNION.format(key="a.b", errors="    - Expected a <class 'int'>", value="ten"), "Expected a.b to be int, got ten."),
         (UNION.format(key="a", errors="    - does not conform to restriction v>0", value="0"), "Expected a to be a number >0, got 0."),
         (
-            UNION.format(key="a", errors="    - Problem with given class_path 'b.C':\n        it is\n        not there", value="Namespace(x=1)"),
+            UNION.format(
+                key="a", errors="    - Problem with given class_path 'b.C':\n        it is\n        not there", value="Namespace(x=1)"
+            ),
             "a: Problem with given class_path 'b.C': it is not there",
+        ),
+        (
+            "Parser key \"a\":\n  Problem with given class_path 'b.C':\n    Parser key \"k\":\n      "
+            "Not of type IntFrom2: 1 does not conform to restriction v>=2",
+            "Expected k to be a number >=2, got 1.",
         ),
         ('Parser key "a":\n  Expected a typing.Literal[\'x\', \'y\']. Got value: z', "Expected a to be one of 'x', 'y', got z."),
         ('Parser key "a":\n\n  - Expected a path but C either not accessible or invalid\n  - Expected a dot import path string: C',

@@ -79,7 +79,7 @@ class Interim:
             if self._trainer.strategy.reduce_boolean_decision(problem is None):
                 problem = self._keep(trained)
             if problem is not None and problem != self._problem:
-                self._say(f"After a death the training of a cycle would begin anew, for no checkpoint can carry it: {problem}.")
+                self._say(f"No checkpoint of this training can be kept, so a death costs more than minutes of it: {problem}.")
             self._problem = problem
             self._written = time.perf_counter()
 
@@ -129,10 +129,9 @@ class Interim:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # torch does not look at the checksums
                     return f"is damaged in {damaged}"
-            then = _peek(path)[_KEY]["identity"]
+            then, now = dict(_peek(path)[_KEY]["identity"]), self._identity()
         except Exception as error:  # whatever bytes it holds, the cycle can be trained anew
             return f"can't be read ({type(error).__name__})"
-        now = self._identity()
         changed = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in {**then, **now} if then.get(name) != now.get(name)]
         if changed:
             return f"was written under other circumstances: {'; '.join(changed)}"
@@ -150,8 +149,8 @@ class Interim:
         self._restart.begin(lambda: None, os.fspath(self._record.run.cycle(self._cycle)), checkpoint)
         own = checkpoint[_KEY]
         self._earlier = own["seconds"]
-        epochs = self._trainer.current_epoch
-        self._say(f"Cycle {self._cycle + 1} goes on after {epochs} epochs and {own['seconds'] / 60:.1f} minutes of training.")
+        where = "its training" if own["trained"] else f"epoch {self._trainer.current_epoch} of its training"
+        self._say(f"Cycle {self._cycle + 1} goes on after {where} ({own['seconds'] / 60:.1f} minutes).")
         return self._restart.carry_over if own["trained"] else train
 
 

@@ -77,7 +77,7 @@ def test_pixel_scores_are_those_that_are_aggregated(strategy):
 def test_other_data_and_other_numbers_are_refused(tmp_path):
     with pytest.raises(UserError, match="Expected segmented scenes"):
         run_experiment(tmp_path, callbacks=(ScenePictures(),))
-    with pytest.raises(UserError, match="at least 0"):
+    with pytest.raises(UserError, match="evaluation of ScenePictures to be a number >=0, got -1"):
         ScenePictures(evaluation=-1)
 
 

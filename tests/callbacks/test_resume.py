@@ -150,7 +150,7 @@ def test_no_run_begins_with_another_checkpoint_or_changed_rows_of_an_initial_run
         run_experiment(tmp_path / "run", initial_run=str(initial.path))
     initial.checkpoint(0).write_bytes(own)
     initial.queries.write_text(initial.queries.read_text().replace("0,3,", "0,4,", 1))
-    with pytest.raises(UserError, match=r"Expected rank 3 of cycle 0 .* in the initial run .* was changed"):
+    with pytest.raises(UserError, match=r"Expected rank 0, 1, 2 ... in .*/initial/queries.csv, got 4 in place of 3"):
         run_experiment(tmp_path / "run", initial_run=str(initial.path))
 
 

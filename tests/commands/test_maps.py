@@ -9,10 +9,11 @@ import scipy.stats
 import torch
 import yaml
 from matplotlib import image
+from PIL import Image
 from torch import nn
 
 from al_lightning.commands import main, maps
-from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule, scenes
+from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.conftest import weights
@@ -112,8 +113,8 @@ def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, d
     """Also those of dropout and of perturbed inputs; a label that nobody had given by then is not opened."""
     rows = list(csv.DictReader(run.scores(0).open()))
     queried = [row.item for row in run.read_queries() if row.cycle == 1]
-    opened, whole = [], scenes.Image.open
-    monkeypatch.setattr(scenes.Image, "open", lambda path, *more: opened.append(str(path)) or whole(path, *more))
+    opened, whole = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, *more, **named: opened.append(str(path)) or whole(path, *more, **named))
     call(run, "--cycle", "0", "--split", "pool", "--image", *(row["item"] for row in rows))
     for row, arguments in zip(rows, drawn["draw_score_maps"], strict=True):
         scene, found, *_ = arguments
@@ -152,7 +153,7 @@ def test_a_network_without_dropout_gets_the_other_maps(tmp_path, drawn, capsys):
     _, found, *_ = drawn["draw_score_maps"][0]
     assert list(found) == [name for name in METHODS if name not in {"BALD", "VoteEntropy"}]
     torch.save({"state_dict": {}}, run.checkpoint(0))
-    with pytest.raises(UserError, match=r"weights of .*config.yaml in .*last.ckpt, but they can't be loaded"):
+    with pytest.raises(UserError, match=r"a checkpoint in .*last.ckpt, but there is no tensor in it"):
         call_plain(run)
     run.checkpoint(0).unlink()
     with pytest.raises(UserError, match=r"found none.*active_learning.keep=all"):
@@ -171,7 +172,7 @@ def call_plain(run, *arguments):
         (["--cycle", "2"], r"got 2: .*run has those of 0, 1"),
         (["--strategy", "Marginn"], r"one of BALD, .*Margin.*got 'Marginn'"),
         (["--strategy", "Random"], r"a strategy with pixel scores .*got Random"),
-        (["--strategy", "{class_path: BALD, init_args: {passes: 1}}"], r"^Expected at least 2 passes, got 1"),
+        (["--strategy", "{class_path: BALD, init_args: {passes: 1}}"], "passes to be a number >=2, got 1"),
         (["--strategy", "{class_path"], "Expected a strategy for --strategy"),
         (["--data_root", "nowhere"], r"Expected images nowhere"),
     ],
@@ -228,5 +229,5 @@ def test_other_runs_and_other_data_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="segments scenes, got one of ClassificationTask on FashionMNISTSampleDataModule"):
         maps.main(["maps", "--run", str(drawing.path)])
     drawing.write_config("seed_everything: 0")
-    with pytest.raises(UserError, match="Expected seed_everything, model and data"):
+    with pytest.raises(UserError, match=r"Expected model in .*/drawing/config.yaml to be a class and its arguments, got None"):
         maps.main(["maps", "--run", str(drawing.path)])

@@ -1,5 +1,8 @@
+import socket
+import time
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -10,7 +13,7 @@ from torch import nn
 
 from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
-from al_lightning.models import DeepLabV3Plus
+from al_lightning.models import FCN, DeepLabV3Plus, SegNet
 from tests.models.networks import cached_equals_naive, padding_is_outside
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +63,57 @@ def test_encoder_weights_from_a_file(tmp_path, network, suffix):
         assert torch.equal(value, network.encoder.state_dict()[name])
     with pytest.raises(UserError, match=r"are missing and \d+ have another shape, the first model"):
         DeepLabV3Plus(encoder="tu-resnet50c", encoder_weights=str(path))
+
+
+def test_encoder_weights_behind_prefixes(tmp_path, network):
+    """What others call them around the names; a run's own checkpoint; and a file with two encoders in it, of which none is meant."""
+    own = network.encoder.state_dict()
+    bare = {name.removeprefix("model."): value for name, value in own.items()}
+    files = {
+        "parallel": {"model": {f"module.{name}": value for name, value in bare.items()}, "epoch": 3},
+        "self-supervised": {f"module.backbone.{name}": value for name, value in bare.items()} | {"module.head.weight": torch.ones(2)},
+        "run": {"state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}},
+        "teacher": {f"{who}.{name}": value for who in ("student", "teacher") for name, value in bare.items()},
+    }
+    for name, content in files.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+    for name in ("parallel", "self-supervised", "run"):
+        loaded = DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / f"{name}.pth")}).encoder.state_dict()
+        assert all(torch.equal(value, own[key]) for key, value in loaded.items())
+    with pytest.raises(UserError, match=r"weights of one encoder in .*teacher.pth, but several fit: 'student\.', 'teacher\.'"):
+        DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / "teacher.pth")})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ("resnet999", "got 'resnet999'. Near it are resnet"),
+        ("tu-resnet50cc", "Near it are tu-resnet50c,"),
+        ("tu-vgg11", "can have output stride 16 for DeepLabv3+, but tu-vgg11 has not"),
+        ("densenet121", "do not support dilated mode"),
+    ],
+)
+def test_an_encoder_that_there_is_not(encoder, said):
+    with pytest.raises(UserError) as error:
+        DeepLabV3Plus(encoder=encoder, encoder_weights=None)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [lambda: DeepLabV3Plus(encoder="tu-resnet18"), lambda: DeepLabV3Plus(encoder="resnet18"), FCN, SegNet])
+def test_without_internet_weights_that_can_not_be_fetched_are_one_error_soon(tmp_path, monkeypatch, make):
+    def unreachable(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    started = time.monotonic()
+    with pytest.raises(
+        UserError, match=r"Expected to fetch .* for encoder_weights imagenet, but that failed: .*name a .safetensors"
+    ) as error:
+        make()
+    assert time.monotonic() - started < 30 and "\n" not in str(error.value)
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_bad_files_of_weights(tmp_path):

@@ -18,7 +18,7 @@ def write_run(directory, finished=True):
     run = RunDirectory(directory)
     run.append_queries([Labeled(0, 0, 4, "a")])
     if finished:
-        run.append_cycle(cycle_row(0, 1))
+        run.append_cycle(cycle_row(run.finished(), 1 + run.finished()))
     return run
 
 
