@@ -44,7 +44,9 @@ _SIGNS = {
     r"CUDA out of memory": "the GPU's memory is used up. Use smaller batches (data.init_args.batch_size)",
     r"(out of|[Cc]an(not|'t) allocate|not enough) memory": _MEMORY,
 }
-_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|[Bb]roken pipe|remote process exited|process \d+ terminated with")
+_LOST = re.compile(
+    r"[Cc]onnection (closed|reset) by peer|Timed out waiting \d+ms|[Bb]roken pipe|remote process exited|process \d+ terminated with"
+)
 # Whose own words about what it was given are a message: its own errors, and these where its own code raises them.
 _REFUSERS: dict[str, tuple[type[Exception], ...]] = {
     "jsonargparse": (ValueError, TypeError),

@@ -15,6 +15,7 @@ from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.label_survey import LabelSurvey
+from al_lightning.data.loading import end_where_nothing_can_be_sent
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
 from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, repeated
@@ -136,7 +137,8 @@ class SceneDataModule(PoolDataModule):
     # Loaders
 
     def _loader(self, dataset: Any, **arguments: Any) -> DataLoader[Any]:
-        return DataLoader(dataset, num_workers=self.num_workers, pin_memory=self.device.type == "cuda", **arguments)
+        arguments |= {"num_workers": self.num_workers, "worker_init_fn": end_where_nothing_can_be_sent}
+        return DataLoader(dataset, pin_memory=self.device.type == "cuda", **arguments)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented crops of labeled images; the last incomplete batch of an epoch is left out, unless it is the only one."""
