@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from al_lightning.errors import UserError
-from al_lightning.reading import load_yaml, read_text, refuse_endless_yaml
+from al_lightning.reading import load_yaml, read_text
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -34,7 +34,6 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
         UserError: likewise.
     """
     try:
-        refuse_endless_yaml(text)
         content = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
@@ -44,7 +43,7 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
     if not isinstance(content, yaml.MappingNode):
         found = "nothing" if content is None else "a list" if isinstance(content, yaml.SequenceNode) else "a value"
         raise UserError(f"Expected settings in {path}, each as `key: value`, got {found}.")
-    _fill_in(content, path, [])
+    _fill_in(content, path, [], set())
     filled: str = yaml.serialize(content, Dumper=yaml.SafeDumper, allow_unicode=True, width=float("inf"))
     return filled
 
@@ -60,10 +59,13 @@ def refuse_variables(arguments: list[str]) -> None:
             raise UserError(f"Expected {found[0]} in {argument!r} to be filled in by the shell. Write it without single quotes.")
 
 
-def _fill_in(node: yaml.Node, path: str | os.PathLike[str], above: list[yaml.Node]) -> None:
+def _fill_in(node: yaml.Node, path: str | os.PathLike[str], above: list[yaml.Node], done: set[yaml.Node]) -> None:
     line = f"line {node.start_mark.line + 1} of {path}"
     if node in above:
         raise UserError(f"Expected {line} to end, but it stands inside itself.")
+    if node in done:  # what is repeated by reference, maybe billions of times
+        return
+    done.add(node)
     if isinstance(node, yaml.ScalarNode) and "${" in node.value:
         node.value = _VARIABLE.sub(lambda found: _value(found[1], line), node.value)
         if node.style is None:  # what is not in quotes may be a number
@@ -74,7 +76,7 @@ def _fill_in(node: yaml.Node, path: str | os.PathLike[str], above: list[yaml.Nod
             raise UserError(f"Expected each key once in what begins in {line}, got {twice[0]} twice.")
     if not isinstance(node, yaml.ScalarNode):
         for part in node.value:
-            _fill_in(part[1] if isinstance(part, tuple) else part, path, [*above, node])
+            _fill_in(part[1] if isinstance(part, tuple) else part, path, [*above, node], done)
 
 
 def _value(name: str, line: str) -> str:

@@ -11,6 +11,7 @@ from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.reading import load_yaml, read_json, read_text
 from al_lightning.runs import RunDirectory, find_runs
+from al_lightning.sources import EVALUATION, ReadLabel, read_labels, write_labels
 from tests.analysis.recorded import record
 
 TEXT_DAMAGE = {
@@ -66,12 +67,15 @@ QUERY_DAMAGE = {
     "ranks": QUERIES + b"".join(b"0,%d,%d,item 0,\n" % (rank % 19, rank) for rank in range(20)),
     "an open quote": QUERIES + b'0,0,0,"item 0,\n0,1,1,item 1,\n',
 }
+LABELS = b"cycle,split,file,sha256\n"
 CROPS = b"index,item,top,left,height,width\n"
 FILES = {
     "config.yaml": TEXT_DAMAGE | YAML_DAMAGE | {"emptied": b""},
     "environment.json": TEXT_DAMAGE | JSON_DAMAGE | {"emptied": b"", "cut": b'{"data": {"sha'},
     "learning_curve.csv": TEXT_DAMAGE | CURVE_DAMAGE,
     "queries.csv": TEXT_DAMAGE | QUERY_DAMAGE,
+    "labels.csv": TEXT_DAMAGE
+    | {"emptied": b"", "cut": LABELS + b"0,pool,a.png", "text": LABELS + b"first,pool,a.png,0\n", "no column": b"cycle,file\n0,a.png\n"},
     "crops.csv": TEXT_DAMAGE
     | {"emptied": b"", "cut": CROPS + b"0,item 0,1", "an index missing": CROPS + b"1,x,0,0,2,2\n", "short": CROPS + b"0,x,0,0,2,2\n"},
 }
@@ -86,6 +90,7 @@ def damaged(folder, file, damage):
     """A run with crops, one of whose files is damaged."""
     run = record(folder, [0.1, 0.2], seed=0)
     run.write_crops([f"item {index}" for index in range(40)], [(0, 0, 2, 2)] * 40)
+    write_labels(run.labels, [ReadLabel(0, EVALUATION, "a.png", "0" * 64)])
     path = run.path / file
     if damage in FILES[file]:
         path.write_bytes(FILES[file][damage])
@@ -136,7 +141,7 @@ def test_nothing_is_lost_where_a_run_can_not_go_on(tmp_path, capsys, file, damag
         assert file in said(capsys, "fit", "--resume", "--run_dir", str(run.path))
     else:
         with pytest.raises(UserError, match=file):
-            run.read_environment() if file == "environment.json" else run.read_labeled()
+            {"environment.json": run.read_environment, "labels.csv": lambda: read_labels(run.labels)}.get(file, run.read_labeled)()
     assert {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()} == before
 
 

@@ -27,7 +27,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask, SegmentationTask, Task
-from tests.callbacks.test_restart import LR, BackboneTask, WithNorm, plateau, sgd
+from tests.callbacks.test_restart import LR, WithNorm, plateau, sgd
 from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 from tests.tasks.test_segmentation import Tiny
 from tests.tasks.test_segmentation import make_data as make_scenes
@@ -153,11 +153,7 @@ CASES = {
     "exponential averaging": Case(
         at=8, callbacks=lambda: [EMAWeightAveraging(decay=0.9), best()], arguments={"cycles": 2, "query_weights": "best"}
     ),
-    "finetuning": Case(
-        at=11,
-        task=lambda: BackboneTask(WithNorm),
-        callbacks=lambda: [BackboneFinetuning(2), GradientAccumulationScheduler({1: 2})],
-    ),
+    "finetuning": Case(at=11, callbacks=lambda: [BackboneFinetuning(2), GradientAccumulationScheduler({1: 2})]),
     "blocks, warm": Case(
         at=4 * 2 + 5,
         task=lambda: ClassificationTask(WithNorm, block=2, lr_scheduler=by_epoch),
