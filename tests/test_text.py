@@ -3,6 +3,7 @@
 import ast
 import csv
 import io
+import logging
 import os
 import re
 import subprocess
@@ -76,6 +77,15 @@ def scenes(tmp_path):
     return os.fsdecode(root)
 
 
+@pytest.fixture
+def _unlogged():
+    """Nothing is logged: what pytest-xdist sends between processes must be UTF-8."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("_unlogged")
 def test_names_of_any_bytes_under_any_locale(tmp_path, scenes, capsys):
     network = {"class_path": "torch.nn.Conv2d", "init_args": {"in_channels": 3, "out_channels": 19, "kernel_size": 1}}
     pictures = {"class_path": "al_lightning.callbacks.ScenePictures", "init_args": {"evaluation": 0, "queried": 4}}
