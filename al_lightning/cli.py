@@ -29,15 +29,14 @@ from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
 from al_lightning.parsing import Parser
-from al_lightning.processes import ended_processes
-from al_lightning.refusals import lost_process, one_message
+from al_lightning.processes import lost_processes, speak_for_the_observer
+from al_lightning.refusals import GO_ON, lost_process, one_message
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
-GO_ON = "go on with the same command and --resume"
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -203,9 +202,9 @@ class ActiveLearningCLI(LightningCLI):
         except RuntimeError as error:
             if lost_process(error) and self.trainer.received_sigterm:
                 raise SIGTERMException from error
-            if not lost_process(error) or not (ended := ended_processes(self.trainer)):
+            if not lost_process(error) or (who := lost_processes(self.trainer)) is None:
                 raise
-            raise UserError(f"{ended}, and no other one can go on alone. Look after it, then {GO_ON}.") from error
+            raise UserError(who) from error
 
     def after_fit(self) -> None:
         """Draws the learning curve."""
@@ -363,5 +362,6 @@ def main(args: ArgsType = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("al_lightning").setLevel(logging.INFO)
     _quiet_lightning()
+    speak_for_the_observer()
     hide_absent_gpus()
     ActiveLearningCLI(args)

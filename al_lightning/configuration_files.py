@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 
 from al_lightning.errors import UserError
-from al_lightning.reading import load_yaml, read_text
+from al_lightning.reading import load_yaml, read_text, refuse_endless_yaml
 
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+# Characters that nobody uses stand for a variable's braces, which mean something in YAML's own {flow} style.
+_MARKED = re.compile("\ue0f0(\\w+)\ue0f1")
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -33,17 +35,19 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
     Raises:
         UserError: likewise.
     """
+    marked = _VARIABLE.sub("\ue0f0\\1\ue0f1", text)
     try:
-        content = yaml.compose(text, Loader=yaml.SafeLoader)
+        refuse_endless_yaml(marked)
+        content = yaml.compose(marked, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise UserError(f"Expected YAML in {path}{line}, but {error.problem}.") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"Expected YAML in {path}, but {' '.join(str(error).split())}.") from error
     if not isinstance(content, yaml.MappingNode):
         found = "nothing" if content is None else "a list" if isinstance(content, yaml.SequenceNode) else "a value"
         raise UserError(f"Expected settings in {path}, each as `key: value`, got {found}.")
-    _fill_in(content, path, [], set())
+    _fill_in(content, path, set())
     filled: str = yaml.serialize(content, Dumper=yaml.SafeDumper, allow_unicode=True, width=float("inf"))
     return filled
 
@@ -59,30 +63,30 @@ def refuse_variables(arguments: list[str]) -> None:
             raise UserError(f"Expected {found[0]} in {argument!r} to be filled in by the shell. Write it without single quotes.")
 
 
-def _fill_in(node: yaml.Node, path: str | os.PathLike[str], above: list[yaml.Node], done: set[yaml.Node]) -> None:
-    line = f"line {node.start_mark.line + 1} of {path}"
-    if node in above:
-        raise UserError(f"Expected {line} to end, but it stands inside itself.")
-    if node in done:  # what is repeated by reference, maybe billions of times
+def _fill_in(node: yaml.Node, path: str | os.PathLike[str], done: set[yaml.Node]) -> None:
+    if node in done:  # what is repeated by reference
         return
     done.add(node)
-    if isinstance(node, yaml.ScalarNode) and "${" in node.value:
-        node.value = _VARIABLE.sub(lambda found: _value(found[1], line), node.value)
-        if node.style is None:  # what is not in quotes may be a number
-            node.tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
-    elif isinstance(node, yaml.MappingNode):
+    where = f"line {node.start_mark.line + 1} of {path}"
+    if isinstance(node, yaml.ScalarNode):
+        if _MARKED.search(node.value):
+            node.value = _MARKED.sub(lambda found: _value(found[1], where), node.value)
+            if node.style is None:  # what is not in quotes may be a number
+                node.tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        return
+    if isinstance(node, yaml.MappingNode):
         said = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := [key for number, key in enumerate(said) if key in said[:number]]:
-            raise UserError(f"Expected each key once in what begins in {line}, got {twice[0]} twice.")
-    if not isinstance(node, yaml.ScalarNode):
-        for part in node.value:
-            _fill_in(part[1] if isinstance(part, tuple) else part, path, [*above, node], done)
+            raise UserError(f"Expected each key once in what begins in {where}, got {twice[0]} twice.")
+    for part in node.value:
+        for child in part if isinstance(part, tuple) else (part,):
+            _fill_in(child, path, done)
 
 
-def _value(name: str, line: str) -> str:
+def _value(name: str, where: str) -> str:
     value = os.environ.get(name)
     if value is None:
-        raise UserError(f"Expected the environment to have {name}, for {line}, but it is not set. Set it, or write the value.")
-    if "${" in value:
-        raise UserError(f"Expected no variable inside the value of {name}, for {line}, got {value}.")
+        raise UserError(f"Expected the environment to have {name}, for {where}, but it is not set. Set it, or write the value.")
+    if _VARIABLE.search(value):
+        raise UserError(f"Expected no variable inside the value of {name}, for {where}, got {value}.")
     return value

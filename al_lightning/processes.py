@@ -1,25 +1,50 @@
 """What became of the other processes of a run that this one has started."""
 
+import logging
+import re
 import signal
 import subprocess
 
 from lightning.pytorch import Trainer
 
-_PATIENCE = 2.0  # seconds; whoever notices first that a process has gone may be faster than the system
+from al_lightning.refusals import GO_ON
+
+_PATIENCE = 2.0  # seconds: who misses a process first may be faster than the system
+_OBSERVER = "lightning.fabric.strategies.launchers.subprocess_script"  # a thread that kills this process when another one has ended
+_OBSERVED = re.compile(r"\[rank: (\d+)\] Child process with PID \d+ terminated with code (-?\d+)")
 
 
-def ended_processes(trainer: Trainer) -> str:
-    """Which of the processes that the trainer has started have ended, and how, for people; empty if none has or who did is not known."""
+def lost_processes(trainer: Trainer) -> str | None:
+    """Says which processes of those that the trainer has started have ended, and ends the others; None where that is not known."""
     started = getattr(trainer.strategy.launcher, "procs", [])
-    return ", ".join(f"process {rank} of the run has ended ({how})" for rank, process in enumerate(started, 1) if (how := _end(process)))
+    statuses = {rank: _status(process) for rank, process in enumerate(started, 1) if isinstance(process, subprocess.Popen)}
+    if not any(statuses.values()):
+        return None
+    trainer.strategy.launcher.kill(signal.SIGKILL)  # type: ignore[union-attr]
+    started.clear()  # Lightning's observer looks at it
+    return _said({rank: status for rank, status in statuses.items() if status})
 
 
-def _end(process: object) -> str:
-    """How a process has ended; empty of one that has not, or that ended well."""
-    if not isinstance(process, subprocess.Popen):
-        return ""
+def speak_for_the_observer() -> None:
+    """Makes Lightning's observer say it in the same words, where it is the first to see it."""
+    logging.getLogger(_OBSERVER).addFilter(_in_our_words)
+
+
+def _in_our_words(record: logging.LogRecord) -> bool:
+    if found := _OBSERVED.match(record.getMessage()):
+        record.msg, record.args = f"al_lightning: error: {_said({int(found[1]): int(found[2])})}", ()
+    return True
+
+
+def _said(ended: dict[int, int]) -> str:
+    """What to tell of processes that have ended, by their numbers and exit statuses."""
+    hows = {rank: signal.Signals(-status).name if status < 0 else f"exit status {status}" for rank, status in ended.items()}
+    which = ", ".join(f"process {rank} of the run has ended ({how})" for rank, how in hows.items())
+    return f"{which}, and the others can't go on alone. Look after it, then {GO_ON}."
+
+
+def _status(process: subprocess.Popen[bytes]) -> int | None:
     try:
-        status = process.wait(_PATIENCE)
+        return process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
-        return ""
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}" if status else ""
+        return None

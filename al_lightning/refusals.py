@@ -18,6 +18,7 @@ from typing import NoReturn
 from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened
 
+GO_ON = "go on with the same command and --resume"
 _TRACEBACK = "AL_LIGHTNING_TRACEBACK"
 _MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
 _SHARED = "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run --shm-size), or set num_workers to 0"

@@ -17,11 +17,11 @@ from tests.test_cli import TINY
         ("- a", "got a list"),
         ("abc", "got a value"),
         ("a: 1\nb:\n\tc: 1", "Expected YAML in a.yaml, line 3, but found character"),
-        ("a: [1, 2", "Expected YAML in a.yaml, line 1"),
-        ("a: *b", "Expected YAML in a.yaml, line 1, but found undefined alias"),
+        ("a: [1, 2\nb: 3", "Expected YAML in a.yaml, line 2, but"),
+        ("a: *b", "Expected YAML in a.yaml, but *b stands inside itself, or for nothing"),
         ("a: 1\nb: 2\na: 3", "Expected each key once in what begins in line 1 of a.yaml, got a twice"),
         ("x:\n  a: 1\n  b: [{c: 1, c: 2}]", "in line 3 of a.yaml, got c twice"),
-        ("a: &x [1, *x]", "line 1 of a.yaml to end, but it stands inside itself"),
+        ("a: &x [1, *x]", "Expected YAML in a.yaml, but *x stands inside itself"),
         ("a: &x {b: *x}", "stands inside itself"),
         ("a: 1\nb: ${AL_NOT_SET}", "Expected the environment to have AL_NOT_SET, for line 2 of a.yaml, but it is not set"),
         ("a: ${AL_NESTED}", r"Expected no variable inside the value of AL_NESTED"),
@@ -39,8 +39,10 @@ def test_what_is_wrong_in_a_file_is_one_line(text, why, monkeypatch):
 def test_variables_stand_for_their_values(monkeypatch):
     monkeypatch.setenv("AL_DATA", "/data: set, ${not}"[:10])
     monkeypatch.setenv("AL_SIZE", "32")
-    text = 'root: ${AL_DATA}/x\nquoted: "${AL_SIZE}"\nnumber: ${AL_SIZE}\nsmall: 1e-3\nnone: a$b $AL_SIZE\n'
-    text += "list:\n- &a\n  k: ${AL_SIZE}\n- *a\n"
+    text = "# ${AL_NOT_SET}\n"
+    text += (
+        'root: ${AL_DATA}/x\nquoted: "${AL_SIZE}"\nnumber: ${AL_SIZE}\nsmall: 1e-3\nnone: a$b $AL_SIZE\nlist: [&a {k: ${AL_SIZE}}, *a]\n'
+    )
     assert yaml.safe_load(filled_in(text, "a.yaml")) == {
         "root": "/data: set/x",
         "quoted": "32",
@@ -55,7 +57,7 @@ def test_a_run_means_the_same_when_the_variable_is_gone(monkeypatch, tmp_path):
     """The stored configuration holds the value; a name with a dollar is a name."""
     monkeypatch.setenv("AL_RUNS", str(tmp_path / "a$b"))
     monkeypatch.setenv("AL_CYCLES", "2")
-    Path("tiny.yaml").write_text(TINY.replace("cycles: 3", "cycles: 4") + "active_learning.cycles: ${AL_CYCLES}\nrun_dir: ${AL_RUNS}/run\n")
+    Path("tiny.yaml").write_text(TINY.replace("cycles: 3", "cycles: ${AL_CYCLES}") + "run_dir: ${AL_RUNS}/run\n")
     cli.main(["fit", "--config", "tiny.yaml"])
     run = RunDirectory(tmp_path / "a$b" / "run")
     assert yaml.safe_load(run.config.read_text())["active_learning"]["cycles"] == 2

@@ -62,7 +62,7 @@ def told(capsys, config, *arguments):
         ("active_learning.stride=[]", "stride to be a number or a list of at least one"),
         ("active_learning.label_budget=69", "label_budget of at least the initial set's 70, got 69"),
         ('active_learning.target={"val/accuracy": 85}', "active_learning.target"),
-        ('active_learning.target={"val/loss":0.5}', "metrics of which more is better"),
+        ('active_learning.target={"val/loss": 0.5}', "metrics of which more is better"),
         ("active_learning.target={}", "metrics of which more is better"),
         ("active_learning.keep=some", "active_learning.keep to be one of 'all', 'last', 'none', got some"),
         ("active_learning.querysize=5", "active_learning.querysize=5. Is it active_learning.query_size?"),
@@ -89,7 +89,7 @@ def told(capsys, config, *arguments):
     ],
 )
 def test_a_bad_setting_is_one_message(capsys, config, arguments, message):
-    assert message in told(capsys, config, *(f"--{argument}" for argument in re.split(r" (?=\w+\.)", arguments)))
+    assert message in told(capsys, config, *(f"--{argument}" for argument in re.split(r" (?=trainer\.)", arguments)))
 
 
 def test_the_traceback_is_printed_on_request(capsys, config, monkeypatch):
@@ -263,15 +263,15 @@ def test_a_process_that_dies_is_named_by_the_one_that_started_it(config):
     first = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    second = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
     deadline = time.monotonic() + 120
-    while not (RunDirectory("r").queries.exists() and second.read_text()) and time.monotonic() < deadline:
+    while not RunDirectory("r").queries.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1)  # they train
-    os.kill(int(second.read_text().split()[0]), signal.SIGKILL)
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     said, _ = first.communicate(timeout=60)
-    assert first.returncode == 1 and "Traceback" not in said
-    assert "al_lightning: error: process 1 of the run has ended (SIGKILL)" in said and "--resume" in said
+    assert first.returncode != 0 and "Traceback" not in said
+    assert said.count("al_lightning: error: process 1 of the run has ended (SIGKILL)") == 1 and "--resume" in said
 
 
 @pytest.mark.parametrize(
