@@ -119,6 +119,8 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(
                 "Expected --run_dir to name the run's directory, got nothing. Leave it out for runs/<config>-<strategy>-seed<seed>."
             )
+        if config.trainer.default_root_dir is not None:
+            raise UserError(f"Expected no trainer.default_root_dir, got {config.trainer.default_root_dir}: a run lies in its --run_dir.")
         if _rank() == 0 and not config.trainer.fast_dev_run:
             refuse_unreachable(config.trainer.logger)
         if config.trainer.fast_dev_run:  # a check of the code leaves no run behind

@@ -38,7 +38,8 @@ _SHORTAGES = {
 _SIGNS = {
     r"shared memory.*Too many open files": _FILES,
     r"shared memory|/dev/shm|</torch_|signal: Bus error": _SHARED,
-    r"DataLoader worker .*(killed by signal|exited unexpectedly)": f"a loading process was killed, most often because {_MEMORY}",
+    r"DataLoader worker .*killed by signal": f"a loading process was killed, most often because {_MEMORY}",
+    r"DataLoader worker .*exited unexpectedly": "a loading process has ended; what it has said tells why. Look after that",
     r"Too many open files|items of ancdata": _FILES,
     r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk and "
     "for limits (ulimit -f)",

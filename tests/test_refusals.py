@@ -74,6 +74,7 @@ def told(capsys, config, *arguments):
         ("trainer.val_check_interval=0", "trainer.val_check_interval to be a number of batches or a share of them, above 0"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches to be a number of batches or a share of them, above 0"),
         ("trainer.barebones=true", "a learning curve is made of metrics"),
+        ("trainer.default_root_dir=x", "a run lies in its --run_dir"),
         ("trainer.num_nodes=2", "tells 2 nodes of each other"),
         ("trainer.devices=0", "Lightning refuses the trainer's settings: `Trainer(devices='0')`"),
         ("trainer.accelerator=gpu", "Lightning refuses the trainer's settings: No supported gpu backend"),

@@ -1,8 +1,10 @@
 """The program's commands: ``python -m al_lightning COMMAND ...``."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from al_lightning.interpreter import all_is_imported
 from al_lightning.refusals import one_message
@@ -33,9 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given[0] not in COMMANDS:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
-    command = importlib.import_module(COMMANDS[given[0]][0])
+    command = _imported(COMMANDS[given[0]][0])
     all_is_imported()
     command.main(given)
+
+
+def _imported(module: str) -> Any:
+    """A command's module. Ctrl-C ends the process at once meanwhile: a library that is imported in part fails in ways of its own."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return importlib.import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _usage() -> str:
