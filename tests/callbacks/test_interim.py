@@ -150,9 +150,7 @@ CASES = {
         task=lambda: ClassificationTask(WithNorm, optimizer=sgd, lr_scheduler=by_epoch),
         callbacks=lambda: [StochasticWeightAveraging(0.05, swa_epoch_start=0.5, annealing_epochs=3)],
     ),
-    "exponential averaging": Case(
-        at=8, callbacks=lambda: [EMAWeightAveraging(decay=0.9), best()], arguments={"cycles": 2, "query_weights": "best"}
-    ),
+    "exponential averaging": Case(at=8, callbacks=lambda: [EMAWeightAveraging(decay=0.9), best()], arguments={"query_weights": "best"}),
     "finetuning": Case(at=11, callbacks=lambda: [BackboneFinetuning(2), GradientAccumulationScheduler({1: 2})]),
     "blocks, warm": Case(
         at=4 * 2 + 5,
@@ -214,10 +212,8 @@ def test_two_processes_go_on(tmp_path):
     def run(folder: str, at: int = 0, **arguments: Any) -> int:
         (own := tmp_path / f"{folder}-own").mkdir(exist_ok=True)
         callbacks = (OwnItems(own), Logbook(tmp_path / f"{folder}-log", at=at))
-        trainer = {"devices": 2, "strategy": "ddp_fork"}
-        return in_child(
-            lambda: CASES["early stopping, best of two, plateau"].run(tmp_path / folder, *callbacks, trainer=trainer, **arguments)
-        )
+        case, settings = CASES["early stopping, best of two, plateau"], {"cycles": 1, "trainer": {"devices": 2, "strategy": "ddp_fork"}}
+        return in_child(lambda: case.run(tmp_path / folder, *callbacks, **settings, **arguments))
 
     assert run("whole") == 0
     assert run("run", at=6) != 0  # in the third epoch of 2 batches
