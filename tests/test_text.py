@@ -97,12 +97,8 @@ def test_names_of_any_bytes_under_any_locale(tmp_path, scenes, capsys):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     path = os.fsdecode(b'r\xffn$a$,"<b>')
-    command = [sys.executable, "-m", "al_lightning", "fit", "--config", "config.yaml", "--data.init_args.root", scenes, "--run_dir", path]
-    logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "."]
-    here = {**os.environ, "PYTHONPATH": str(Path(al_lightning.__file__).parents[1])}
-    done = subprocess.run([*command, *logger], env=here | C_LOCALE, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
-    assert b'Learning curve: r\xffn$a$,"<b>/learning_curve.png' in done.stdout
+    arguments = ["--data.init_args.root", scenes, "--run_dir", path, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "."]
+    main(["fit", "--config", "config.yaml", *arguments])
 
     run = RunDirectory(path)
     assert sorted(os.fsencode(row.item) for row in run.read_queries()) == sorted(IMAGES)
@@ -115,13 +111,18 @@ def test_names_of_any_bytes_under_any_locale(tmp_path, scenes, capsys):
     before = run.queries.read_bytes()
     main(["fit", "--resume", "--run_dir", path])
     main(["figures", "--run", path])
-    main(["report", path, "--out", "report"])
     assert "is complete" in capsys.readouterr().out and run.queries.read_bytes() == before
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert r"<td>r\xffn$a$,&quot;&lt;b&gt;</td>" in page
-    for figure in (tmp_path / "report" / "figures").glob("*.svg"):
-        ET.parse(figure)
     assert run.training_picture.exists()
+
+    here = {**os.environ, "PYTHONPATH": str(Path(al_lightning.__file__).parents[1])}
+    command = [sys.executable, "-m", "al_lightning", "report", path, "--out", path + "-report"]
+    done = subprocess.run(command, env=here | C_LOCALE, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+    assert done.stdout == b'Report of 1 runs: r\xffn$a$,"<b>-report/report.html\n'
+    page = Path(path + "-report", "report.html").read_text(encoding="utf-8")
+    assert r"<td>r\xffn$a$,&quot;&lt;b&gt;</td>" in page
+    for figure in Path(path + "-report", "figures").glob("*.svg"):
+        ET.parse(figure)
 
 
 def test_weights_and_biases_takes_no_bytes(tmp_path, capsys):

@@ -33,7 +33,7 @@ from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_images, read_labels
 from al_lightning.sweeps.plan import PlannedRun
 
-_SECONDS = 30  # that no reading takes
+_SECONDS = 300  # that no reading takes, however busy the machine is
 _WHOLE = 0.1  # share of readings that draw their figures and go through the whole command
 _CELLS = [
     "",
@@ -286,7 +286,8 @@ def _recovered(run: RunDirectory) -> None:
     run.read_config()
     run.read_environment()
     read_images(run.images)
-    read_labels(run.labels)
+    if run.labels.exists():
+        read_labels(run.labels)
     names = {row.index: row.item for row in run.read_queries()}
     finished_part(run, 1000, lambda index: names[index])
 
