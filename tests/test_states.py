@@ -39,12 +39,29 @@ def test_safetensors(tmp_path):
     assert read_state(tmp_path / "weights.safetensors", "weights").keys() == STATE.keys()
 
 
+def test_weights_without_checksums(tmp_path):
+    computed = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, tmp_path / "weights.pth")
+    finally:
+        torch.serialization.set_crc32_options(computed)
+    assert torch.equal(read_state(tmp_path / "weights.pth", "weights")["a.weight"], STATE["a.weight"])
+
+
 def _compressed(path: Path) -> None:
     torch.save({"zeros": torch.zeros(100_000)}, path)
     parts = {name: zipfile.ZipFile(path).read(name) for name in zipfile.ZipFile(path).namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, part in parts.items():
             archive.writestr(name, part)
+
+
+def _flipped(path: Path) -> None:
+    torch.save({"w": torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(4000)) + 1234] ^= 0x40
+    path.write_bytes(content)
 
 
 BAD = {
@@ -60,6 +77,7 @@ BAD = {
     "sparse": (lambda path: torch.save({"w": torch.eye(2).to_sparse()}, path), "w in it is not a tensor of numbers"),
     "two lists": (lambda path: torch.save({"model": STATE, "model_state_dict": STATE}, path), "several lists of weights"),
     "a module": (lambda path: torch.save(torch.nn.Linear(1, 1), path), "more than tensors"),
+    "a flipped bit": (_flipped, "data/0 in it is damaged"),
     "a bomb of zeros": (_compressed, "its parts are compressed"),
 }
 

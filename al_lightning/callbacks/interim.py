@@ -15,6 +15,7 @@ from al_lightning.callbacks.record import RunRecord
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.errors import UserError
 from al_lightning.files import replacing
+from al_lightning.states import damaged_part
 
 _KEY = "al_lightning interim"
 
@@ -127,7 +128,7 @@ class Interim:
             return ""
         try:
             with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():  # torch does not look at the checksums
+                if damaged := damaged_part(archive):
                     return f"is damaged in {damaged}"
             then, now = dict(_peek(path)[_KEY]["identity"]), self._identity()
         except Exception as error:  # whatever bytes it holds, the cycle can be trained anew

@@ -127,3 +127,8 @@ def test_a_loss_that_is_not_finite_names_cycle_step_and_items(block):
     with pytest.raises(UserError, match="The loss became nan in cycle 0, epoch 1, step 1 of it") as error:
         fit(task, make_data(initial_size=80), callbacks=[poison])
     assert ", ".join(str(int(i)) for i in poison.order[32:40]) in str(error.value)
+
+
+def test_half_precision_that_diverges_is_named_as_the_cause():
+    with pytest.raises(UserError, match="Adam's eps of 1e-8 is 0: use precision bf16-true"):
+        fit(ClassificationTask(lambda: MLP(width=3)), make_data(initial_size=80), precision="16-true")
