@@ -17,10 +17,10 @@ demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trai
 	OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
 
 test: $(INSTALLED)  ## Run the whole test suite, on two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm

@@ -129,8 +129,16 @@ class RunDirectory(RunFiles):
 
     def write_crops(self, items: Sequence[str], boxes: Sequence[Sequence[int]]) -> None:
         """Writes crops.csv: top, left, height, width of each item in its image."""
-        rows = [[index, item, *box] for index, (item, box) in enumerate(zip(items, boxes, strict=True))]
-        write_atomically(self.crops, encoded(as_csv([[*run_tables.CROP_COLUMNS], *rows])))
+        write_atomically(self.crops, _crops_table(items, boxes))
+
+    def refuse_other_crops(self, items: Sequence[str], boxes: Sequence[Sequence[int]]) -> None:
+        """Makes sure that crops.csv, if it is there, says what :meth:`write_crops` would write.
+
+        Raises:
+            UserError: it does not.
+        """
+        if self.crops.is_file() and self.crops.read_bytes() != _crops_table(items, boxes):
+            raise UserError(f"Expected {self.crops} to list the run's crops, but it says something else. Remove it: it is written anew.")
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
         """Records which items are labeled."""
@@ -296,3 +304,8 @@ def find_runs(folder: str | os.PathLike[str]) -> tuple[list[RunDirectory], dict[
 
     walk(Path(folder))
     return runs, unreadable
+
+
+def _crops_table(items: Sequence[str], boxes: Sequence[Sequence[int]]) -> bytes:
+    rows = [[index, item, *box] for index, (item, box) in enumerate(zip(items, boxes, strict=True))]
+    return encoded(as_csv([[*run_tables.CROP_COLUMNS], *rows]))

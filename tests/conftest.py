@@ -1,5 +1,6 @@
 """Tiny experiments for all tests, on the sample that comes with the package."""
 
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,8 @@ from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 
+gc.collect()
+gc.freeze()  # what was imported stays; the collector need not walk through it in every test
 torch.set_num_threads(1)  # bit-identity across processes, and tests that fork
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")

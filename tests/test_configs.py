@@ -93,8 +93,8 @@ def test_every_run_of_a_sweep_is_understood(path):
     assert len(path.read_text().splitlines()) <= 40
 
 
-# The other sweeps change nothing but what test_config_runs and the strategies' own tests run.
-QUICK = [path for path in SWEEPS if "mnist" in path.parent.name or path.stem in {"fcn", "fcn_repeated", "whole_images"}]
+# The scenes' change nothing but what test_config_runs and the strategies' own tests run; all runs of all are `make test-slow`.
+QUICK = [path for path in SWEEPS if "mnist" in path.parent.name]
 
 
 @pytest.mark.parametrize("path", QUICK, ids=relative)

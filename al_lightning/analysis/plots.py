@@ -83,7 +83,7 @@ def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str
 def bin_edges(values: npt.NDArray[Any], bins: int) -> list[float]:
     """The edges of a histogram's bins; numpy refuses values that differ by rounding only."""
     low, high = float(values.min()), float(values.max())
-    room = 1e-9 * max(abs(low), abs(high))
+    room = max(1e-9 * max(abs(low), abs(high)), 1e-300)
     if 0 < high - low < room:
         low, high = low - room, high + room
     edges: list[float] = np.histogram_bin_edges(values, bins, (low, high)).tolist()

@@ -35,8 +35,8 @@ class DataRecord:
     def start(self) -> None:
         """Records the images, in a directory that holds no run."""
         sources.write_images(self.run.images, self.data.sources())
-        if (boxes := self.data.boxes()) is not None:
-            self.run.write_crops([self.data.item(index) for index in range(len(boxes))], boxes)
+        if (crops := self._crops()) is not None:
+            self.run.write_crops(*crops)
 
     def discard(self) -> None:
         """Removes what a start has left."""
@@ -55,6 +55,8 @@ class DataRecord:
         """
         then, now = run.read_environment().get("data", {}), self.data.fingerprint()
         if then == now:
+            if (crops := self._crops()) is not None:
+                run.refuse_other_crops(*crops)
             return
         keys = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
         changed = sources.changed_images(run.images, self.data.sources()) or ", ".join(keys)
@@ -112,6 +114,8 @@ class DataRecord:
         Raises:
             UserError: a label that is now given can't be read.
         """
+        if (crops := self._crops()) is not None:
+            self.run.write_crops(*crops)
         queries = {cycle: [row.index for row in labeled if row.cycle == cycle + 1] for cycle in range(finished)}
         last = finished - 1
         self._to_tabulate = {c: items for c, items in queries.items() if items and (c == last or not self.run.queried(c).is_file())}
@@ -143,6 +147,10 @@ class DataRecord:
         return self.data.peek(indices)
 
     # Parts
+
+    def _crops(self) -> tuple[list[str], Sequence[Sequence[int]]] | None:
+        boxes = self.data.boxes()
+        return None if boxes is None else ([self.data.item(index) for index in range(len(boxes))], boxes)
 
     def _labels(self) -> list[ReadLabel]:
         return sources.read_labels(self.run.labels) if self.run.labels.is_file() else []

@@ -1,6 +1,10 @@
+import itertools
+
+import numpy as np
+import pytest
 from matplotlib import image
 
-from al_lightning.analysis.plots import draw_learning_curve
+from al_lightning.analysis.plots import bin_edges, draw_learning_curve
 from al_lightning.runs import RunDirectory
 from tests.test_runs import cycle_row
 
@@ -20,3 +24,9 @@ def test_a_run_without_metrics_still_gets_its_picture(tmp_path):
     del row["val/accuracy"]
     run.append_cycle(row)
     assert draw_learning_curve(run).is_file()
+
+
+@pytest.mark.parametrize("scores", [[0.0, 5e-324], [3.0, 3 + 1e-15], [0.0, 0.0], [-2.0, 7.0]])
+def test_a_histogram_of_scores_that_are_nearly_the_same(scores):
+    edges = bin_edges(np.array(scores), 40)
+    assert len(edges) == 41 and all(low < high for low, high in itertools.pairwise(edges)) and edges[0] <= scores[0] <= scores[1] <= edges[-1]

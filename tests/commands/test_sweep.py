@@ -82,7 +82,7 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
 
 
 def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):
-    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set={**TINY, "active_learning.cycles": 40})
+    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set={**TINY, "active_learning.cycles": 20})
     command = [sys.executable, "-m", "al_lightning", "sweep", path, "--jobs", "2"]
     process = subprocess.Popen(
         command,
@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):
     assert process.returncode == 130 and "The same command goes on from here." in shown and "Traceback" not in shown
     assert run.holds_run() and not run.is_finished() and not run.is_held()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    assert [row["cycle"] for row in run.read_cycles()] == [str(cycle) for cycle in range(40)]
+    assert [row["cycle"] for row in run.read_cycles()] == [str(cycle) for cycle in range(20)]
 
 
 def test_jobs_of_a_cluster(write, capsys):

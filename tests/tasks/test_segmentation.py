@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -11,6 +13,7 @@ from al_lightning.acquisition import BALD, CountAbove, Entropy, LowestMiou, Rand
 from al_lightning.analysis import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.data import SyntheticScenesDataModule
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from al_lightning.tasks.segmentation import iou_metrics
@@ -182,6 +185,22 @@ def run_crops(folder, **arguments):
 @pytest.fixture(scope="module")
 def whole_crops(tmp_path_factory):
     return run_crops(tmp_path_factory.mktemp("crops") / "run")
+
+
+def test_other_crops_are_refused_and_missing_ones_written(whole_crops):
+    def content():
+        return {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    copy = whole_crops.path.parent / "copy"
+    shutil.copytree(whole_crops.path, copy)
+    whole = whole_crops.crops.read_text()
+    (copy / "crops.csv").write_text(whole.replace(",24,24\n", ",24,23\n", 1))
+    before = content()
+    with pytest.raises(UserError, match="Expected .*crops.csv to list the run's crops"):
+        run_crops(copy, resume=True)
+    assert content() == before
+    (copy / "crops.csv").unlink()
+    assert run_crops(copy, resume=True).crops.read_text() == whole
 
 
 @pytest.mark.parametrize("death", SCENE_DEATHS)

@@ -198,6 +198,7 @@ def kill_and_race(kills: int, races: int, seed: int, say: Callable[[str], None] 
             if faults and (kept := os.environ.get("KEEP")):
                 shutil.copytree(folder, Path(kept) / f"run{runs}", dirs_exist_ok=True)
         done, runs, wrong = done + died, runs + 1, wrong + len(faults)
+        say(f"{kind}: {died} kills, {'as it was' if not faults else 'WRONG'}; {done} kills after {time.monotonic() - began:.0f} s")
         if not died and faults:
             break
     for number in range(races):
@@ -205,6 +206,8 @@ def kill_and_race(kills: int, races: int, seed: int, say: Callable[[str], None] 
             faults = race(Path(folder), random.Random(f"{seed} race {number}"))
             for fault in faults:
                 say(f"{fault} (seed {seed}, race {number})")
+        if number % 5 == 4:
+            say(f"{number + 1} races after {time.monotonic() - began:.0f} s")
         wrong += len(faults)
     say(f"{done} kills of {runs} runs of {len(KINDS)} kinds, {races} races of 3 starts: {wrong} wrong; {time.monotonic() - began:.0f} s")
     return wrong
