@@ -156,7 +156,7 @@ class ActiveLearningCLI(LightningCLI):
         if run.holds_run():
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
-        elif _rank() == 0 and differences(settings.flat(stored), self.resolved(self.config)):
+        elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
             if config.resume and not stored:
                 print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)
             begun = config.clone()
