@@ -108,7 +108,7 @@ class ActiveLearningCLI(LightningCLI):
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
         """All settings of a parsed configuration, by dotted key; what is null is left out."""
-        return settings.flat(yaml.safe_load(self._parser("fit").dump(config.fit, skip_unset=False, format="yaml")))
+        return settings.flat(yaml.safe_load(self._parser("fit").dump(config.fit, skip_unset=False, skip_validation=True, format="yaml")))
 
     def before_instantiate_classes(self) -> None:
         """Decides where the run lies, and opens it."""

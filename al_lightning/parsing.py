@@ -54,7 +54,7 @@ class Parser(LightningArgumentParser):
         Raises:
             UserError: it can't, for a setting is an object that has no text.
         """
-        text: str = super().dump(*args, **{"skip_validation": True, **kwargs})  # what was parsed is valid
+        text: str = super().dump(*args, **kwargs)
         if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
             raise UserError(
                 f"Expected settings that a configuration can hold, but {lost[1]} ({lost[2]}) can't be written into it, so that the "

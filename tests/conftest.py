@@ -106,6 +106,10 @@ def in_child(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or libraries speak of leaks when the process ends
+
+
 @pytest.fixture
 def in_time() -> Iterator[None]:
     """A test that hangs fails."""

@@ -254,8 +254,8 @@ def test_weights_and_biases_is_asked_before_anything_is_written(config, capsys, 
     online = ["--trainer.logger=WandbLogger", "--trainer.logger.offline=false"]
     assert re.search("Expected to reach Weights & Biases.*No API key.*offline true", told(capsys, config, *online))
     assert not Path("r").exists()
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    cli.main(["fit", "--config", config, *FIT, *online, "--active_learning.cycles=1"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # which W&B remembers as long as the process lives
+    assert in_child(lambda: cli.main(["fit", "--config", config, *FIT, *online, "--active_learning.cycles=1"])) == 0
 
 
 def test_a_process_that_dies_is_named_by_the_one_that_started_it(config):

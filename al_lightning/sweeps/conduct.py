@@ -15,6 +15,7 @@ from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
 from al_lightning.runs import RunDirectory
+from al_lightning.sweeps.checked import CheckedRuns, shape
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
 from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun
 
@@ -35,8 +36,9 @@ class _Started:
 def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The runs that have something to do, in their order; a run that is there to be shared only if one that shares it is new."""
     shared = {run.initial.name for run in runs if run.initial is not None}
-    needed = {run.initial.name for run in runs if run.initial is not None and run.state() == "new"}
-    return [run for run in runs if run.state() != "finished" and (run.name not in shared or run.name in needed)]
+    states = {run.name: run.state() for run in runs}
+    needed = {run.initial.name for run in runs if run.initial is not None and states[run.name] == "new"}
+    return [run for run in runs if states[run.name] != "finished" and (run.name not in shared or run.name in needed)]
 
 
 def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], list[str]]) -> None:
@@ -58,7 +60,13 @@ def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], l
             )
 
 
-def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Callable[[str], None]) -> dict[str, str]:
+def conduct(
+    runs: Sequence[PlannedRun],
+    launcher: Launcher,
+    logs: Path,
+    say: Callable[[str], None],
+    finished: Callable[[PlannedRun], None] = lambda run: None,
+) -> dict[str, str]:
     """Starts runs, or goes on with them, until each has ended.
 
     Args:
@@ -66,6 +74,7 @@ def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Cal
         launcher: starts them.
         logs: folder for what they print, a file a run.
         say: told a line whenever a run has ended.
+        finished: told of each that ended well.
 
     Returns:
         By name of each run that failed, why.
@@ -84,6 +93,8 @@ def conduct(runs: Sequence[PlannedRun], launcher: Launcher, logs: Path, say: Cal
                     continue
                 if failure is not None:
                     failures[one.run.name] = failure
+                else:
+                    finished(one.run)
                 took.setdefault(bool(one.run.labels), []).append(seconds)
                 left = [other.run for other in started] + waiting
                 how = f"{'finished' if failure is None else f'FAILED, {failure}'}, {clock(seconds)}"
@@ -131,7 +142,8 @@ def carry_out(
         SystemExit: settings are refused (why was printed), or SIGTERM came.
         KeyboardInterrupt: Ctrl-C came.
     """
-    _refuse_mistakes(runs)
+    checked = CheckedRuns(out / "logs" / "checked.json")
+    _refuse_mistakes(runs, checked)
     todo = outstanding(runs)
     states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
@@ -145,7 +157,7 @@ def carry_out(
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended in order
     try:
-        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True))
+        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
         raise
@@ -158,19 +170,28 @@ def carry_out(
     return failures
 
 
-def _refuse_mistakes(runs: Sequence[PlannedRun]) -> None:
-    """Finds a mistake in any run before the first one starts."""
+def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> None:
+    """Finds a mistake in any run before the first one starts.
+
+    Of the runs that were checked before, and are as they were, one of each shape is looked at: that finds what new code changes.
+    """
     reader = ConfigReader()
-    seen = set()
+    seen, looked_at = set(), []
     for run in runs:
-        kind = json.dumps({key: value for key, value in run.settings.items() if key != SEED}, sort_keys=True)
+        known = run in checked
+        settings = {key: value for key, value in run.settings.items() if key != SEED}
+        kind = json.dumps(shape(settings) if known else settings, sort_keys=True)
         if kind not in seen:
             seen.add(kind)
-            settings = reader.read(run.arguments())
+            resolved = reader.read(run.arguments())
             if run.state() != "finished":
-                offline = settings.get("trainer.logger.init_args.offline")
-                refuse_unreachable(settings.get("trainer.logger", {"init_args": {"offline": offline}}))
-    refuse_changed(runs, partial(_changes, reader))
+                offline = resolved.get("trainer.logger.init_args.offline")
+                refuse_unreachable(resolved.get("trainer.logger", {"init_args": {"offline": offline}}))
+        elif known:
+            continue
+        looked_at.append(run)
+    refuse_changed(looked_at, partial(_changes, reader))
+    checked.add(looked_at)
 
 
 def _changes(reader: ConfigReader, run: PlannedRun) -> list[str]:

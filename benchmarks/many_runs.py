@@ -1,0 +1,82 @@
+"""Measures what is done with 1,200 finished runs, started again as a sweep and reported: python -m benchmarks.many_runs [SEEDS].
+
+Six runs are made, of five strategies and the cycle 0 that they share; those of the other seeds are copies with other numbers.
+"""
+
+import csv
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from al_lightning.runs import RunDirectory
+from benchmarks.common import seconds
+
+ROOT = Path(__file__).parents[1]
+STRATEGIES = ("Random", "Entropy", "Margin", "MaxSoftmax", "Odin")
+
+
+def make_runs(folder: Path, seeds: int) -> Path:
+    """Fills a folder with finished runs; returns the sweep that asks for them."""
+    sweep = folder / "many.yaml"
+    few = {"active_learning.cycles": 3, "active_learning.query_size": 20, "trainer.max_epochs": 1, "trainer.logger": False}
+    grid = {"active_learning.strategy": [*STRATEGIES], "seed_everything": [*range(seeds)]}
+    content = {"base": str(ROOT / "configs" / "demo.yaml"), "out": str(folder / "runs"), "set": few, "grid": grid}
+    sweep.write_text(yaml.safe_dump(content, sort_keys=False))
+    command("sweep", str(sweep), "--only", "seed_everything=0")
+    for made in sorted((folder / "runs").glob("*-seed0")):
+        for seed in range(1, seeds):
+            copy_run(RunDirectory(made), RunDirectory(made.with_name(made.name.replace("seed0", f"seed{seed}"))), seed)
+    return sweep
+
+
+def copy_run(made: RunDirectory, copy: RunDirectory, seed: int) -> None:
+    """The run of seed 0 as one of another seed, with a curve of its own."""
+    shutil.copytree(made.path, copy.path, ignore=shutil.ignore_patterns("cycles", ".lock", "*.png"))
+    config = re.sub(r"(?m)^(\s*seed(?:_everything)?: )0$", rf"\g<1>{seed}", made.config.read_text())
+    copy.config.write_text(config.replace("seed0", f"seed{seed}"))
+    with made.learning_curve.open(newline="") as file:
+        rows = list(csv.reader(file))
+    chance, metric = random.Random(copy.path.name), rows[0].index("val/accuracy")
+    for row in rows[1:]:
+        row[metric] = f"{float(row[metric]) * chance.uniform(0.9, 1.1):.6f}"
+    with copy.learning_curve.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def command(*arguments: str) -> None:
+    """Runs a command of the program."""
+    subprocess.run([sys.executable, "-m", "al_lightning", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def measured(*arguments: str) -> str:
+    """Seconds of the clock and of the processor that a command takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = seconds(lambda: command(*arguments))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return f"{took:.1f} s ({spent:.1f} s of a processor)"
+
+
+def main() -> None:
+    """Prints the table."""
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sweep = make_runs(folder, seeds)
+        runs = len(STRATEGIES + ("their cycle 0",)) * seeds
+        print("| measured | value | wanted |\n|---|---|---|")
+        for what in ("the first time after they were copied there", "once more"):
+            print(f"| `sweep` of {runs:,} runs that are finished, {what} | {measured('sweep', str(sweep))} | 5 s |")
+        report = measured("report", str(folder / "runs"), "--out", str(folder / "report"))
+        print(f"| `report` of them | {report} | 5 s |")
+
+
+if __name__ == "__main__":
+    main()
