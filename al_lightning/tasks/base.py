@@ -273,7 +273,10 @@ class Task(LightningModule, ABC):
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         remedy = "Look at these items, or lower the learning rate."
         if self.dtype == torch.float16:
-            remedy = "The weights are in 16-bit floats, which end at 65,504 and in which Adam's eps of 1e-8 is 0: use precision bf16-true or 16-mixed."
+            remedy = (
+                "The weights are in 16-bit floats, which end at 65,504 and in which Adam's eps of 1e-8 is 0: use precision bf16-true or "
+                "16-mixed."
+            )
         return UserError(
             f"The loss became {float(losses[step])} in cycle {datamodule.pool.cycle}, epoch {self.current_epoch}, step {step} of it, "
             f"on the items {shown}. {remedy}"

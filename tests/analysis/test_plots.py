@@ -29,4 +29,5 @@ def test_a_run_without_metrics_still_gets_its_picture(tmp_path):
 @pytest.mark.parametrize("scores", [[0.0, 5e-324], [3.0, 3 + 1e-15], [0.0, 0.0], [-2.0, 7.0]])
 def test_a_histogram_of_scores_that_are_nearly_the_same(scores):
     edges = bin_edges(np.array(scores), 40)
-    assert len(edges) == 41 and all(low < high for low, high in itertools.pairwise(edges)) and edges[0] <= scores[0] <= scores[1] <= edges[-1]
+    assert len(edges) == 41 and all(low < high for low, high in itertools.pairwise(edges))
+    assert edges[0] <= scores[0] <= scores[1] <= edges[-1]

@@ -196,7 +196,7 @@ def test_other_crops_are_refused_and_missing_ones_written(whole_crops):
     whole = whole_crops.crops.read_text()
     (copy / "crops.csv").write_text(whole.replace(",24,24\n", ",24,23\n", 1))
     before = content()
-    with pytest.raises(UserError, match="Expected .*crops.csv to list the run's crops"):
+    with pytest.raises(UserError, match=r"Expected .*crops\.csv to list the run's crops"):
         run_crops(copy, resume=True)
     assert content() == before
     (copy / "crops.csv").unlink()
