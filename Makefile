@@ -34,7 +34,10 @@ lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## Measure speed and memory; prints the README's tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.loop
+	$(BIN)/python -m benchmarks.query
+	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m benchmarks.many_runs
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.segmentation
 
