@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
-_CAME = re.compile(r"(?:Given value|Got value|path string): (.*)|(\S+) does not conform to")
+_CAME = re.compile(
+    r"(?:Given value|Got value|path string): (.*)|(\S+) does not conform to|(?:with base 10|string to float): '(.*)'$", re.MULTILINE
+)
 # Lines that say what others say better.
 _NOISE = re.compile(
     r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "
@@ -17,7 +19,15 @@ _TYPES = {
     r"Expected an? typing\.Literal\[(.*?)\].*": r"one of \1",
     r"Expected a dot import path string.*|Not a valid subclass of .*": "the name or the import path of a class",
     r".*does not conform to restriction (.*)": r"a number \1",
-    r"Not of type (\w+): .*": r"\1",
+    r"Not of type (.+?): .*": r"\1",
+}
+_NUMBERS = {
+    "PositiveInt": "a whole number above 0",
+    "NonNegativeInt": "a whole number from 0 on",
+    "IntFrom2": "a whole number from 2 on",
+    "Unlimited": "a whole number from -1 on",
+    "PositiveFloat": "a number above 0",
+    "NonNegativeFloat": "a number from 0 on",
 }
 _ONLY_WHERE = re.compile(r"Problem with given class_path '[\w.]+':")
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|ption '|does not accept option ')([\w.+]+)")
@@ -47,7 +57,8 @@ def shortened(message: str) -> str:
 def _type(leaf: str) -> str | None:
     for pattern, name in _TYPES.items():
         if found := re.fullmatch(pattern, leaf):
-            return re.sub(r"\bv(?=[<>=!])", "", found.expand(name))
+            words = re.sub(r"\bv(?=[<>=!])", "", found.expand(name))
+            return _NUMBERS.get(words, words)
     return None
 
 

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import lightning.pytorch as pl
 from jsonargparse.typing import restricted_number_type
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.accelerators import CPUAccelerator
 
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, checked
+
+_FEW_PROCESSES = 16  # each of them loads torch: thousands would fill the memory
 
 if TYPE_CHECKING:
     Unlimited: TypeAlias = int
@@ -76,6 +79,9 @@ class Trainer(pl.Trainer):
             )
         except Exception as error:  # MisconfigurationException, TypeError, ImportError ...: all of them are about what it was given
             raise UserError(f"Lightning refuses the trainer's settings: {' '.join(str(error).split())}") from error
+        most = max(_FEW_PROCESSES, 2 * (os.cpu_count() or 1))
+        if isinstance(self.accelerator, CPUAccelerator) and self.num_devices > most:
+            raise UserError(f"Expected trainer.devices of at most {most}, processes on this machine's processor, got {self.num_devices}.")
         environment = getattr(self.strategy, "cluster_environment", None)
         if num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
             raise UserError(

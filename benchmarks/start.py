@@ -41,7 +41,9 @@ def main() -> None:
         "`fit --help`": lambda: spent("-m", "al_lightning", "fit", "--help"),
     }
     *results, base = alternating(rounds, *works.values(), lambda: spent(*_IMPORT))
-    print(f'`import torch, lightning.pytorch`: {statistics.median(base):.1f} s of a processor\n\n| measured | value | wanted |\n|---|---|---|')
+    print(
+        f"`import torch, lightning.pytorch`: {statistics.median(base):.1f} s of a processor\n\n| measured | value | wanted |\n|---|---|---|"
+    )
     for what, result in zip(works, results, strict=True):
         print(f"| {what} / the import of torch and Lightning | {ratio(result, base):.2f} | {'1.05' if 'demo' in what else ''} |")
 

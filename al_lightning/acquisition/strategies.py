@@ -158,6 +158,8 @@ class _Uncertainty(Strategy):
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""
         assert measured is not None
+        if self.aggregation is not None and measured.ndim == 1:
+            raise UserError(f"Expected images whose pixels are scored for {self}, but each item has one score. Leave the aggregation out.")
         return self._aggregate.of_logarithms(measured) if self.logarithmic else self._aggregate(measured)
 
     def readable(self, measured: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.tuner.lr_finder import _LRCallback
-from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import LBFGS, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
@@ -163,13 +163,16 @@ class Task(LightningModule, ABC):
         """Builds optimizer and scheduler from the factories.
 
         Raises:
-            UserError: a factory refuses the parameters or the optimizer, or the scheduler lacks what it watches.
+            UserError: a factory refuses the parameters or the optimizer, the optimizer can't train them, or the scheduler lacks what it
+                watches.
         """
         try:
             optimizer = self.new_optimizer()
             scheduler = self.make_lr_scheduler(optimizer) if self.make_lr_scheduler is not None else None
         except (TypeError, ValueError) as error:
             raise UserError(f"Expected an optimizer and a scheduler that fit the network and each other, but one says: {error}") from error
+        if isinstance(optimizer, SparseAdam):
+            raise UserError("Expected an optimizer for dense gradients, got SparseAdam. Take another one.")
         self._refuse_in_blocks(optimizer, scheduler)
         if self._finds_rate and len({group["lr"] for group in optimizer.param_groups}) > 1:
             raise UserError("Expected one learning rate for all parameters, for a LearningRateFinder to replace, got several.")
@@ -178,6 +181,20 @@ class Task(LightningModule, ABC):
         if isinstance(scheduler, ReduceLROnPlateau):
             return {"optimizer": optimizer, "lr_scheduler": self._watching(scheduler)}
         return [optimizer], [scheduler]
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
+        """Takes a step of a scheduler.
+
+        Raises:
+            UserError: it can't, as of more steps than it was made for.
+        """
+        try:
+            super().lr_scheduler_step(scheduler, metric)
+        except Exception as error:  # each has its own ways, ZeroDivisionError among them
+            name, said = type(scheduler).__name__, " ".join(str(error).split())
+            raise UserError(
+                f"Expected the scheduler {name} to take a step after epoch {self.current_epoch}, but it says: {said}"
+            ) from error
 
     def own_schedule(self, optimizer: Optimizer) -> OptimizerLRScheduler:
         """What goes with the optimizer where no ``lr_scheduler`` is asked for: nothing here, a constant rate."""
@@ -244,7 +261,7 @@ class Task(LightningModule, ABC):
         self.log("train/loss", losses.mean(), sync_dist=True)
         if self.block > 1:
             for config in self.trainer.lr_scheduler_configs:
-                config.scheduler.step()  # type: ignore[call-arg]
+                self.lr_scheduler_step(config.scheduler, None)
 
     def _recorded_loss(self, batch: Batch) -> Tensor:
         inputs, targets, indices = batch

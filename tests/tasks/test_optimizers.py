@@ -136,6 +136,15 @@ def error(capsys, *arguments):
             "Block training can't be used with ReduceLROnPlateau. Set model.init_args.block to 1.",
         ),
         (["--model=tests.tasks.test_optimizers.Fixed", "--optimizer=SGD"], "a model with the argument optimizer for --optimizer"),
+        (["--optimizer=SparseAdam"], "Expected an optimizer for dense gradients, got SparseAdam"),
+        (
+            ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=0"],
+            "Expected the scheduler StepLR to take a step after epoch 0, but it says",
+        ),
+        (
+            ["--lr_scheduler=OneCycleLR", "--lr_scheduler.max_lr=0.1", "--lr_scheduler.total_steps=1", "--model.init_args.block=4"],
+            "Expected the scheduler OneCycleLR to take a step after epoch 1, but it says: Tried to step 2 times",
+        ),
         (["--optimizer=SGDD"], "Expected optimizer to be one of ASGD, Adadelta"),
         (["--model.init_args.optimizer=SGDD"], "Expected optimizer to be one of ASGD, Adadelta"),
         (["--lr_scheduler=StepLRR"], "PolynomialLR, ReduceLROnPlateau, SequentialLR, StepLR, or the import path of one, got StepLRR"),
