@@ -103,6 +103,14 @@ def read_queries(path: Path) -> list[Labeled]:
     return [Labeled(**row) for row in read_table(path, QUERY_COLUMNS, growing=True)]
 
 
+def indices_by_cycle(labeled: Iterable[Labeled]) -> dict[int, list[int]]:
+    """The items that join the training set in each cycle, cycles and items in their order."""
+    found: dict[int, list[int]] = {}
+    for row in labeled:
+        found.setdefault(row.cycle, []).append(row.index)
+    return found
+
+
 def refuse_wrong_rows(path: Path, cycles: Iterable[CycleRow], labeled: Sequence[Labeled]) -> None:
     """Makes sure that the labeled items are as many as the learning curve says, each there once, by cycle and rank.
 

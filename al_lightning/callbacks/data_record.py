@@ -8,7 +8,7 @@ from torch import Tensor
 from al_lightning import sources
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.run_tables import Labeled
+from al_lightning.run_tables import Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import EVALUATION, POOL, ReadLabel
 
@@ -116,9 +116,8 @@ class DataRecord:
         """
         if (crops := self._crops()) is not None:
             self.run.write_crops(*crops)
-        queries = {cycle: [row.index for row in labeled if row.cycle == cycle + 1] for cycle in range(finished)}
-        last = finished - 1
-        self._to_tabulate = {c: items for c, items in queries.items() if items and (c == last or not self.run.queried(c).is_file())}
+        queries = {cycle - 1: items for cycle, items in indices_by_cycle(labeled).items() if 0 < cycle <= finished}
+        self._to_tabulate = {c: items for c, items in queries.items() if c == finished - 1 or not self.run.queried(c).is_file()}
         self._tabulate()
 
     # In each cycle

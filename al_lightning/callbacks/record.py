@@ -17,7 +17,7 @@ from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.callbacks.recovery import finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, tensors_in, unpickled
 
@@ -62,8 +62,9 @@ class RunRecord:
         cycles, labeled, self.id = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run))
         if initial_run is not None:
             self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
-        for cycle in range(1, max((row.cycle for row in labeled), default=0) + 1):
-            self.data.pool.label(torch.tensor([row.index for row in labeled if row.cycle == cycle]))
+        for cycle, indices in indices_by_cycle(labeled).items():
+            if cycle > 0:
+                self.data.pool.label(torch.tensor(indices))
         return cycles
 
     def begin(self, cycle: int, keep: Sequence[str] = ()) -> str:
