@@ -202,7 +202,17 @@ class RunDirectory(RunFiles):
         """The settings of config.yaml, nested, without the name of the command around them."""
         content = read_yaml(self._present(self.config))
         settings: dict[str, Any] = content["fit"] if isinstance(content.get("fit"), dict) else content
+        self._refuse_wrong_classes(settings)
         return settings
+
+    def _refuse_wrong_classes(self, node: Any) -> None:
+        if isinstance(node, dict) and not isinstance(arguments := node.get("init_args", {}), dict):
+            raise UserError(
+                f"Expected init_args in {self.config} to be the arguments of {node.get('class_path')}, each as `key: value`, "
+                f"got {arguments!r:.60}."
+            )
+        for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            self._refuse_wrong_classes(part)
 
     def read_environment(self) -> dict[str, Any]:
         """The content of environment.json."""

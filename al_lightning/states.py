@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from al_lightning.errors import UserError
 
@@ -94,6 +94,31 @@ def tensors_in(content: Any) -> dict[str, Tensor]:
         if value.is_meta or value.layout != torch.strided or bool(value.isnan().any()):
             raise UserError(f"{name} in it is not a tensor of numbers")
     return tensors
+
+
+def refuse_other_weights(state: Mapping[str, Tensor], module: nn.Module, path: str | Path) -> None:
+    """Makes sure that a module can load tensors.
+
+    Args:
+        state: by name.
+        module: it is left as it is.
+        path: of the file that they are from, for the message.
+
+    Raises:
+        UserError: there is one too few or too many, or of another shape.
+    """
+    own = module.state_dict()
+    for name in [*own, *state]:
+        there, here = (_shape(tensors, name) for tensors in (state, own))
+        if there != here:
+            raise UserError(
+                f"Expected weights of this run's {type(module).__name__} in {path}, but they are those of another network: {name} is "
+                f"{there} there and {here} here."
+            )
+
+
+def _shape(tensors: Mapping[str, Any], name: str) -> str:
+    return "x".join(map(str, tensors[name].shape)) or "a number" if name in tensors else "missing"
 
 
 def _reason(error: Exception) -> str:

@@ -70,7 +70,7 @@ QUERY_DAMAGE = {
 LABELS = b"cycle,split,file,sha256\n"
 CROPS = b"index,item,top,left,height,width\n"
 FILES = {
-    "config.yaml": TEXT_DAMAGE | YAML_DAMAGE | {"emptied": b""},
+    "config.yaml": TEXT_DAMAGE | YAML_DAMAGE | {"emptied": b"", "arguments in a list": b"model: {class_path: X, init_args: [1]}\n"},
     "environment.json": TEXT_DAMAGE | JSON_DAMAGE | {"emptied": b"", "cut": b'{"data": {"sha'},
     "learning_curve.csv": TEXT_DAMAGE | CURVE_DAMAGE,
     "queries.csv": TEXT_DAMAGE | QUERY_DAMAGE,

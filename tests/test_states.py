@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from al_lightning.errors import UserError
-from al_lightning.states import read_state
+from al_lightning.states import read_state, refuse_other_weights
 from tools.stress.mutated_weights import mutate_weights
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -133,3 +133,20 @@ def test_damaged_files_are_read_or_refused():
     summary = mutate_weights(60, seed=3)
     assert not summary.wrong
     assert summary.outcomes.total() == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weight": torch.zeros(2, 5)}, "weight is 2x5 there and 2x3 here"),
+        ({"bias": None}, "bias is missing there and 2 here"),
+        ({"scale": torch.tensor(1.0)}, "scale is a number there and missing here"),
+    ],
+)
+def test_weights_of_another_network_are_named(change, said):
+    module = torch.nn.Linear(3, 2)
+    state = dict(module.state_dict())
+    refuse_other_weights(state, module, "a.ckpt")
+    state = {name: value for name, value in {**state, **change}.items() if value is not None}
+    with pytest.raises(UserError, match=f"Expected weights of this run's Linear in a.ckpt, but .* another network: {said}"):
+        refuse_other_weights(state, module, "a.ckpt")

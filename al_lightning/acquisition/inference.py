@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidden
 from al_lightning.errors import UserError
-from al_lightning.states import read_state
+from al_lightning.states import read_state, refuse_other_weights
 
 # Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
 _ELEMENTS_AT_ONCE = 2**18
@@ -140,11 +140,7 @@ class ByExpert(Prediction):
     def _weights(self, network: nn.Module) -> dict[str, Tensor]:
         state = read_state(self.checkpoint, "the checkpoint of a run's cycle")
         weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-        own = {name: value.shape for name, value in network.state_dict().items()}
-        if own != {name: value.shape for name, value in weights.items()}:
-            raise UserError(
-                f"Expected weights of {type(network).__name__} as this run trains it in {self.checkpoint}, got those of another network."
-            )
+        refuse_other_weights(weights, network, self.checkpoint)
         return weights
 
 

@@ -183,11 +183,7 @@ class ActiveLearningCallback(Callback):
         path = self.initial_run.checkpoint(0)
         if not path.is_file():
             raise UserError(f"Expected the checkpoint {path} of the initial run, but it is missing. Was the run made with keep: all?")
-        weights = marked_weights(path, self.initial_run.read_environment().get("run"), 0)
-        try:
-            self.task.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UserError(f"Expected the model of the initial run, but its weights in {path} are of another one: {error}") from error
+        self.task.load_state_dict(marked_weights(path, self.initial_run.read_environment().get("run"), 0, self.task))
 
     def _draw_weights(self) -> None:
         if self.retrain == "scratch" or self.cycle == 0:
@@ -215,7 +211,7 @@ class ActiveLearningCallback(Callback):
                 f"and at least one checkpoint of it, got {'no checkpoint' if monitoring else 'no such callback'}."
             )
         best = monitoring[0]
-        return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle)
+        return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle, self.task)
 
     def _evaluate(self) -> dict[str, float]:
         """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""

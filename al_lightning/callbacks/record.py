@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from al_lightning import environment
 from al_lightning.callbacks.cycle import FinishedCycle, Query
@@ -19,7 +19,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
-from al_lightning.states import reading, tensors_in, unpickled
+from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
 
 _T = TypeVar("_T")
 MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
@@ -118,7 +118,7 @@ class RunRecord:
         path = self.run.checkpoint(cycle)
         if not path.is_file():
             raise UserError(f"Expected {path} to go on with its weights (retrain=warm), but it is missing.")
-        return marked_weights(path, self.id, cycle)
+        return marked_weights(path, self.id, cycle, self.trainer.lightning_module)
 
     def finish(self, finished: FinishedCycle, keep_earlier: bool) -> None:
         """Makes a cycle a finished one. The row of the learning curve comes last: it says that all before it is there."""
@@ -221,16 +221,17 @@ class RunRecord:
         return outcome  # type: ignore[no-any-return]
 
 
-def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Tensor]:
-    """The module's state in a checkpoint, on the CPU.
+def marked_weights(path: Path, run: str | None, cycle: int, module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module in a checkpoint, on the CPU.
 
     Args:
         path: of the checkpoint.
         run: the id of the run that it must be of; None where the run has none.
         cycle: which it must be of.
+        module: what it must be the state of.
 
     Raises:
-        UserError: it is missing or damaged, or another run's or another cycle's.
+        UserError: it is missing or damaged, or another run's, another cycle's or another module's.
     """
     with reading(path, "a checkpoint"):
         content = unpickled(path)
@@ -242,4 +243,5 @@ def marked_weights(path: Path, run: str | None, cycle: int) -> dict[str, Tensor]
             f"Expected {path} to be the checkpoint of cycle {cycle} of its run, but it is of cycle {mark.get('cycle', '?')} of {whose}. "
             "Put the right one back."
         )
+    refuse_other_weights(state, module, path)
     return state

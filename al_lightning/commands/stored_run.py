@@ -62,10 +62,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
         network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
-    try:
-        task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle))
-    except RuntimeError as error:  # names or shapes
-        raise UserError(f"Expected the weights of {run.config} in {run.checkpoint(cycle)}, but they can't be loaded: {error}") from error
+    task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
     datamodule.prepare_data()
     datamodule.setup("fit")
     if run.images.is_file() and (changed := sources.changed_images(run.images, datamodule.sources())):

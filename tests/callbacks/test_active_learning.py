@@ -438,7 +438,7 @@ def test_an_initial_run_that_does_not_fit_is_refused(tmp_path):
     initial = run_experiment(tmp_path / "initial", Random(), cycles=1)
     for number, (arguments, why) in enumerate(
         [
-            ({"task": ClassificationTask(lambda: MLP(width=8))}, "Expected the model of the initial run"),
+            ({"task": ClassificationTask(lambda: MLP(width=8))}, "they are those of another network"),
             ({"data": make_data(pool_repeat=3)}, "Expected the data that the initial run .* was started with"),
             ({"initial_run": "nowhere"}, "Expected nowhere/environment.json"),
         ]
