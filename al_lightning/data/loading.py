@@ -22,8 +22,8 @@ class EpochLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch: int = self.sampler.epoch  # type: ignore[attr-defined]
-        goes_on = self._iterator is not None and self._loaded_next == epoch
-        batches = self._iterator if goes_on else super().__iter__()
+        begun = self._iterator if self._loaded_next == epoch else None
+        batches = super().__iter__() if begun is None else begun
         self._loaded_next = None
         for left in reversed(range(len(self))):
             batch = next(batches)

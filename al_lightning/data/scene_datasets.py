@@ -118,7 +118,7 @@ class EpochSampler(DistributedSampler[Any]):
         self.batch_size = min(batch_size, self.num_samples)
 
     def __iter__(self) -> Iterator[Any]:
-        shuffle = DistributedSampler(self.dataset, self.num_replicas, self.rank, seed=self.seed)
+        shuffle: DistributedSampler[Any] = DistributedSampler(self.dataset, self.num_replicas, self.rank, seed=self.seed)
         for epoch in count(self.epoch):
             shuffle.set_epoch(epoch)
             yield from ((epoch, self.indices[position]) for position in islice(shuffle, len(self)))
