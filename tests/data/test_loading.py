@@ -56,9 +56,7 @@ class Keys(Dataset):
 
 def epochs_of(num_workers, items=7, batch_size=3, world=1):
     sampler = EpochSampler(torch.arange(10, 10 + items), 0, world, seed=5, batch_size=batch_size)
-    return EpochLoader(
-        Keys(), batch_size=sampler.batch_size, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0
-    )
+    return EpochLoader(Keys(), batch_size=sampler.batch_size, sampler=sampler, num_workers=num_workers, persistent_workers=num_workers > 0)
 
 
 def epoch(loader, number, batches=None):
@@ -163,7 +161,8 @@ def of_group(group):
 
 
 @pytest.mark.parametrize(
-    ("how", "hook", "status"), [("error", "on_validation_batch_end", 1), ("Ctrl-C", "on_train_batch_end", 130), ("SIGTERM", "on_scoring", 143)]
+    ("how", "hook", "status"),
+    [("error", "on_validation_batch_end", 1), ("Ctrl-C", "on_train_batch_end", 130), ("SIGTERM", "on_scoring", 143)],
 )
 @pytest.mark.usefixtures("in_time")
 def test_no_process_outlives_the_run(tmp_path, monkeypatch, how, hook, status):
