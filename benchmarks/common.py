@@ -74,9 +74,8 @@ def experiment(
     with tempfile.TemporaryDirectory() as folder:
         learning = ActiveLearningCallback(strategy or Random(), query_size=query_size, cycles=cycles)
         trainer = Trainer(
-            accelerator="cpu",
             max_epochs=epochs,
-            **{"check_val_every_n_epoch": epochs, **arguments},
+            **{"accelerator": "cpu", "check_val_every_n_epoch": epochs, **arguments},
             num_sanity_val_steps=0,
             enable_model_summary=False,
             default_root_dir=folder,
@@ -95,7 +94,7 @@ def experiment(
 
 def plain_epoch(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> None:
     """An epoch as one writes it by hand: tensors in memory, already float, a fresh permutation."""
-    for indices in torch.randperm(len(inputs)).split(BATCH):
+    for indices in torch.randperm(len(inputs), device=inputs.device).split(BATCH):
         optimizer.zero_grad()
         cross_entropy(network(inputs[indices]), targets[indices]).backward()
         optimizer.step()

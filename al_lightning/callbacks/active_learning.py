@@ -223,6 +223,7 @@ class ActiveLearningCallback(Callback):
         return float(sum(tensor.sum(dtype=torch.float64) for tensor in self.task.state_dict().values()))
 
     def _query(self) -> Query:
+        self.restart.end_loading()
         started = time.perf_counter()
         memory = PeakMemory(self.data.device)
         with self.restart.forward_context():

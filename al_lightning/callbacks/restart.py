@@ -87,7 +87,8 @@ class FitRestart:
         self.trainer._signal_connector._slurm_sigusr_handler_fn = self._requeue  # type: ignore[assignment, method-assign]
 
     def restore_stage(self) -> None:
-        """Undoes :meth:`replace_stage`."""
+        """Undoes :meth:`replace_stage`, and lets loading processes go: Lightning leaves those of training when evaluation fails."""
+        self.end_loading()
         vars(self.trainer).pop("_run_stage", None)
         vars(self.trainer._checkpoint_connector).pop("_restore_modules_and_callbacks", None)
         vars(self.trainer._signal_connector).pop("_slurm_sigusr_handler_fn", None)
@@ -240,7 +241,10 @@ class FitRestart:
 
     def evaluate(self) -> None:
         """Runs the evaluation that ``trainer.validate`` runs, so that callbacks can tell it from validation within the fit."""
-        trainer = self.trainer
+        trainer, within = self.trainer, self.trainer.fit_loop.epoch_loop.val_loop
+        within.setup_data()
+        if within._combined_loader is not None:  # the same loaders, for their processes are there
+            trainer.validate_loop._data_source.instance = within._combined_loader.iterables
         trainer.validate_loop.verbose = False
         trainer.validate_loop.inference_mode = False  # metrics that met inference tensors can't go on in the fit's own validation
         trainer.state.fn = TrainerFn.VALIDATING
@@ -250,6 +254,14 @@ class FitRestart:
         finally:
             trainer.state.fn = TrainerFn.FITTING
             trainer.training = True
+
+    def end_loading(self) -> None:
+        """Lets the processes go that load for training and evaluation: both are over."""
+        fit = self.trainer.fit_loop
+        for loop in (fit, fit.epoch_loop.val_loop, self.trainer.validate_loop):
+            if loop._data_fetcher is not None:
+                loop._data_fetcher.teardown()
+                loop._data_fetcher = None
 
     def forward_context(self) -> Any:
         """Autocast, where the trainer's precision asks for it."""
@@ -291,9 +303,7 @@ class FitRestart:
 
     def _new_loops(self) -> None:
         trainer, old = self.trainer, self.trainer.fit_loop
-        for fetcher in (old._data_fetcher, old.epoch_loop.val_loop._data_fetcher):
-            if fetcher is not None:
-                fetcher.teardown()
+        self.end_loading()
         new = _Epochs(trainer, self._min_epochs, self._max_epochs, self._between_epochs)
         new.epoch_loop = _TrainingEpochLoop(trainer, self._min_steps, self._max_steps)
         new._data_source = old._data_source

@@ -15,7 +15,7 @@ from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.label_survey import LabelSurvey
-from al_lightning.data.loading import end_where_nothing_can_be_sent
+from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
 from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, repeated
@@ -136,9 +136,12 @@ class SceneDataModule(PoolDataModule):
 
     # Loaders
 
-    def _loader(self, dataset: Any, **arguments: Any) -> DataLoader[Any]:
+    def _loader(self, kind: type[DataLoader[Any]], dataset: Any, *, passes: bool, **arguments: Any) -> DataLoader[Any]:
+        """A loader for several passes, whose processes live until Lightning lets them go, or for one."""
         arguments |= {"num_workers": self.num_workers, "worker_init_fn": end_where_nothing_can_be_sent}
-        return DataLoader(dataset, pin_memory=self.device.type == "cuda", **arguments)
+        arguments |= {"persistent_workers": passes and self.num_workers > 0, "pin_memory": self.device.type == "cuda"}
+        # It draws a seed whenever it starts processes: not from the global generator, from which dropout is drawn.
+        return kind(dataset, generator=seeds.generator(self.shuffle_seed, "loader"), **arguments)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Augmented crops of labeled images; the last incomplete batch of an epoch is left out, unless it is the only one."""
@@ -149,16 +152,17 @@ class SceneDataModule(PoolDataModule):
         dataset = TrainingScenes(
             self._train, self._files, self.classes, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
         )
-        sampler = EpochSampler(indices, rank, world, self.shuffle_seed)
-        self.least_batch(len(sampler))  # the only incomplete batch is an only one
-        return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=len(sampler) >= self.batch_size)
+        sampler = EpochSampler(indices, rank, world, self.shuffle_seed, self.batch_size)
+        self.least_batch(sampler.num_samples)
+        return self._loader(EpochLoader, dataset, passes=True, batch_size=sampler.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole evaluation images; several processes share them without repeating any."""
         self._survey.require_classes(self._eval, "the evaluation set")
         rank, world = self.rank_and_world
         dataset = LabeledScenes(self._eval, self._files, self.classes, self.normalization)
-        return self._loader(dataset, batch_size=self.eval_batch_size, sampler=ShareSampler(len(dataset), rank, world))
+        sampler = ShareSampler(len(dataset), rank, world)
+        return self._loader(DataLoader, dataset, passes=True, batch_size=self.eval_batch_size, sampler=sampler)
 
     def example(self) -> Tensor:
         """See :meth:`PoolDataModule.example`."""
@@ -185,7 +189,8 @@ class SceneDataModule(PoolDataModule):
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""
         wanted = [batch.tolist() for batch in batches]
-        loader = self._loader(UnlabeledScenes(self._train, self._files, self.normalization), batch_sampler=wanted)
+        dataset = UnlabeledScenes(self._train, self._files, self.normalization)
+        loader = self._loader(DataLoader, dataset, passes=False, batch_sampler=wanted)
         return ((images.to(self.device, non_blocking=True), indices) for images, indices in loader)
 
     # Identity

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -99,21 +100,31 @@ class Example:
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """A seeded shuffle of given indices, shared among processes; yields (epoch, index).
+    """A seeded shuffle of given indices, shared among processes; yields (epoch, index), of its epoch and then of all that follow.
+
+    An epoch is whole batches: what is left over is left out, another part in each. Only a share smaller than a batch is one by itself.
 
     Args:
         indices: dataset indices.
         rank: this process.
         world: number of processes.
         seed: of the shuffle; the epoch is added to it.
+        batch_size: items in a batch.
     """
 
-    def __init__(self, indices: Tensor, rank: int, world: int, seed: int) -> None:
+    def __init__(self, indices: Tensor, rank: int, world: int, seed: int, batch_size: int) -> None:
         super().__init__(range(len(indices)), num_replicas=world, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.indices = indices.tolist()
+        self.batch_size = min(batch_size, self.num_samples)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([(self.epoch, self.indices[position]) for position in super().__iter__()])
+        shuffle: DistributedSampler[Any] = DistributedSampler(self.dataset, self.num_replicas, self.rank, seed=self.seed)
+        for epoch in count(self.epoch):
+            shuffle.set_epoch(epoch)
+            yield from ((epoch, self.indices[position]) for position in islice(shuffle, len(self)))
+
+    def __len__(self) -> int:
+        return self.num_samples // self.batch_size * self.batch_size
 
 
 class ShareSampler(DistributedSampler[Any]):

@@ -168,7 +168,7 @@ CASES = {
         task=lambda: SegmentationTask(Tiny),
         trainer={"max_epochs": -1, "max_steps": 9},
         arguments={"query_size": 3},
-        data=lambda: make_scenes(cache="../scenes"),
+        data=lambda: make_scenes(cache="../scenes", num_workers=2),
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Everything that a graphics card decides, measured by one command: ``python -m benchmarks.gpu``."""

@@ -1,0 +1,115 @@
+"""Rows of the table, and how they come about: in parts that may fail, in processes that may outlast their time."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HEAD = "| measured | value | wanted | met |\n|---|---|---|---|"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was measured, or that could not be.
+
+    Attributes:
+        what: in words.
+        value: None where there is none; the note says why.
+        unit: of the value; empty for a ratio.
+        wanted: in words; empty where nothing is.
+        met: whether the value is what is wanted; None where nothing is wanted or nothing was measured.
+        note: what a reader should know beside it.
+    """
+
+    what: str
+    value: float | None
+    unit: str = ""
+    wanted: str = ""
+    met: bool | None = None
+    note: str = ""
+
+    def line(self) -> str:
+        """Of the table."""
+        value = "-" if self.value is None else f"{self.value:,.4g} {self.unit}".rstrip()
+        note = f" ({self.note})" if self.note else ""
+        mark = {None: "failed" if self.value is None else "", True: "yes", False: "NO"}[self.met]
+        return f"| {self.what} | {value}{note} | {self.wanted} | {mark} |"
+
+
+Part = Callable[[], Sequence[Row]]
+"""Measures something."""
+
+
+def at_least(what: str, value: float, least: float, note: str = "") -> Row:
+    """A ratio with a lower bound."""
+    return Row(what, value, "", f">= {least:g}", value >= least, note)
+
+
+def at_most(what: str, value: float, most: float, note: str = "") -> Row:
+    """A ratio with an upper bound."""
+    return Row(what, value, "", f"<= {most:g}", value <= most, note)
+
+
+def collect(parts: Mapping[str, Part], say: Callable[[Row], None]) -> None:
+    """Measures each part; one that fails is a row with the reason, and the others go on."""
+    for name, measure in parts.items():
+        try:
+            for row in measure():
+                say(row)
+        except Exception as error:  # whatever a driver, a compiler or a network says of a machine that nobody has seen yet
+            say(Row(name, None, note=f"{type(error).__name__}: {_first_line(str(error))}"))
+
+
+def rows_of_process(name: str, command: Sequence[str], limit: float, folder: Path) -> Iterator[Row]:
+    """Runs a command that appends rows to the file that is its last argument; it is ended with all its processes at a limit.
+
+    Args:
+        name: for the row that says what became of it.
+        command: without the file.
+        limit: seconds.
+        folder: for the file and for what is printed.
+    """
+    file, log = folder / f"{name}.jsonl", folder / f"{name}.log"
+    file.touch()
+    with log.open("wb") as printed:
+        process = subprocess.Popen([*command, str(file)], stdout=printed, stderr=printed, start_new_session=True)
+        yield from _followed(file, process, time.monotonic() + limit)
+        if process.poll() is None:
+            yield Row(name, None, note=f"ended after {limit:.0f} s, which is its time")
+        elif process.returncode:
+            said = log.read_text(errors="replace").strip().splitlines() or [""]
+            yield Row(name, None, note=f"exit status {process.returncode}: {said[-1][:200]}")
+    with suppress(ProcessLookupError):  # loading processes of its own, if it was killed
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _followed(file: Path, process: "subprocess.Popen[bytes]", end: float) -> Iterator[Row]:
+    """Rows as they are written, until the process ends or its time does."""
+    seen, runs = 0, True
+    while runs:
+        runs = process.poll() is None and time.monotonic() < end
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        yield from (Row(**json.loads(line)) for line in lines[seen:])
+        seen = len(lines)
+        if runs:
+            time.sleep(0.1)
+
+
+def write_row(file: Path) -> Callable[[Row], None]:
+    """What appends a row to a file at once."""
+
+    def write(row: Row) -> None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(asdict(row)) + "\n")
+
+    return write
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:200]

@@ -1,0 +1,190 @@
+"""Training through ``fit`` beside a loop written by hand: images a second of DeepLabv3+, steps of the MLP."""
+
+import io
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from al_lightning.acquisition import Random
+from al_lightning.callbacks import ActiveLearningCallback, CycleLogger
+from al_lightning.models import MLP, DeepLabV3Plus
+from al_lightning.tasks import SegmentationTask
+from benchmarks.common import BATCH, Repeated, experiment, plain_epoch, ratio, seconds
+from benchmarks.gpu.rows import Part, Row, at_least, at_most
+from benchmarks.gpu.sizes import Scenes, Size, rounds_within
+from benchmarks.loop import EpochClock
+from benchmarks.segmentation import DEVICE, wait
+
+EPOCHS = 4  # the first and the last are not timed
+ACCELERATOR = "gpu" if DEVICE.type == "cuda" else "cpu"
+
+
+class Compiled(Callback):
+    """Compiles the network when training begins: what setup asks of it would be compiled for other shapes."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """In place: weights keep their names."""
+        module.network.compile(backend=self.backend)
+
+
+class Mode:
+    """One way to train.
+
+    Args:
+        size: what is measured with.
+        precision: of Lightning's trainer.
+        channels_last: order of memory.
+        compiled: whether by torch.compile.
+    """
+
+    def __init__(self, size: Size, precision: str, channels_last: bool = False, compiled: bool = False) -> None:
+        self.size, self.precision, self.channels_last, self.compiled = size, precision, channels_last, compiled
+
+    def task(self) -> SegmentationTask:
+        """A new one."""
+        network = partial(DeepLabV3Plus, encoder=self.size.encoder, encoder_weights="none")
+        return SegmentationTask(network, channels_last=self.channels_last)
+
+    def autocast(self) -> Any:
+        """What Lightning's precision does around a step."""
+        return torch.autocast(DEVICE.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
+
+    def fit(self, data: Scenes) -> float:
+        """Seconds of an epoch of ``fit``, with logger and without checkpoint, which would be one a cycle."""
+        data.trainer = None
+        clock = EpochClock()
+        callbacks = [ActiveLearningCallback(Random(), query_size=1, cycles=1), CycleLogger(), clock]
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            Trainer(
+                accelerator=ACCELERATOR,
+                devices=1,
+                precision=self.precision,  # type: ignore[arg-type]
+                max_epochs=EPOCHS,
+                limit_val_batches=0,
+                default_root_dir=folder,
+                logger=CSVLogger(folder),
+                callbacks=[*callbacks, *([Compiled(self.size.compiler)] if self.compiled else [])],
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                enable_checkpointing=False,
+            ).fit(self.task(), datamodule=data)
+        return (clock.starts[-1] - clock.starts[1]) / (EPOCHS - 2)
+
+    @contextmanager
+    def plain(self, data: Scenes) -> Iterator[Any]:
+        """Yields what trains for an epoch by hand, over the same data, and returns its seconds; one is trained before."""
+        data.trainer = None
+        task = self.task().to(DEVICE)
+        if self.compiled:
+            task.network.compile(backend=self.size.compiler)
+        optimizer = task.make_optimizer(task.parameters())
+        loader = data.train_dataloader()
+
+        def epoch() -> None:
+            for inputs, targets, _ in loader:
+                inputs, targets = inputs.to(DEVICE, non_blocking=True), targets.to(DEVICE, non_blocking=True)
+                optimizer.zero_grad()
+                with self.autocast():
+                    loss = task.loss(inputs, targets)
+                loss.backward()
+                optimizer.step()
+            loader.sampler.set_epoch(loader.sampler.epoch + 1)  # type: ignore[attr-defined]
+            wait()
+
+        epoch()
+        yield lambda: seconds(lambda: [epoch() for _ in range(EPOCHS - 2)]) / (EPOCHS - 2)
+
+
+def measured(mode: Mode, name: str) -> list[Row]:
+    """Images a second, ours against the plain loop's."""
+    size = mode.size
+    with tempfile.TemporaryDirectory() as folder:
+        data = Scenes(folder, size)
+        data.prepare_data()
+        data.setup("fit")
+        with mode.plain(data) as plain, busy() as share:
+            base, ours = rounds_within(size, plain, lambda: mode.fit(data))
+    images = size.batch * size.steps
+    speed = [f"{images / statistics.median(times):.1f}" for times in (ours, base)]
+    what = f"training, {name}: images a second, fit / plain loop"
+    return [at_least(what, ratio(base, ours), 0.95, f"{speed[0]} / {speed[1]}, {len(base)} rounds; {share()}")]
+
+
+@contextmanager
+def busy() -> Iterator[Any]:
+    """Yields what tells, after the block, how busy the card was in it, as nvidia-smi says: the share of time with a kernel on it."""
+    if DEVICE.type != "cuda" or (program := shutil.which("nvidia-smi")) is None:
+        why = "no card" if DEVICE.type != "cuda" else "how busy the card was is not known, for there is no nvidia-smi"
+        yield lambda: why
+        return
+    card = f"GPU-{torch.cuda.get_device_properties(DEVICE).uuid}"
+    command = [program, "-i", card, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    said: list[str] = []
+    try:
+        yield lambda: _median_share(said)
+    finally:
+        process.terminate()
+        said.extend(process.communicate()[0].split())
+
+
+def _median_share(said: list[str]) -> str:
+    shares = [int(word) for word in said if word.isdigit()]
+    return f"card busy {statistics.median(shares):.0f} %" if shares else f"nvidia-smi does not say how busy the card was: {said[:3]}"
+
+
+def mlp(size: Size) -> list[Row]:
+    """A training step of the MLP, ordinary and in blocks of 50, against the plain loop."""
+    items = size.mlp_steps * BATCH
+    data = Repeated(pool=items + 300, initial_size=items)
+    data.setup("fit")
+    indices = data.pool.labeled_indices
+    inputs, targets = data._train.inputs(indices, DEVICE), data._train.labels[indices].to(DEVICE)
+    network = MLP(16).to(DEVICE)
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def fit(block: int) -> float:
+        data.trainer = None
+        clock = EpochClock()
+        with experiment(data, epochs=EPOCHS, block=block, callbacks=(clock,), accelerator=ACCELERATOR, devices=1) as run:
+            run()
+        return (clock.starts[-1] - clock.starts[1]) / (EPOCHS - 2)
+
+    def plain() -> float:
+        return seconds(lambda: (plain_epoch(network, optimizer, inputs, targets), wait()))
+
+    plain()
+    base, ordinary, blocks = rounds_within(size, plain, lambda: fit(1), lambda: fit(50))
+    note = f"plain: {1e6 * statistics.median(base) / size.mlp_steps:.0f} us"
+    return [
+        Row("MLP-16, training step, ordinary mode / plain loop", ratio(ordinary, base), note=note),
+        at_most("MLP-16, training step, blocks of 50 / plain loop", ratio(blocks, base), 1.0, note),
+    ]
+
+
+def training(size: Size) -> dict[str, Part]:
+    """DeepLabv3+ in each precision, and with the channels innermost; the MLP."""
+    modes = {
+        "32": Mode(size, "32-true"),
+        "bf16-mixed": Mode(size, "bf16-mixed"),
+        "bf16-mixed, channels_last": Mode(size, "bf16-mixed", channels_last=True),
+    }
+    return {**{f"training, {name}": partial(measured, mode, name) for name, mode in modes.items()}, "MLP-16": partial(mlp, size)}
+
+
+def compiled(size: Size) -> dict[str, Part]:
+    """The same by torch.compile, which a user can call; twice compiled takes its time, so it is a part of its own."""
+    name = "bf16-mixed, channels_last, compiled"
+    return {f"training, {name}": partial(measured, Mode(size, "bf16-mixed", channels_last=True, compiled=True), name)}
