@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
+from al_lightning.tasks.blocks import BlockSteps
 from al_lightning.tasks.fitting import needs_company, refuse_other_network
 from al_lightning.tasks.parameters import scale_rates
 
@@ -82,6 +83,7 @@ class Task(LightningModule, ABC):
         self.network = network()
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
+        self._steps = BlockSteps()
         self._needs_company = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -90,6 +92,10 @@ class Task(LightningModule, ABC):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets (weight averaging makes some): it begins a record of its own."""
+        return {**super().__getstate__(), "_losses": [], "_indices": [], "_steps": BlockSteps()}
 
     def draw_weights(self, seed: int) -> None:
         """Gives the network the weights that a new one has under a seed. In place: optimizers and DDP keep their parameters."""
@@ -157,6 +163,8 @@ class Task(LightningModule, ABC):
         """Builds the optimizer from its factory."""
         optimizer = self.make_optimizer(self.trained_parameters())
         scale_rates(optimizer)
+        if self.trainer.gradient_clip_val:
+            optimizer._step_supports_amp_scaling = False  # a fused one would scale them back after they were clipped
         return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -168,7 +176,7 @@ class Task(LightningModule, ABC):
         try:
             optimizer = self.new_optimizer()
             scheduler = self.make_lr_scheduler(optimizer) if self.make_lr_scheduler is not None else None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"Expected an optimizer and a scheduler that fit the network and each other, but one says: {error}") from error
         self._refuse_in_blocks(optimizer, scheduler)
         if self._finds_rate and len({group["lr"] for group in optimizer.param_groups}) > 1:
@@ -221,7 +229,10 @@ class Task(LightningModule, ABC):
         if self.block > 1:
             self._train_block(cast("list[Batch]", batch))
             return None
-        return self._recorded_loss(cast("Batch", batch))
+        inputs, targets, indices = cast("Batch", batch)
+        loss = self.loss(inputs, targets)
+        self._record(loss.detach(), indices)
+        return loss
 
     def on_train_epoch_start(self) -> None:
         """Begins the epoch's record of losses."""
@@ -246,22 +257,17 @@ class Task(LightningModule, ABC):
             for config in self.trainer.lr_scheduler_configs:
                 config.scheduler.step()  # type: ignore[call-arg]
 
-    def _recorded_loss(self, batch: Batch) -> Tensor:
-        inputs, targets, indices = batch
-        loss = self.loss(inputs, targets)
-        self._losses.append(loss.detach())
+    def _record(self, loss: Tensor, indices: Tensor) -> None:
+        self._losses.append(loss)
         self._indices.append(indices)
-        return loss
 
     def _train_block(self, block: list[Batch]) -> None:
         loop = self.trainer.fit_loop.epoch_loop
         if loop.max_steps is not None and loop.max_steps >= 0:
             block = block[: loop.max_steps - self.trainer.global_step]
-        optimizer = self.trainer.optimizers[0]
-        for batch in block:
-            optimizer.zero_grad()
-            self._recorded_loss(batch).backward()
-            optimizer.step()
+        losses = self._steps.take(self, self.trainer.optimizers[0], block)
+        for loss, (_, _, indices) in zip(losses, block, strict=True):
+            self._record(loss, indices)
         # Lightning counts steps of its own optimizer wrapper, which is what a block goes round.
         loop.manual_optimization.optim_step_progress.total.ready += len(block)
         loop.manual_optimization.optim_step_progress.total.completed += len(block)
@@ -273,7 +279,10 @@ class Task(LightningModule, ABC):
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         remedy = "Look at these items, or lower the learning rate."
         if self.dtype == torch.float16:
-            remedy = "The weights are in 16-bit floats, which end at 65,504 and in which Adam's eps of 1e-8 is 0: use precision bf16-true or 16-mixed."
+            remedy = (
+                "The weights are in 16-bit floats, which end at 65,504 and in which Adam's eps of 1e-8 is 0: use precision bf16-true or "
+                "16-mixed."
+            )
         return UserError(
             f"The loss became {float(losses[step])} in cycle {datamodule.pool.cycle}, epoch {self.current_epoch}, step {step} of it, "
             f"on the items {shown}. {remedy}"
