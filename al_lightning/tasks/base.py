@@ -25,7 +25,7 @@ from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
 from al_lightning.tasks.fitting import needs_company, refuse_other_network
-from al_lightning.tasks.parameters import scale_rates
+from al_lightning.tasks.parameters import fuse, scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
@@ -55,11 +55,12 @@ class Task(LightningModule, ABC):
 
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters. An Adam or AdamW that is told neither ``fused`` nor ``foreach`` is fused.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for the task's own, see :meth:`own_schedule`.
         block: mini-batches in one ``training_step``. 1 is Lightning's ordinary mode. A larger block saves a tiny model most of
-            Lightning's time between steps and gives bit-identical weights, but batch hooks, ``val_check_interval`` and
-            ``log_every_n_steps`` then count blocks. It needs one process, full precision, and neither gradient clipping nor accumulation.
+            Lightning's time between steps and most of autograd's within, and gives bit-identical weights. But batch hooks,
+            ``val_check_interval`` and ``log_every_n_steps`` then count blocks, and what network and loss do in Python beside computing
+            (printing, say) may happen once a block. It needs one process, full precision, and neither gradient clipping nor accumulation.
 
     Attributes:
         dense: whether each pixel has logits of its own.
@@ -163,8 +164,7 @@ class Task(LightningModule, ABC):
         """Builds the optimizer from its factory."""
         optimizer = self.make_optimizer(self.trained_parameters())
         scale_rates(optimizer)
-        if self.trainer.gradient_clip_val:
-            optimizer._step_supports_amp_scaling = False  # a fused one would scale them back after they were clipped
+        fuse(optimizer)
         return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

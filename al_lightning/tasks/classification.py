@@ -30,7 +30,7 @@ class ClassificationTask(Task):
     def __init__(
         self,
         network: Callable[[], nn.Module] = MLP,
-        optimizer: OptimizerCallable = lambda p: torch.optim.Adam(p, fused=True),
+        optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         num_classes: PositiveInt | None = None,
         block: PositiveInt = 1,
