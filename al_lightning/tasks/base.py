@@ -23,8 +23,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
+from al_lightning.tasks.blocks import BlockSteps
 from al_lightning.tasks.fitting import needs_company, refuse_other_network
-from al_lightning.tasks.parameters import scale_rates
+from al_lightning.tasks.parameters import fuse, scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
@@ -54,11 +55,12 @@ class Task(LightningModule, ABC):
 
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters. An Adam or AdamW that is told neither ``fused`` nor ``foreach`` is fused.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for the task's own, see :meth:`own_schedule`.
         block: mini-batches in one ``training_step``. 1 is Lightning's ordinary mode. A larger block saves a tiny model most of
-            Lightning's time between steps and gives bit-identical weights, but batch hooks, ``val_check_interval`` and
-            ``log_every_n_steps`` then count blocks. It needs one process, full precision, and neither gradient clipping nor accumulation.
+            Lightning's time between steps and most of autograd's within, and gives bit-identical weights. But batch hooks,
+            ``val_check_interval`` and ``log_every_n_steps`` then count blocks, and what network and loss do in Python beside computing
+            (printing, say) may happen once a block. It needs one process, full precision, and neither gradient clipping nor accumulation.
 
     Attributes:
         dense: whether each pixel has logits of its own.
@@ -82,6 +84,7 @@ class Task(LightningModule, ABC):
         self.network = network()
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
+        self._steps = BlockSteps()
         self._needs_company = False
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -90,6 +93,10 @@ class Task(LightningModule, ABC):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets (weight averaging makes some): it begins a record of its own."""
+        return {**super().__getstate__(), "_losses": [], "_indices": [], "_steps": BlockSteps()}
 
     def draw_weights(self, seed: int) -> None:
         """Gives the network the weights that a new one has under a seed. In place: optimizers and DDP keep their parameters."""
@@ -157,6 +164,7 @@ class Task(LightningModule, ABC):
         """Builds the optimizer from its factory."""
         optimizer = self.make_optimizer(self.trained_parameters())
         scale_rates(optimizer)
+        fuse(optimizer)
         return optimizer
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -169,7 +177,7 @@ class Task(LightningModule, ABC):
         try:
             optimizer = self.new_optimizer()
             scheduler = self.make_lr_scheduler(optimizer) if self.make_lr_scheduler is not None else None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"Expected an optimizer and a scheduler that fit the network and each other, but one says: {error}") from error
         if isinstance(optimizer, SparseAdam):
             raise UserError("Expected an optimizer for dense gradients, got SparseAdam. Take another one.")
@@ -238,7 +246,10 @@ class Task(LightningModule, ABC):
         if self.block > 1:
             self._train_block(cast("list[Batch]", batch))
             return None
-        return self._recorded_loss(cast("Batch", batch))
+        inputs, targets, indices = cast("Batch", batch)
+        loss = self.loss(inputs, targets)
+        self._record(loss.detach(), indices)
+        return loss
 
     def on_train_epoch_start(self) -> None:
         """Begins the epoch's record of losses."""
@@ -263,22 +274,17 @@ class Task(LightningModule, ABC):
             for config in self.trainer.lr_scheduler_configs:
                 self.lr_scheduler_step(config.scheduler, None)
 
-    def _recorded_loss(self, batch: Batch) -> Tensor:
-        inputs, targets, indices = batch
-        loss = self.loss(inputs, targets)
-        self._losses.append(loss.detach())
+    def _record(self, loss: Tensor, indices: Tensor) -> None:
+        self._losses.append(loss)
         self._indices.append(indices)
-        return loss
 
     def _train_block(self, block: list[Batch]) -> None:
         loop = self.trainer.fit_loop.epoch_loop
         if loop.max_steps is not None and loop.max_steps >= 0:
             block = block[: loop.max_steps - self.trainer.global_step]
-        optimizer = self.trainer.optimizers[0]
-        for batch in block:
-            optimizer.zero_grad()
-            self._recorded_loss(batch).backward()
-            optimizer.step()
+        losses = self._steps.take(self, self.trainer.optimizers[0], block)
+        for loss, (_, _, indices) in zip(losses, block, strict=True):
+            self._record(loss, indices)
         # Lightning counts steps of its own optimizer wrapper, which is what a block goes round.
         loop.manual_optimization.optim_step_progress.total.ready += len(block)
         loop.manual_optimization.optim_step_progress.total.completed += len(block)

@@ -4,19 +4,23 @@ Autograd records every step anew, and an optimizer looks at every parameter anew
 longer than the arithmetic.
 """
 
+import copy
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import BuiltinFunctionType, MethodDescriptorType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.fx import GraphModule
 from torch.optim.adam import adam
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""From inputs and targets of a mini-batch to its loss, a scalar."""
+if TYPE_CHECKING:
+    from al_lightning.tasks.base import Task
 
 _COPIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # of the handle, not of the numbers
 _TRANSPOSES = torch.ops.aten.t.default
@@ -24,34 +28,37 @@ _FUSED_OPTIONS = ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize", "
 
 
 class TracedLoss:
-    """Loss and gradients of mini-batches of one shape, by a network that does the same at each of them.
+    """Loss and gradients of mini-batches of one form, by a task that does the same with each of them.
 
     Args:
-        loss: of a mini-batch.
-        network: that it runs; left as it is.
-        parameters: to take gradients by.
+        task: whose loss it is; left as it is.
+        parameters: of the task, to take gradients by.
         inputs: of a mini-batch, as an example.
         targets: likewise.
 
     Raises:
-        RuntimeError: the network decides something by numbers or by Python's chance, or the loss does not depend on a parameter.
+        RuntimeError: the task decides something by numbers, draws by other means than torch's, remembers more of a mini-batch than its
+            buffers hold, or depends on other tensors, or on fewer than these parameters. What else a network may do raises what it likes.
     """
 
-    def __init__(self, loss: Loss, network: nn.Module, parameters: Sequence[nn.Parameter], inputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, task: "Task", parameters: Sequence[nn.Parameter], inputs: Tensor, targets: Tensor) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        tried, untried = copy.deepcopy(task), copy.deepcopy(task)
+        copies = dict(zip(_tensors(task), _tensors(tried), strict=True))
+        wanted = [copies[parameter] for parameter in parameters]
+
         def loss_and_gradients(inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-            value = loss(inputs, targets)
-            return value.detach(), *torch.autograd.grad(value, parameters)
+            value = tried.loss(inputs, targets)
+            return value.detach(), *map(_laid_out_as, torch.autograd.grad(value, wanted), wanted)
 
-        self._parameters = list(parameters)
-        self._shape = inputs.shape
-        with _unchanged(network, inputs.device):
-            self._compute, self._constants = _as_function(make_fx(loss_and_gradients)(inputs, targets))
-
-    def fits(self, parameters: Sequence[nn.Parameter], inputs: Tensor) -> bool:
-        """Whether it is the trace for these parameters and for such a mini-batch."""
-        return inputs.shape == self._shape and list(map(id, parameters)) == list(map(id, self._parameters))
+        with _same_chance(inputs.device), warnings.catch_warnings():
+            warnings.simplefilter("error")  # who warns has something to say at every step
+            self._compute, constants = _as_function(make_fx(loss_and_gradients)(inputs.clone(), targets.clone()))
+        own = {id(copied): tensor for tensor, copied in copies.items()}
+        if not {id(constant) for constant in constants} <= own.keys() or not _alike(tried, untried, set(own)):
+            raise RuntimeError("Expected a loss that depends on parameters and buffers, and leaves everything else as it was.")
+        self._constants = [own[id(constant)] for constant in constants]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The loss, and the gradient by each parameter."""
@@ -68,11 +75,11 @@ def step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], g
         parameters: all that it trains.
         gradients: by each of them.
     """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     group = optimizer.param_groups[0]
     states: list[Any] = [optimizer.state.get(parameter) for parameter in parameters]
     if not (_is_fused_adam(optimizer) and all(states)):  # it makes its state in its first step
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
         optimizer.step()
         return
     beta1, beta2 = group["betas"]
@@ -97,29 +104,49 @@ def _is_fused_adam(optimizer: torch.optim.Optimizer) -> bool:
     return type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and len(groups) == 1 and bool(groups[0]["fused"]) and not hooked
 
 
+def _tensors(task: nn.Module) -> list[Tensor]:
+    return [*task.parameters(), *task.buffers()]
+
+
+def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """A gradient in the parameter's order of memory, as autograd leaves it."""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+
+
+def _alike(one: Any, other: Any, seen: set[int]) -> bool:
+    """Whether two copies of a thing hold the same; what was seen of the one is not looked at."""
+    if one is other or id(one) in seen:
+        return True
+    seen.add(id(one))
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return bool(np.array_equal(one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[name], seen) for name, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(_alike(a, b, seen) for a, b in zip(one, other, strict=True))
+    if hasattr(one, "__dict__"):
+        return _alike(vars(one), vars(other), seen)
+    return not isinstance(one, int | float | complex | str | bytes | set) or one == other
+
+
 @contextmanager
-def _unchanged(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Takes back what a forward pass changes: buffers, and torch's chance.
+def _same_chance(device: torch.device) -> Iterator[None]:
+    """Takes back what was drawn.
 
     Raises:
-        RuntimeError: it used Python's or numpy's chance, which no trace repeats.
+        RuntimeError: it was drawn by Python's or numpy's generator, which no trace repeats.
     """
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    chance = _foreign_chance()
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-    if _foreign_chance() != chance:
+    pythons, numpys = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+    if not _alike([pythons, *numpys], [random.getstate(), *np.random.get_state()], set()):
+        random.setstate(pythons)
+        np.random.set_state(numpys)
         raise RuntimeError("Expected a network that draws random numbers by torch alone.")
-
-
-def _foreign_chance() -> Any:
-    _, keys, position, *_ = np.random.get_state(legacy=True)
-    return random.getstate(), bytes(keys), position  # type: ignore[arg-type]
 
 
 def _as_function(module: GraphModule) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
@@ -141,5 +168,18 @@ def _as_function(module: GraphModule) -> tuple[Callable[..., tuple[Tensor, ...]]
         node.replace_all_uses_with(taken[node.target])
         graph.erase_node(node)
     graph.eliminate_dead_code()
+    for node in graph.nodes:
+        node.target = _short_way(node.target)
     module.recompile()
     return module.forward, [getattr(module, name) for name in taken]
+
+
+def _short_way(target: Any) -> Any:
+    """Python's own binding of an operation, where it has one: the same arithmetic, called in half the time."""
+    if not isinstance(target, OpOverload) or target.namespace != "aten":
+        return target
+    name = target.overloadpacket.__name__
+    function, method = getattr(torch, name, None), getattr(Tensor, name, None)
+    if isinstance(function, BuiltinFunctionType):
+        return function
+    return method if isinstance(method, MethodDescriptorType) else target

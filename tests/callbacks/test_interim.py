@@ -26,7 +26,7 @@ from al_lightning.callbacks.carried import WatchedCallback
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import ClassificationTask, SegmentationTask, Task
+from al_lightning.tasks import ClassificationTask, SegmentationTask, Task, blocks
 from tests.callbacks.test_restart import LR, WithNorm, plateau, sgd
 from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 from tests.tasks.test_segmentation import Tiny
@@ -185,7 +185,8 @@ def assert_same(run: RunDirectory, whole: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_training_goes_on_where_it_was_killed(tmp_path, name):
+def test_a_training_goes_on_where_it_was_killed(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(blocks, "PAYS_AFTER", 2)  # by a trace, of which the process that goes on knows nothing
     case, log = CASES[name], tmp_path / "log"
     whole = case.run(tmp_path / "whole", Logbook(tmp_path / "undisturbed"))
     assert in_child(lambda: case.run(tmp_path / "run", Logbook(log, at=case.at))) == -signal.SIGKILL

@@ -1,5 +1,6 @@
 """Real sweeps: processes, logs, and what a user sees of them."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from lightning.pytorch import Callback
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from al_lightning import cli, commands
@@ -79,6 +82,29 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
     assert "finished   runs/trial/Margin-initial_size=30-seed1\n" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"=30-seed1 to have the sweep's settings, but trainer.max_epochs was 2 and is 3"):
         commands.main(["sweep", path, "--set", "trainer.max_epochs=3"])
+
+
+class MallocInfo(ctypes.Structure):
+    """glibc's mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", *"hidden")]
+
+
+class CountsMappings(Callback):
+    """Of a large tensor, as glibc has got memory for it."""
+
+    def on_fit_end(self, trainer, module):
+        kept = torch.ones(2**24)
+        ask = ctypes.CDLL(None).mallinfo2
+        ask.restype = MallocInfo
+        Path("mapped").write_text(f"{ask().hblks} {len(kept)}")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="not glibc, or before 2.33")
+def test_runs_keep_the_memory_of_large_tensors(write):
+    settings = {**TINY, "active_learning.cycles": 1, "trainer.callbacks": ["tests.commands.test_sweep.CountsMappings"]}
+    commands.main(["sweep", write({"seed_everything": [1]}, set=settings)])
+    assert Path("mapped").read_text() == f"0 {2**24}"
 
 
 def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.cli import ReduceLROnPlateau
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from al_lightning.analysis import plots
@@ -135,6 +136,10 @@ def error(capsys, *arguments):
             ["--model.init_args.block=4", "--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=val/loss"],
             "Block training can't be used with ReduceLROnPlateau. Set model.init_args.block to 1.",
         ),
+        (
+            ["--optimizer=Adam", "--optimizer.fused=true", "--optimizer.foreach=true"],
+            "one says: `fused` and `foreach` cannot be `True` together",
+        ),
         (["--model=tests.tasks.test_optimizers.Fixed", "--optimizer=SGD"], "a model with the argument optimizer for --optimizer"),
         (["--optimizer=SparseAdam"], "Expected an optimizer for dense gradients, got SparseAdam"),
         (
@@ -175,3 +180,33 @@ def test_what_is_frozen_is_not_the_optimizers():
 
     trainer = fit(ClassificationTask(network, lambda parameters: torch.optim.AdamW(parameters, lr=0.1)), max_epochs=1)
     assert sum(len(group["params"]) for group in trainer.optimizers[0].param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fused"),
+    [
+        ([], True),
+        (["--optimizer=Adam", "--trainer.precision=bf16-mixed", "--trainer.gradient_clip_val=1"], True),
+        (["--optimizer=Adam", "--optimizer.fused=false"], False),
+        (["--optimizer=AdamW", "--optimizer.foreach=true"], None),
+    ],
+)
+def test_an_adam_is_fused_unless_it_is_told_otherwise(arguments, fused):
+    first = run("r", *arguments, "--trainer.max_epochs=1", "--active_learning.cycles=1")
+    (state,) = torch.load(first.checkpoint(0), weights_only=True)["optimizer_states"]
+    assert [group["fused"] for group in state["param_groups"]] == [fused]
+
+
+def test_gradients_are_scaled_back_before_they_are_clipped():
+    found = []
+    for told in ({}, {"fused": False}):
+        torch.manual_seed(0)
+        task = ClassificationTask(lambda: MLP(7), lambda parameters, told=told: torch.optim.Adam(parameters, eps=1.0, **told))
+        scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+        trainer = fit(task, max_epochs=1, plugins=[scaled], gradient_clip_val=0.01)
+        assert trainer.optimizers[0].param_groups[0]["fused"] is not bool(told)
+        found.append(task.network.hidden.weight.detach())
+    torch.testing.assert_close(*found)
+    torch.manual_seed(0)
+    # Eleven steps of a rate of 0.001, with an eps that is large: as long as their gradients
+    assert 0 < (found[0] - MLP(7).hidden.weight).norm() < 11 * 0.001 * 0.02
