@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-gpu bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench: $(INSTALLED)  ## Measure speed and memory; prints the README's tables
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.headline
 	$(BIN)/python -m benchmarks.segmentation
+	$(BIN)/python -m benchmarks.epochs
+
+bench-gpu: $(INSTALLED)  ## Measure on a graphics card, in less than eight minutes; a table, and runs/bench-gpu.json
+	$(BIN)/python -m benchmarks.gpu
 
 bench-baal: pyproject.toml constraints.txt  ## Measure dense BALD beside baal's, in an environment of its own
 	test -x .venv-baal/bin/python || $(PYTHON) -m venv .venv-baal
