@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-gpu bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

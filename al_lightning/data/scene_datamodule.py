@@ -53,7 +53,7 @@ class SceneDataModule(PoolDataModule):
             processor and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
         decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
         cache_folder: for the decoded files on disk.
-        num_workers: processes that load, for each loader.
+        num_workers: processes that load for training, as many for evaluation, and as many for scoring; they live through a cycle's.
         seed: of batch order and augmentation. The command line links it to ``seed_everything``.
         initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
 

@@ -35,7 +35,7 @@ class Row:
 
     def line(self) -> str:
         """Of the table."""
-        value = "-" if self.value is None else f"{self.value:,.4g} {self.unit}".rstrip()
+        value = "-" if self.value is None else f"{_digits(self.value)} {self.unit}".rstrip()
         note = f" ({self.note})" if self.note else ""
         mark = {None: "failed" if self.value is None else "", True: "yes", False: "NO"}[self.met]
         return f"| {self.what} | {value}{note} | {self.wanted} | {mark} |"
@@ -113,3 +113,7 @@ def write_row(file: Path) -> Callable[[Row], None]:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:200]
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,12 +1,11 @@
 """Training through ``fit`` beside a loop written by hand: images a second of DeepLabv3+, steps of the MLP."""
 
 import io
-import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from typing import Any
 
@@ -39,6 +38,35 @@ class Compiled(Callback):
         module.network.compile(backend=self.backend)
 
 
+class Busy(Callback):
+    """How busy the card is in a training, as nvidia-smi says: the share of time with a kernel on it."""
+
+    across_cycles = True
+
+    def __init__(self) -> None:
+        self.said = "no card"
+        self._process: subprocess.Popen[str] | None = None
+
+    def on_train_start(self, *_: Any) -> None:
+        """Begins to ask."""
+        if DEVICE.type != "cuda":
+            return
+        card = f"GPU-{torch.cuda.get_device_properties(DEVICE).uuid}"
+        command = ["nvidia-smi", "-i", card, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+        try:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        except OSError as error:
+            self.said = f"how busy the card was is not known: {error}"
+
+    def on_train_end(self, *_: Any) -> None:
+        """Takes the median."""
+        if self._process is not None:
+            self._process.terminate()
+            answer = self._process.communicate()[0]
+            shares = [int(word) for word in answer.split() if word.isdigit()]
+            self.said = f"card busy {statistics.median(shares):.0f} %" if shares else f"nvidia-smi says {answer[:80]!r}"
+
+
 class Mode:
     """One way to train.
 
@@ -61,11 +89,11 @@ class Mode:
         """What Lightning's precision does around a step."""
         return torch.autocast(DEVICE.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
 
-    def fit(self, data: Scenes) -> float:
+    def fit(self, data: Scenes, busy: Busy) -> float:
         """Seconds of an epoch of ``fit``, with logger and without checkpoint, which would be one a cycle."""
         data.trainer = None
         clock = EpochClock()
-        callbacks = [ActiveLearningCallback(Random(), query_size=1, cycles=1), CycleLogger(), clock]
+        callbacks = [ActiveLearningCallback(Random(), query_size=1, cycles=1), CycleLogger(), clock, busy]
         with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
             Trainer(
                 accelerator=ACCELERATOR,
@@ -82,9 +110,8 @@ class Mode:
             ).fit(self.task(), datamodule=data)
         return (clock.starts[-1] - clock.starts[1]) / (EPOCHS - 2)
 
-    @contextmanager
-    def plain(self, data: Scenes) -> Iterator[Any]:
-        """Yields what trains for an epoch by hand, over the same data, and returns its seconds; one is trained before."""
+    def plain(self, data: Scenes) -> Callable[[], float]:
+        """What trains by hand, over the same data, and returns the seconds of an epoch; one is trained before."""
         data.trainer = None
         task = self.task().to(DEVICE)
         if self.compiled:
@@ -104,7 +131,7 @@ class Mode:
             wait()
 
         epoch()
-        yield lambda: seconds(lambda: [epoch() for _ in range(EPOCHS - 2)]) / (EPOCHS - 2)
+        return lambda: seconds(lambda: [epoch() for _ in range(EPOCHS - 2)]) / (EPOCHS - 2)
 
 
 def measured(mode: Mode, name: str) -> list[Row]:
@@ -114,35 +141,12 @@ def measured(mode: Mode, name: str) -> list[Row]:
         data = Scenes(folder, size)
         data.prepare_data()
         data.setup("fit")
-        with mode.plain(data) as plain, busy() as share:
-            base, ours = rounds_within(size, plain, lambda: mode.fit(data))
+        plain, busy = mode.plain(data), Busy()
+        base, ours = rounds_within(size, plain, lambda: mode.fit(data, busy))
     images = size.batch * size.steps
     speed = [f"{images / statistics.median(times):.1f}" for times in (ours, base)]
     what = f"training, {name}: images a second, fit / plain loop"
-    return [at_least(what, ratio(base, ours), 0.95, f"{speed[0]} / {speed[1]}, {len(base)} rounds; {share()}")]
-
-
-@contextmanager
-def busy() -> Iterator[Any]:
-    """Yields what tells, after the block, how busy the card was in it, as nvidia-smi says: the share of time with a kernel on it."""
-    if DEVICE.type != "cuda" or (program := shutil.which("nvidia-smi")) is None:
-        why = "no card" if DEVICE.type != "cuda" else "how busy the card was is not known, for there is no nvidia-smi"
-        yield lambda: why
-        return
-    card = f"GPU-{torch.cuda.get_device_properties(DEVICE).uuid}"
-    command = [program, "-i", card, "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    said: list[str] = []
-    try:
-        yield lambda: _median_share(said)
-    finally:
-        process.terminate()
-        said.extend(process.communicate()[0].split())
-
-
-def _median_share(said: list[str]) -> str:
-    shares = [int(word) for word in said if word.isdigit()]
-    return f"card busy {statistics.median(shares):.0f} %" if shares else f"nvidia-smi does not say how busy the card was: {said[:3]}"
+    return [at_least(what, ratio(base, ours), 0.95, f"{speed[0]} / {speed[1]}, {len(base)} rounds; {busy.said}")]
 
 
 def mlp(size: Size) -> list[Row]:
