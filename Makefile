@@ -44,6 +44,9 @@ bench: $(INSTALLED)  ## Measure speed and memory; prints the README's tables
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.segmentation
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.epochs
 
+bench-gpu: $(INSTALLED)  ## Measure on a graphics card, in less than eight minutes; a table, and runs/bench-gpu.json
+	$(BIN)/python -m benchmarks.gpu
+
 bench-baal: pyproject.toml constraints.txt  ## Measure dense BALD beside baal's, in an environment of its own
 	test -x .venv-baal/bin/python || $(PYTHON) -m venv .venv-baal
 	.venv-baal/bin/python -m pip install --quiet --constraint constraints.txt --editable . "baal>=2"
