@@ -9,8 +9,8 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 
@@ -19,6 +19,18 @@ def all_is_imported() -> None:
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Begins to collect garbage again only when something is imported, as :func:`all_is_imported` does."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            all_is_imported()
 
 
 def run_and_leave(main: Callable[[], None]) -> NoReturn:

@@ -11,6 +11,7 @@ import yaml
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
+from al_lightning.interpreter import importing
 from al_lightning.sweeps.plan import PlannedRun, Sweep, read_sweep
 
 
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
             for run in runs:
                 print(f"{run.state():<10} {run.directory}")
         return None
-    from al_lightning.sweeps.conduct import carry_out  # loads torch, which the above does without
+    with importing():  # torch, which the above does without
+        from al_lightning.sweeps.conduct import carry_out
 
     failed = 0
     for sweep, runs in chosen:

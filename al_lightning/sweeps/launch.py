@@ -94,7 +94,7 @@ class LocalLauncher:
         # Read when torch is loaded, by the process that the runs are forked from. More threads than cores slow tiny models many times over.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["al_lightning.cli", "wandb"])
+        self._context.set_forkserver_preload(["al_lightning.sweeps.preloaded"])
         self._gpus = share_gpus(torch.cuda.device_count(), jobs)
 
     def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:

@@ -1,3 +1,4 @@
+import atexit
 import errno
 import os
 import signal
@@ -167,6 +168,7 @@ def of_group(group):
 @pytest.mark.usefixtures("in_time")
 def test_no_process_outlives_the_run(tmp_path, monkeypatch, how, hook, status):
     def work():
+        atexit._clear()  # the parent's: they would remove its files
         os.setsid()
         (tmp_path / "group").write_text(str(os.getpid()))
         ends = ["--trainer.callbacks=tests.data.test_loading.Ends", f"--trainer.callbacks.how={how}", f"--trainer.callbacks.hook={hook}"]

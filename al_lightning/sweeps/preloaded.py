@@ -1,0 +1,8 @@
+"""What the process has imported that the runs of a sweep are forked from."""
+
+from al_lightning.interpreter import importing
+
+with importing():
+    import wandb  # noqa: F401
+
+    from al_lightning import cli  # noqa: F401
