@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def experiment(
     cycles: int = 1,
     query_size: int = 300,
     block: int = 1,
+    width: int = 16,
     strategy: Strategy | None = None,
     callbacks: tuple[Any, ...] = (),
     **arguments: Any,
@@ -83,7 +85,7 @@ def experiment(
             callbacks=[learning, CycleLogger(), CycleProgressBar(), *callbacks],
             enable_checkpointing=False,  # the experiment writes its own checkpoint each cycle
         )
-        task = ClassificationTask(block=block)
+        task = ClassificationTask(partial(MLP, width), block=block)
 
         def run() -> None:
             with redirect_stdout(_Terminal()), redirect_stderr(_Terminal()):

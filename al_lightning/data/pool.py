@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,8 +74,14 @@ class Pool:
         self.label(indices)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`load_state_dict` needs: tensors and builtins only."""
-        return {"unlabeled": self.unlabeled.clone(), "labeled_in": self.labeled_in.clone(), "cycle": self.cycle}
+        """Everything that :meth:`load_state_dict` needs: tensors and builtins only, and as bits, for every checkpoint has them."""
+        return {
+            "size": len(self.labeled),
+            "unlabeled": _packed(self.unlabeled),
+            "labeled": _packed(self.labeled),
+            "labeled_in": self.labeled_in[self.labeled],
+            "cycle": self.cycle,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over another pool's state.
@@ -82,12 +89,21 @@ class Pool:
         Raises:
             UserError: the state is of a pool of another size.
         """
-        if len(state["unlabeled"]) != len(self.unlabeled):
-            raise UserError(f"Expected the state of a pool of {len(self.unlabeled)} items, got one of {len(state['unlabeled'])}.")
-        self.unlabeled = state["unlabeled"].clone()
-        self.labeled_in = state["labeled_in"].clone()
-        self.labeled = self.labeled_in >= 0
+        size = len(self.labeled)
+        if state["size"] != size:
+            raise UserError(f"Expected the state of a pool of {size} items, got one of {state['size']}.")
+        self.unlabeled, self.labeled = (_unpacked(state[name], size) for name in ("unlabeled", "labeled"))
+        self.labeled_in.fill_(-1)
+        self.labeled_in[self.labeled] = state["labeled_in"].cpu()
         self.cycle = state["cycle"]
+
+
+def _packed(mask: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(mask.numpy()))
+
+
+def _unpacked(bits: Tensor, size: int) -> Tensor:
+    return torch.from_numpy(np.unpackbits(bits.cpu().numpy(), count=size).view(bool))
 
 
 def draw_initial(candidates: Tensor, size: int | Literal["all"], generator: torch.Generator, labels: Tensor | None = None) -> Tensor:

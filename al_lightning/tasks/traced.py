@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _COPIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # of the handle, not of the numbers
 _TRANSPOSES = torch.ops.aten.t.default
+_PLAIN = (bool, int, float, complex, str, bytes, set, frozenset, type(None))
 _FUSED_OPTIONS = ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
 
 
@@ -114,23 +115,23 @@ def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _alike(one: Any, other: Any, seen: set[int]) -> bool:
-    """Whether two copies of a thing hold the same; what was seen of the one is not looked at."""
-    if one is other or id(one) in seen:
-        return True
-    seen.add(id(one))
+    """Whether two copies of a thing hold the same; what was seen of the one is not looked at again."""
     if type(one) is not type(other):
         return False
+    if isinstance(one, _PLAIN) or one is other:
+        return bool(one is other or one == other)
+    if id(one) in seen:
+        return True
+    seen.add(id(one))
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
-        return bool(np.array_equal(one, other))
+        return np.array_equal(one, other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_alike(value, other[name], seen) for name, value in one.items())
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(_alike(a, b, seen) for a, b in zip(one, other, strict=True))
-    if hasattr(one, "__dict__"):
-        return _alike(vars(one), vars(other), seen)
-    return not isinstance(one, int | float | complex | str | bytes | set) or one == other
+    return not hasattr(one, "__dict__") or _alike(vars(one), vars(other), seen)
 
 
 @contextmanager
@@ -141,11 +142,14 @@ def _same_chance(device: torch.device) -> Iterator[None]:
         RuntimeError: it was drawn by Python's or numpy's generator, which no trace repeats.
     """
     pythons, numpys = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-    if not _alike([pythons, *numpys], [random.getstate(), *np.random.get_state()], set()):
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        drawn = [random.getstate(), *np.random.get_state()]
         random.setstate(pythons)
         np.random.set_state(numpys)
+    if not _alike([pythons, *numpys], drawn, set()):
         raise RuntimeError("Expected a network that draws random numbers by torch alone.")
 
 

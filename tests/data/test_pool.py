@@ -31,14 +31,24 @@ def test_a_refused_label_changes_nothing(indices, match):
 
 
 def test_state_round_trip():
-    pool, other = Pool(5, members=torch.tensor([0, 1, 3])), Pool(5)
-    pool.label(torch.tensor([3]))
+    pool, other = Pool(5, members=torch.tensor([0, 1, 3, 4])), Pool(5)
+    other.label(torch.tensor([2]))
+    for index in (3, 0):
+        pool.label(torch.tensor([index]))
     other.load_state_dict(pool.state_dict())
-    assert other.labeled_indices.tolist() == [3]
-    assert other.unlabeled_indices.tolist() == [0, 1]
-    assert other.cycle == 0
+    assert other.labeled_indices.tolist() == [0, 3]
+    assert other.unlabeled_indices.tolist() == [1, 4]
+    assert other.labeled_in.tolist() == [1, -1, -1, 0, -1]
+    assert other.cycle == 1
     with pytest.raises(UserError, match="pool of 6 items, got one of 5"):
         Pool(6).load_state_dict(pool.state_dict())
+
+
+def test_a_state_is_small():
+    """Two bits an item, and four bytes a labeled one."""
+    pool = Pool(80_000)
+    pool.label(torch.arange(50, 150))
+    assert sum(value.nbytes for value in pool.state_dict().values() if isinstance(value, torch.Tensor)) == 2 * 10_000 + 4 * 100
 
 
 def test_initial_draws():

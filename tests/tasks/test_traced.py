@@ -60,6 +60,12 @@ class LeavesOut(MLP):
         self.never = nn.Linear(3, 2)
 
 
+class DrawsAndDecides(DrawsByPython):
+    def forward(self, inputs):
+        logits = super().forward(inputs)
+        return logits if logits.sum() > 0 else 2 * logits
+
+
 class Counts(MLP):
     calls = 0
 
@@ -155,7 +161,7 @@ def test_steps_are_bit_identical_to_autograd(make, optimizer):
         assert a.keys() == b.keys() and all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a if a[k] is not None)
 
 
-@pytest.mark.parametrize("make", [Convolutional, DrawsByPython, DrawsByNumpy, Counts])
+@pytest.mark.parametrize("make", [Convolutional, DrawsByPython, DrawsByNumpy, DrawsAndDecides, Counts])
 def test_tracing_leaves_task_and_chance_as_they_were(make):
     task = task_of(make)
     before, chances = copy.deepcopy(task.state_dict()), chance()
