@@ -229,8 +229,9 @@ def test_two_processes_go_on(tmp_path):
 
 def test_on_the_command_line(tmp_path, capsys):
     """From the configuration that it stored, and with the seconds of both processes."""
-    train = "fit --data FashionMNISTSampleDataModule --data.initial_size 70 --data.pool_size 600 --model ClassificationTask"
-    train += " --model.network al_lightning.models.MLP --model.network.width 7 --trainer.logger false --trainer.accelerator cpu"
+    train = "fit --data FashionMNISTSampleDataModule --data.initial_size 70 --data.pool_size 600 --data.eval_batch_size 250"
+    train += " --model ClassificationTask --model.network al_lightning.models.MLP --model.network.width 7"
+    train += " --trainer.logger false --trainer.accelerator cpu"
     train += " --active_learning.strategy Entropy --active_learning.query_size 50 --active_learning.cycles 2 --trainer.max_epochs 4"
     train += " --active_learning.checkpoint_minutes 0 --active_learning.query_weights best --trainer.callbacks+=ModelCheckpoint"
     train += " --trainer.callbacks.monitor val/loss --trainer.callbacks+=tests.callbacks.test_interim.Logbook --trainer.callbacks.file log"
