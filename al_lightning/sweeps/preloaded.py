@@ -1,8 +1,13 @@
 """What the process has imported that the runs of a sweep are forked from."""
 
+import atexit
+import gc
+
 from al_lightning.interpreter import importing
 
 with importing():
     import wandb  # noqa: F401
 
     from al_lightning import cli  # noqa: F401
+
+atexit.register(gc.unfreeze)  # or libraries speak of leaks when it ends
