@@ -62,6 +62,11 @@ class Trainer(pl.Trainer):
                 raise UserError(f"Expected trainer.{name} to be a number of batches or a share of them, above 0, got 0.")
         if settings.get("barebones"):
             raise UserError("Expected trainer.barebones to be false, got true: it logs nothing, and a learning curve is made of metrics.")
+        if settings.get("overfit_batches"):
+            raise UserError(
+                f"Expected trainer.overfit_batches to be 0, got {settings['overfit_batches']}: Lightning would train on its own choice of "
+                "items, not on the labeled ones. Use limit_train_batches."
+            )
         try:
             super().__init__(
                 max_epochs=max_epochs,

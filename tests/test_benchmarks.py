@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.rows import Row, at_least, at_most, collect, rows_of_process
 
 WRITES = """
@@ -48,6 +49,14 @@ def test_a_process_that_dies_or_hangs_keeps_its_rows(tmp_path, then, note):
         child = int((tmp_path / "name.log").read_text())
         status = Path(f"/proc/{child}/stat")
         assert not status.exists() or status.read_text().split()[2] == "Z"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [([], "expected a graphics card"), (["--tiny", "nothing"], "got nothing")])
+def test_what_can_not_be_measured_is_refused(capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.slow

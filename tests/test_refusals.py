@@ -75,6 +75,7 @@ def told(capsys, config, *arguments):
         ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch to be a number >0, got 0"),
         ("trainer.val_check_interval=0", "trainer.val_check_interval to be a number of batches or a share of them, above 0"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches to be a number of batches or a share of them, above 0"),
+        ("trainer.overfit_batches=0.5", "Expected trainer.overfit_batches to be 0, got 0.5"),
         ("trainer.barebones=true", "a learning curve is made of metrics"),
         ("trainer.default_root_dir=x", "a run lies in its --run_dir"),
         ("trainer.num_nodes=2", "tells 2 nodes of each other"),

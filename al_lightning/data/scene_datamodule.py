@@ -53,7 +53,7 @@ class SceneDataModule(PoolDataModule):
             processor and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
         decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
         cache_folder: for the decoded files on disk.
-        num_workers: processes that load for training, as many for evaluation, and as many for scoring; they live through a cycle's.
+        num_workers: processes that load for training, as many for evaluation and as many for scoring; each is started once a cycle.
         seed: of batch order and augmentation. The command line links it to ``seed_everything``.
         initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
 
@@ -136,10 +136,10 @@ class SceneDataModule(PoolDataModule):
 
     # Loaders
 
-    def _loader(self, kind: type[DataLoader[Any]], dataset: Any, *, passes: bool, **arguments: Any) -> DataLoader[Any]:
-        """A loader for several passes, whose processes live until Lightning lets them go, or for one."""
+    def _loader(self, kind: type[DataLoader[Any]], dataset: Any, once: bool = False, **arguments: Any) -> DataLoader[Any]:
+        """A loader to be gone through once, or as often as wanted: by the same processes, until Lightning lets them go."""
         arguments |= {"num_workers": self.num_workers, "worker_init_fn": end_where_nothing_can_be_sent}
-        arguments |= {"persistent_workers": passes and self.num_workers > 0, "pin_memory": self.device.type == "cuda"}
+        arguments |= {"persistent_workers": self.num_workers > 0 and not once, "pin_memory": self.device.type == "cuda"}
         # It draws a seed whenever it starts processes: not from the global generator, from which dropout is drawn.
         return kind(dataset, generator=seeds.generator(self.shuffle_seed, "loader"), **arguments)
 
@@ -154,7 +154,7 @@ class SceneDataModule(PoolDataModule):
         )
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed, self.batch_size)
         self.least_batch(sampler.num_samples)
-        return self._loader(EpochLoader, dataset, passes=True, batch_size=sampler.batch_size, sampler=sampler)
+        return self._loader(EpochLoader, dataset, batch_size=sampler.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole evaluation images; several processes share them without repeating any."""
@@ -162,7 +162,7 @@ class SceneDataModule(PoolDataModule):
         rank, world = self.rank_and_world
         dataset = LabeledScenes(self._eval, self._files, self.classes, self.normalization)
         sampler = ShareSampler(len(dataset), rank, world)
-        return self._loader(DataLoader, dataset, passes=True, batch_size=self.eval_batch_size, sampler=sampler)
+        return self._loader(DataLoader, dataset, batch_size=self.eval_batch_size, sampler=sampler)
 
     def example(self) -> Tensor:
         """See :meth:`PoolDataModule.example`."""
@@ -190,7 +190,7 @@ class SceneDataModule(PoolDataModule):
         """See :meth:`PoolDataModule.pool_batches`."""
         wanted = [batch.tolist() for batch in batches]
         dataset = UnlabeledScenes(self._train, self._files, self.normalization)
-        loader = self._loader(DataLoader, dataset, passes=False, batch_sampler=wanted)
+        loader = self._loader(DataLoader, dataset, once=True, batch_sampler=wanted)
         return ((images.to(self.device, non_blocking=True), indices) for images, indices in loader)
 
     # Identity

@@ -77,7 +77,8 @@ def measure(names: list[str], tiny: bool) -> list[Row]:
             limit = min(SECTIONS[name].limit, end - time.monotonic())
             command = [sys.executable, "-m", "benchmarks.gpu", *(["--tiny"] if tiny else []), "--section", name]
             began = time.monotonic()
-            for row in rows_of_process(name, command, limit, Path(folder)):
+            measured = rows_of_process(name, command, limit, Path(folder)) if limit > 0 else [Row(name, None, note="no time was left")]
+            for row in measured:
                 rows.append(row)
                 print(row.line(), flush=True)
             print(f"({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
@@ -98,6 +99,8 @@ def main() -> None:
         return
     if unknown := set(given.names) - set(SECTIONS):
         parser.error(f"expected sections of {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
+    if not given.tiny and not torch.cuda.is_available():
+        parser.error("expected a graphics card that torch can use, found none; --tiny tries the command without one")
     found = machine()
     print(", ".join(f"{name} {value}" for name, value in found.items()), end="\n\n", flush=True)
     began = time.monotonic()

@@ -78,15 +78,17 @@ def rows_of_process(name: str, command: Sequence[str], limit: float, folder: Pat
     file.touch()
     with log.open("wb") as printed:
         process = subprocess.Popen([*command, str(file)], stdout=printed, stderr=printed, start_new_session=True)
+    try:
         yield from _followed(file, process, time.monotonic() + limit)
         if process.poll() is None:
             yield Row(name, None, note=f"ended after {limit:.0f} s, which is its time")
         elif process.returncode:
             said = log.read_text(errors="replace").strip().splitlines() or [""]
             yield Row(name, None, note=f"exit status {process.returncode}: {said[-1][:200]}")
-    with suppress(ProcessLookupError):  # loading processes of its own, if it was killed
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with its loading processes
+        process.wait()
 
 
 def _followed(file: Path, process: "subprocess.Popen[bytes]", end: float) -> Iterator[Row]:
