@@ -3,6 +3,7 @@ import errno
 import os
 import signal
 import time
+from contextlib import suppress
 from multiprocessing import Value
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -158,8 +159,12 @@ class Ends(Callback):
 
 def of_group(group):
     """Who is alive of a process group."""
-    fields = [path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-    return [field for field in fields if int(field[2]) == group and field[0] != "Z"]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just gone
+            state, _, its, *_ = path.read_text().rsplit(")", 1)[1].split()
+            found += [path] * (int(its) == group and state != "Z")
+    return found
 
 
 @pytest.mark.parametrize(
