@@ -37,16 +37,6 @@ trainer:
 """
 
 
-class WithBackbone(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.2))
-        self.head = nn.Linear(6, 10)
-
-    def forward(self, inputs):
-        return self.head(self.backbone(inputs))
-
-
 class LessDropout(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         module.network.dropout.p = 0.3 if trainer.current_epoch < 2 else 0.1
@@ -69,7 +59,7 @@ CASES = {
     "as it comes, with a scheduler": (["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1"], True),
     "buffers, and weights that join in": (
         [
-            f"--model.init_args.network={HERE}.WithBackbone",
+            "--model.init_args.network=tests.callbacks.test_lightning_callbacks.WithNorm",
             "--trainer.callbacks=BackboneFinetuning",
             "--trainer.callbacks.unfreeze_backbone_at_epoch=1",
         ],
