@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-slurm stress lint bench bench-gpu bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-slurm test-gpu stress lint bench bench-gpu bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, am
 
 test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm
+
+test-gpu: $(INSTALLED)  ## Run the tests that need a graphics card, which is hidden from all others
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/tasks/test_recorded.py
 
 stress: $(INSTALLED)  ## Kill runs at random, start several at once, damage files: about half an hour on two cores
 	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m tools.stress

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ["al_lightning", "lightning", "torch", "torchvision", "torchmetrics", "jsonargparse", "numpy"]
+from al_lightning import __version__
+
+_PACKAGES = ["lightning", "torch", "torchvision", "torchmetrics", "jsonargparse", "numpy"]
 
 
 def describe(device: torch.device, processes: int) -> dict[str, Any]:
@@ -23,7 +25,8 @@ def describe(device: torch.device, processes: int) -> dict[str, Any]:
         "processes": processes,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        # A checkout that is not installed runs too, and has no metadata.
+        "versions": {"al_lightning": __version__} | {name: version(name) for name in _PACKAGES},
     }
 
 

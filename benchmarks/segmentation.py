@@ -26,7 +26,7 @@ from benchmarks.common import alternating, prepare, ratio, seconds
 from benchmarks.loop import EpochClock
 
 Row = tuple[str, str, str]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 LARGE = (1024, 2048) if DEVICE.type == "cuda" else (512, 1024)
 SMALL = (256, 512)
 

@@ -1,4 +1,5 @@
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ def test_describe():
     assert found["processes"] == 3
     assert found["device"].startswith("cpu")
     assert found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["al_lightning"] == version("al_lightning")
     assert found["threads"] == torch.get_num_threads()
 
 

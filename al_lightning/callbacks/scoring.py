@@ -108,14 +108,14 @@ def score_batches(
     predictions = [strategy.prediction for strategy in strategies if strategy.prediction is not None]
     loaded = load(batches) if predictions else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64)]
+    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64, device=device)]
     with _scoring(strategies), _evaluating(network), joint_scorer(strategies, network, seed) as score:
         score = _fitting(score)
         for inputs, batch in loaded:
-            keys.append(torch.stack(score(inputs, batch.to(device))).cpu())
+            keys.append(torch.stack(score(inputs, batch.to(device))))  # there: to fetch them is to wait for a card that could have gone on
             indices.append(batch)
             after_batch(len(batch))
-    return torch.cat(indices), torch.cat(keys, dim=1)
+    return torch.cat(indices), torch.cat(keys, dim=1).cpu()
 
 
 def _fitting(score: Scorer) -> Scorer:

@@ -102,7 +102,8 @@ class DeepLabV3Plus(EncoderNetwork):
         mixed = _separable(upsampled, *pyramid_weights).add_(features.detail)
         coarse = self.head(self.decoder.block2[1](mixed).relu_())
         height, width = features.size
-        logits = interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=True)
+        # The classes outermost: what is made of the logits, a loss or a score, goes over them and takes longer where they are innermost.
+        logits = interpolate(coarse.contiguous(), scale_factor=4, mode="bilinear", align_corners=True)
         return logits[:, :, :height, :width]
 
     def _separable_weights(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

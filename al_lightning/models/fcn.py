@@ -73,7 +73,8 @@ class FCN(EncoderNetwork):
 
     def tail(self, features: Features) -> Tensor:
         """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""
-        return interpolate(self.head[3:](features.hidden), size=features.size, mode="bilinear", align_corners=False)
+        coarse = self.head[3:](features.hidden).contiguous()  # as in DeepLabv3+
+        return interpolate(coarse, size=features.size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, normalised, to logits ``(B, C, H, W)``."""

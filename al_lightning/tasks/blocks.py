@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.optim import Optimizer
 
-from al_lightning.tasks.traced import TracedLoss, step
+from al_lightning.tasks.recorded import Recorder
+from al_lightning.tasks.traced import TracedLoss
 
 if TYPE_CHECKING:
     from al_lightning.tasks.base import Batch, Task
@@ -33,6 +34,7 @@ class BlockSteps:
     def __init__(self) -> None:
         self._traces: dict[Hashable, TracedLoss] = {}  # by parameters and form of the mini-batches
         self._made: Counter[Hashable] = Counter()  # steps, likewise
+        self._recorder = Recorder()
         self._faithful = True
 
     def take(self, task: "Task", optimizer: Optimizer, block: Sequence["Batch"]) -> Iterator[Tensor]:
@@ -53,11 +55,10 @@ class BlockSteps:
         yield (loss := _step_by_autograd(task, optimizer, inputs, targets))
         if trace is not None and not _same(foreseen, _outcome(task, loss, [parameter.grad for parameter in parameters])):
             trace, self._faithful = None, False
+        traced_step = self._recorder.step_of(trace, optimizer, parameters, inputs, targets) if trace is not None and others else None
         for inputs, targets, _ in others:
-            if trace is not None and _form(inputs, targets) == form:
-                loss, gradients = trace(inputs, targets)
-                step(optimizer, parameters, gradients)
-                yield loss
+            if traced_step is not None and _form(inputs, targets) == form:
+                yield traced_step(inputs, targets)
             else:
                 yield _step_by_autograd(task, optimizer, inputs, targets)
         self._made[*map(id, parameters), form] += len(block)

@@ -31,6 +31,9 @@ _FUSED_OPTIONS = ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize", "
 class TracedLoss:
     """Loss and gradients of mini-batches of one form, by a task that does the same with each of them.
 
+    Attributes:
+        constants: the task's parameters and buffers that it reads or writes.
+
     Args:
         task: whose loss it is; left as it is.
         parameters: of the task, to take gradients by.
@@ -59,12 +62,12 @@ class TracedLoss:
         own = {id(copied): tensor for tensor, copied in copies.items()}
         if not {id(constant) for constant in constants} <= own.keys() or not _alike(tried, untried, set(own)):
             raise RuntimeError("Expected a loss that depends on parameters and buffers, and leaves everything else as it was.")
-        self._constants = [own[id(constant)] for constant in constants]
+        self.constants = [own[id(constant)] for constant in constants]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The loss, and the gradient by each parameter."""
         with torch.no_grad():
-            loss, *gradients = self._compute(inputs, targets, *self._constants)
+            loss, *gradients = self._compute(inputs, targets, *self.constants)
         return loss, gradients
 
 
@@ -80,7 +83,7 @@ def step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], g
         parameter.grad = gradient
     group = optimizer.param_groups[0]
     states: list[Any] = [optimizer.state.get(parameter) for parameter in parameters]
-    if not (_is_fused_adam(optimizer) and all(states)):  # it makes its state in its first step
+    if not (is_fused_adam(optimizer) and all(states)):  # it makes its state in its first step
         optimizer.step()
         return
     beta1, beta2 = group["betas"]
@@ -98,7 +101,7 @@ def step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], g
         )
 
 
-def _is_fused_adam(optimizer: torch.optim.Optimizer) -> bool:
+def is_fused_adam(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its step is that of :func:`torch.optim.adam.adam` and nothing else."""
     groups = optimizer.param_groups
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks

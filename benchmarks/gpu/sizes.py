@@ -52,7 +52,7 @@ class Size:
     workers: int
 
 
-FULL = Size("tu-resnet50c", "tu-resnet18", (640, 1280), 512, 8, 25, (1024, 2048), 4, 5_000, 200, 18.0, 5, "inductor", 8)
+FULL = Size("tu-resnet50c", "tu-resnet18", (640, 1280), 512, 8, 25, (1024, 2048), 4, 5_000, 1_000, 9.0, 5, "inductor", 8)
 # As small as the network allows; a compiler that compiles nothing.
 TINY = Size("tu-mobilenetv3_small_050", "tu-mobilenetv3_small_050", (48, 64), 32, 2, 1, (32, 64), 1, 300, 20, 1.0, 1, "eager", 1)
 

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -134,15 +134,20 @@ class Mode:
         return lambda: seconds(lambda: [epoch() for _ in range(EPOCHS - 2)]) / (EPOCHS - 2)
 
 
+@cache
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    """For the scenes, which are drawn once."""
+    return tempfile.TemporaryDirectory()
+
+
 def measured(mode: Mode, name: str) -> list[Row]:
     """Images a second, ours against the plain loop's."""
     size = mode.size
-    with tempfile.TemporaryDirectory() as folder:
-        data = Scenes(folder, size)
-        data.prepare_data()
-        data.setup("fit")
-        plain, busy = mode.plain(data), Busy()
-        base, ours = rounds_within(size, plain, lambda: mode.fit(data, busy))
+    data = Scenes(_folder().name, size)
+    data.prepare_data()
+    data.setup("fit")
+    plain, busy = mode.plain(data), Busy()
+    base, ours = rounds_within(size, plain, lambda: mode.fit(data, busy))
     images = size.batch * size.steps
     speed = [f"{images / statistics.median(times):.1f}" for times in (ours, base)]
     what = f"training, {name}: images a second, fit / plain loop"
@@ -185,7 +190,7 @@ def training(size: Size) -> dict[str, Part]:
         "bf16-mixed": Mode(size, "bf16-mixed"),
         "bf16-mixed, channels_last": Mode(size, "bf16-mixed", channels_last=True),
     }
-    return {**{f"training, {name}": partial(measured, mode, name) for name, mode in modes.items()}, "MLP-16": partial(mlp, size)}
+    return {"MLP-16": partial(mlp, size)} | {f"training, {name}": partial(measured, mode, name) for name, mode in modes.items()}
 
 
 def compiled(size: Size) -> dict[str, Part]:

@@ -119,6 +119,16 @@ def test_sums_by_strips_are_the_sums(monkeypatch, tile, new_sums):
     torch.testing.assert_close(tiled.score(), whole.score())
 
 
+@pytest.mark.parametrize("shape", [(6, 5, 3), (3, 2, 19, 5, 4)])
+def test_a_cards_sums_are_a_processors(monkeypatch, shape):
+    logits = random_logits(shape)
+    logits[0, 0, 1] = -torch.inf
+    expected = functional.bald(logits), functional.vote_entropy(logits)
+    monkeypatch.setattr(functional, "_by_logarithm", functional._by_entr)
+    monkeypatch.setattr(functional, "_won", lambda logits: None)
+    torch.testing.assert_close((functional.bald(logits), functional.vote_entropy(logits)), expected)
+
+
 def test_votes_where_classes_draw_or_are_no_number():
     ways = []
     for second in (torch.tensor([5.0, 0, 0]), torch.tensor([0, 5.0, 0])):

@@ -13,7 +13,7 @@ from al_lightning.analysis import plots
 from al_lightning.cli import main
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import blocks
+from al_lightning.tasks import blocks, recorded
 from al_lightning.tasks.traced import step
 from tests.conftest import without_seconds
 from tests.tasks.test_traced import Convolutional, Counts, Decides, batches, task_of
@@ -91,7 +91,7 @@ def traced(monkeypatch):
     """A mark for each step of a trace, which is made early here."""
     monkeypatch.setattr(blocks, "PAYS_AFTER", 2)
     made = []
-    monkeypatch.setattr(blocks, "step", lambda *arguments: made.append(1) or step(*arguments))
+    monkeypatch.setattr(recorded, "step", lambda *arguments: made.append(1) or step(*arguments))
     return made
 
 
