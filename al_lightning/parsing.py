@@ -16,6 +16,7 @@ from lightning.pytorch import callbacks as pl_callbacks
 from lightning.pytorch.cli import LightningArgumentParser
 
 from al_lightning import acquisition, data, models, tasks
+from al_lightning.class_changes import drop_replaced_defaults
 from al_lightning.configuration_files import filled_in
 from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened, with_nearest
@@ -32,6 +33,7 @@ def _load(text: str) -> Any:
 
 
 set_loader("yaml", _load, (yaml.YAMLError,))
+drop_replaced_defaults()
 
 
 class Parser(LightningArgumentParser):
