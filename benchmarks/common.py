@@ -70,9 +70,10 @@ def experiment(
     width: int = 16,
     strategy: Strategy | None = None,
     callbacks: tuple[Any, ...] = (),
+    logger: Callable[[str], Any] = CSVLogger,
     **arguments: Any,
 ) -> Iterator[Callable[[], None]]:
-    """An experiment with everything on: CSV logger, checkpoints, progress bar. Yields the function that runs it."""
+    """An experiment with everything on: logger, checkpoints, progress bar. Yields the function that runs it."""
     with tempfile.TemporaryDirectory() as folder:
         learning = ActiveLearningCallback(strategy or Random(), query_size=query_size, cycles=cycles)
         trainer = Trainer(
@@ -81,7 +82,7 @@ def experiment(
             num_sanity_val_steps=0,
             enable_model_summary=False,
             default_root_dir=folder,
-            logger=CSVLogger(folder),
+            logger=logger(folder),
             callbacks=[learning, CycleLogger(), CycleProgressBar(), *callbacks],
             enable_checkpointing=False,  # the experiment writes its own checkpoint each cycle
         )

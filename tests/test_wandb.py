@@ -1,13 +1,18 @@
 """The offline Weights & Biases file holds the curve of learning_curve.csv."""
 
+import base64
+import io
 import json
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from al_lightning.cli import main
+from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.runs import RunDirectory
 from tests.test_cli import TINY
 
@@ -70,9 +75,14 @@ def test_offline_file(tmp_path, monkeypatch):
     assert all(0 <= row["active_learning/tied_share"] <= 1 for row in logged[:2])
     assert metrics["active_learning/*"] == "active_learning/labeled"
     assert all("active_learning/scores" in str(row) for row in logged[:2])
-    table = min(Path("run/wandb").glob("offline-run-*/files/media/table/active_learning/queried_*.table.json"))
-    first = json.loads(table.read_text())
+    tables = sorted(Path("run/wandb").glob("offline-run-*/files/media/html/active_learning/queried_*.html"))
+    assert len(tables) == 2
+    rows = [row.split("<td>")[1:] for row in min(tables, key=lambda path: int(path.name.split("_")[1])).read_text().split("<tr>")[2:]]
     expected = [row for row in run.read_queries() if row.cycle == 1][:8]
-    assert first["columns"] == ["cycle", "rank", "index", "item", "score", "image"]
-    assert [row[2] for row in first["data"]] == [row.index for row in expected]
-    assert [row[4] for row in first["data"]] == pytest.approx([row.score for row in expected])
+    assert [int(row[1].removesuffix("</td>")) for row in rows] == [row.index for row in expected]
+    assert [float(row[3].removesuffix("</td>")) for row in rows] == pytest.approx([row.score for row in expected], rel=1e-5)
+    data = FashionMNISTSampleDataModule(initial_size=1)
+    data.setup("fit")
+    for row, item in zip(rows, expected, strict=True):
+        picture = Image.open(io.BytesIO(base64.b64decode(row[4].split("base64,")[1].split('"')[0])))
+        np.testing.assert_array_equal(np.asarray(picture), data.picture(item.index))

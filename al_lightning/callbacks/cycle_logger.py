@@ -1,8 +1,12 @@
 """Puts each finished cycle into the trainer's loggers."""
 
+import base64
+import html
+import io
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
@@ -18,7 +22,7 @@ X_AXIS = "active_learning/labeled"
 
 
 class CycleLogger(Callback):
-    """Metrics by number of labeled items for every logger; for Weights & Biases also score histograms and the queried images.
+    """Metrics by number of labeled items for every logger; for Weights & Biases also score histograms and a table of what was queried.
 
     Args:
         images: how many of the first queried items to show.
@@ -56,20 +60,33 @@ class CycleLogger(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and query is not None and trainer.is_global_zero:
                 # One row of W&B's log: what shares a row shares its x-axis.
-                logger.log_metrics({**values, **self._media(trainer.datamodule, finished, query)}, step)  # type: ignore[attr-defined]
+                logger.log_metrics({**values, **self._media(trainer.datamodule, query)}, step)  # type: ignore[attr-defined]
             else:
                 logger.log_metrics(values, step)
 
-    def _media(self, datamodule: PoolDataModule, finished: FinishedCycle, query: Query) -> dict[str, Any]:
+    def _media(self, datamodule: PoolDataModule, query: Query) -> dict[str, Any]:
         import wandb
 
-        shown = query.indices[: self.images]
-        table = wandb.Table(columns=["cycle", "rank", "index", "item", "score", "image"])
-        for rank, index in enumerate(shown.tolist()):
-            picture = Image.fromarray(np.ascontiguousarray(datamodule.picture(index)))
-            picture.thumbnail((_LARGEST, _LARGEST))
-            image = wandb.Image(picture)
-            table.add_data(finished.cycle + 1, rank, index, printable(datamodule.item(index)), float(query.scores[rank]), image)
         scores = query.pool_scores.numpy()
         histogram = wandb.Histogram(np_histogram=np.histogram(scores, bins=bin_edges(scores, 64)))
+        # A page, for one of W&B's own tables is an artifact of many files: ten times the work, in each cycle.
+        table = wandb.Html(self._table(datamodule, query))
         return {"active_learning/scores": histogram, "active_learning/queried": table}
+
+    def _table(self, datamodule: PoolDataModule, query: Query) -> str:
+        """The first queried items as a table of HTML."""
+        rows = ["<tr><th>rank</th><th>index</th><th>item</th><th>score</th><th></th></tr>"]
+        for rank, index in enumerate(query.indices[: self.images].tolist()):
+            item = html.escape(printable(datamodule.item(index)))
+            picture = f'<img src="data:image/png;base64,{_png(datamodule.picture(index))}">'
+            cells = (rank, index, item, f"{float(query.scores[rank]):.6g}", picture)
+            rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+        return f"<table>{''.join(rows)}</table>"
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    """A picture for people, no larger than they need, in base 64."""
+    picture, file = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
+    picture.thumbnail((_LARGEST, _LARGEST))
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
