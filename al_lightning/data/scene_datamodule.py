@@ -16,9 +16,9 @@ from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
 from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
-from al_lightning.data.pool import Pool, draw_initial
+from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
-from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, repeated
+from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, with_copies
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
 from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveInt, ScaleFactor, Share, checked
@@ -41,8 +41,8 @@ class SceneDataModule(PoolDataModule):
         initial_size: images labeled before cycle 0, or ``all``.
         query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
             rest of the image takes no part. None for whole images.
-        pool_repeat: put this one item, by name or by index, in every place of the pool (for checks on duplicated pools); the places are
-            told apart as ``<name>#0000``, ``<name>#0001``, ... None for none.
+        pool_repeat: ``{item: NAME or index, copies: N}`` puts N copies of one item into the pool beside it, as ``<name>#0000``, ... (for
+            checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
         mean: of the inputs that the encoder was trained on, by channel.
@@ -56,6 +56,8 @@ class SceneDataModule(PoolDataModule):
         num_workers: processes that load for training, as many for evaluation and as many for scoring; each is started once a cycle.
         seed: of batch order and augmentation. The command line links it to ``seed_everything``.
         initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
+        initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw of
+            ``initial_size``.
 
     Raises:
         UserError: a file is missing or bad, or a size does not fit.
@@ -68,7 +70,7 @@ class SceneDataModule(PoolDataModule):
         classes: ClassMap,
         initial_size: PositiveInt | Literal["all"] = 50,
         query_crop: Edge | None = None,
-        pool_repeat: str | int | None = None,
+        pool_repeat: Repeat | None = None,
         crop: Edge = 512,
         scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
         mean: tuple[ClosedUnitInterval, ClosedUnitInterval, ClosedUnitInterval] = (0.485, 0.456, 0.406),
@@ -81,8 +83,9 @@ class SceneDataModule(PoolDataModule):
         num_workers: NonNegativeInt = 2,
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
+        initial_items: str | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
         if scale[0] > scale[1]:
             raise UserError(f"Expected scale[0] <= scale[1], got scale={scale}.")
         self.root = Path(root).expanduser()
@@ -115,12 +118,12 @@ class SceneDataModule(PoolDataModule):
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
         if self.pool_repeat is not None:
-            self._train = repeated(self._train, str(self.pool_repeat))
+            self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
         pool = Pool(len(self._train))
-        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial")))
+        pool.label(self.initial_set(pool, self.initial_size))
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
         self._survey = LabelSurvey(self._files, self.classes)
