@@ -21,7 +21,7 @@ from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScene
 from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, with_copies
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
-from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveInt, ScaleFactor, Share, checked
+from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
 from al_lightning.sources import EVALUATION, POOL, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class SceneDataModule(PoolDataModule):
             checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
+        scale_step: between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any between the two.
         mean: of the inputs that the encoder was trained on, by channel.
         std: likewise.
         batch_size: crops in a training batch, on each device.
@@ -73,6 +74,7 @@ class SceneDataModule(PoolDataModule):
         pool_repeat: Repeat | None = None,
         crop: Edge = 512,
         scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
+        scale_step: PositiveFloat | None = None,
         mean: tuple[ClosedUnitInterval, ClosedUnitInterval, ClosedUnitInterval] = (0.485, 0.456, 0.406),
         std: tuple[Share, Share, Share] = (0.229, 0.224, 0.225),
         batch_size: PositiveInt = 8,
@@ -99,6 +101,7 @@ class SceneDataModule(PoolDataModule):
         self.class_names = classes.names
         self.crop = crop
         self.scale = scale
+        self.scale_step = scale_step
         self.normalization = Normalization(mean, std)
         self.num_workers = num_workers
 
@@ -152,9 +155,8 @@ class SceneDataModule(PoolDataModule):
         indices = self.pool.labeled_indices
         self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
         self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
-        dataset = TrainingScenes(
-            self._train, self._files, self.classes, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
-        )
+        augmentation = Augmentation(self.crop, self.scale, self.scale_step)
+        dataset = TrainingScenes(self._train, self._files, self.classes, augmentation, self.normalization, self.shuffle_seed)
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed, self.batch_size)
         self.least_batch(sampler.num_samples)
         return self._loader(EpochLoader, dataset, batch_size=sampler.batch_size, sampler=sampler)

@@ -168,6 +168,16 @@ def test_the_targets_of_an_unlabeled_item_are_refused(root):
         data.targets(int(data.pool.unlabeled_indices[0]))
 
 
+@pytest.mark.parametrize(("step", "factors"), [(0.25, {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}), (0.4, {0.5, 0.9, 1.3, 1.7}), (None, None)])
+def test_scales_are_drawn_in_steps_where_asked(step, factors):
+    augmentation, drawn = Augmentation(1000, (0.5, 2.0), step), set()
+    image, label = np.zeros((3000, 3000, 3), np.uint8), np.zeros((3000, 3000), np.uint8)
+    augmentation.resize = lambda height, width: lambda image, mask: drawn.add(round(1000 / len(mask), 2)) or {"image": image, "mask": mask}
+    for seed in range(80):
+        augmentation(image, label, seed)
+    assert {round(factor, 1 if step == 0.4 else 2) for factor in drawn} == factors if step else len(drawn) > 60
+
+
 @pytest.mark.parametrize("item", ["ulm_000002_000019", "3", 3])
 @pytest.mark.parametrize("query_crop", [None, 24])
 def test_pool_repeat_adds_copies_of_one_item(root, item, query_crop):
