@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_lightning import seeds
-from al_lightning.data.image_files import ids_of, opened, rgb_of
+from al_lightning.data.image_files import ids_of, opened, rgb_of, size_of_opened
 from al_lightning.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -140,10 +140,10 @@ def decode_label(path: Path) -> Pixels:
 
 
 def size_of(path: Path) -> Size:
-    """Height and width, by the first bytes of the file.
+    """Height and width as viewers show it, by the first bytes of the file.
 
     Raises:
         UserError: the file is missing or no image.
     """
     with opened(path) as image:
-        return image.height, image.width
+        return size_of_opened(image)
