@@ -39,7 +39,7 @@ def score_pool(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor]:
-    """Scores the unlabeled pool; every process does its share and learns all.
+    """Scores what can be queried; every process does its share and learns all.
 
     Args:
         trainer: knows the processes.
@@ -50,7 +50,7 @@ def score_pool(
         progress: told after each batch how many of this process's items are done, and how many there are.
 
     Returns:
-        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(S, n)`` for S strategies, float64.
+        Sorted indices ``(n,)`` of the items that can be queried, and their keys ``(S, n)`` for S strategies, float64.
     """
     share = shares(_batches(data, strategies), trainer.world_size)
     mine = share[trainer.global_rank]
@@ -74,11 +74,11 @@ def score_pool(
 
 
 def _batches(data: PoolDataModule, strategies: Sequence[Strategy]) -> list[Tensor]:
-    """The unlabeled items in the data module's batches, or in large ones where no strategy looks at an item."""
-    unlabeled = data.pool.unlabeled_indices
+    """What can be queried in the data module's batches, or in large ones where no strategy looks at an item."""
+    candidates = data.pool.candidates
     if any(strategy.prediction is not None for strategy in strategies):
-        return data.scoring_batches(unlabeled)
-    return list(unlabeled.split(_UNSEEN_AT_ONCE)) if len(unlabeled) else []
+        return data.scoring_batches(candidates)
+    return list(candidates.split(_UNSEEN_AT_ONCE)) if len(candidates) else []
 
 
 def score_batches(
