@@ -130,6 +130,8 @@ class ClassMap(NamedTuple):
 
         None of them is above 18, where half of the classes lie, but some mean what a camera sees of its car, or what nobody labels.
         """
+        if bool(self.known.all()):  # what is not named is ignored, whatever it is
+            return False
         return max(set(ids) - {IGNORED}, default=_TRAIN_IDS) < _TRAIN_IDS and bool(set(ids) & self.ignored - {0, IGNORED})
 
 
@@ -193,8 +195,8 @@ def named_classes(looks: Mapping[str, int | str | Color], unnamed: Literal["refu
     if not 2 <= len(looks) <= IGNORED or different < len(looks) or not all(0 <= number < IGNORED for number in ids):
         shown = ", ".join(f"{name}: {look}" for name, look in looks.items())
         raise UserError(
-            f"Expected at least 2 classes, each with an id of its own from 0 to {IGNORED - 1}, got {shown or 'none'}. Colours like '#ff0000' "
-            f"for all of them will do as well; in masks of grey values {IGNORED} is '#ffffff'."
+            f"Expected at least 2 classes, each with an id of its own from 0 to {IGNORED - 1}, got {shown or 'none'}. Colours will do as "
+            f"well, like '#ff0000', for all of them; in masks of grey values {IGNORED} is '#ffffff'."
         )
     table = torch.full((256,), IGNORED, dtype=torch.uint8)
     table[ids or [*range(len(colors))]] = torch.arange(len(looks), dtype=torch.uint8)

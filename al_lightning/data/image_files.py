@@ -43,9 +43,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     with ExitStack() as stack:
         with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
             require_regular(path)
-            file = stack.enter_context(
-                path.open("rb")
-            )  # by its name Pillow maps an uncompressed TIFF, and mixes the rows of one to be turned
+            file = stack.enter_context(path.open("rb"))  # by its name Pillow maps a raw TIFF, and mixes up one that is to be turned
             image = stack.enter_context(Image.open(file, "r", _FORMATS))
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"Expected at most {MAX_PIXELS:,} pixels in {path}, got {image.width}x{image.height}. Cut it into parts.")
@@ -131,9 +129,7 @@ def _orientation(image: ImageFile.ImageFile) -> object:
         return None
     try:
         return image.getexif().get(_ORIENTATION)
-    except (
-        Exception
-    ):  # EXIF of any program, in which Pillow meets SyntaxError, struct.error, ...: viewers show such an image as it is stored
+    except Exception:  # EXIF of any program, of which Pillow makes SyntaxError, struct.error, ...: viewers show such an image as stored
         return None
 
 
