@@ -162,7 +162,7 @@ class ActiveLearningCallback(Callback):
             return "all cycles are done"
         if self.label_budget is not None and self.labeled >= self.label_budget:
             return "the label budget is used up"
-        return None if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
+        return None if len(self.data.pool.candidates) else "the pool is used up"
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
@@ -319,6 +319,7 @@ class ActiveLearningCallback(Callback):
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
         self._refuse_small_budget()
+        self._refuse_nothing_to_query()
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -391,6 +392,15 @@ class ActiveLearningCallback(Callback):
     def _refuse_small_budget(self) -> None:
         if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:
             raise UserError(f"Expected active_learning.label_budget of at least the initial set's {self.labeled}, got {self.label_budget}.")
+
+    def _refuse_nothing_to_query(self) -> None:
+        pool = self.data.pool
+        if self.cycle == 0 and self.cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
+            raise UserError(
+                f"Expected items to query, but all {self.labeled} that have a label are in the initial set, and in a simulation nobody can "
+                f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, or active_learning.cycles=1 "
+                "to train on these only."
+            )
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

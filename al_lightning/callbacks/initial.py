@@ -46,7 +46,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
             f"{data.initial_items} beside {strategy}. Leave one out."
         )
     pool = data.pool
-    batches = batches_of(data, [strategy], (pool.labeled | pool.unlabeled).nonzero().flatten())
+    batches = batches_of(data, [strategy], (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten())
     seed = seeds.derive(data.initial_seed, "initial")
     indices, (keys,) = score_batches(
         [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None

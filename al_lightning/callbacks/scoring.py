@@ -39,7 +39,7 @@ def score_pool(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor]:
-    """Scores the unlabeled pool; every process does its share and learns all.
+    """Scores what can be queried; every process does its share and learns all.
 
     Args:
         trainer: knows the processes.
@@ -50,9 +50,9 @@ def score_pool(
         progress: told after each batch how many of this process's items are done, and how many there are.
 
     Returns:
-        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(S, n)`` for S strategies, float64.
+        Sorted indices ``(n,)`` of the items that can be queried, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(batches_of(data, strategies, data.pool.unlabeled_indices), trainer.world_size)
+    share = shares(batches_of(data, strategies, data.pool.candidates), trainer.world_size)
     mine = share[trainer.global_rank]
     done, total = 0, sum(map(len, mine))
 

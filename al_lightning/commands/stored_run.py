@@ -63,6 +63,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
     task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
     task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
+    datamodule.run = run
     datamodule.prepare_data()
     datamodule.setup("fit")
     if run.images.is_file() and (changed := sources.changed_images(run.images, datamodule.sources())):

@@ -15,7 +15,8 @@ from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.errors import UserError
 from al_lightning.item_lists import read_items
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
-from al_lightning.sources import Source, sha256_of
+from al_lightning.runs import RunDirectory
+from al_lightning.sources import Source, read_images, sha256_of
 
 
 class PoolDataModule(LightningDataModule, ABC):
@@ -31,8 +32,10 @@ class PoolDataModule(LightningDataModule, ABC):
     Attributes:
         pool: filled by ``setup``, which also labels the initial set.
         class_names: of the classes, in the order of a network's outputs.
+        run: whose data they are, for who has no trainer; to be set before ``setup``.
     """
 
+    run: RunDirectory | None = None
     pool: Pool
     class_names: Sequence[str]
 
@@ -102,7 +105,7 @@ class PoolDataModule(LightningDataModule, ABC):
             UserError: the list can't be read or is of other data, or there are not enough candidates.
         """
         if self.initial_items is None:
-            return draw_initial(pool.unlabeled_indices, size, seeds.generator(self.initial_seed, "initial"), labels)
+            return draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels)
         return torch.tensor(read_items(self.initial_items, len(pool.labeled), self.item, "the initial set"))
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
@@ -139,6 +142,17 @@ class PoolDataModule(LightningDataModule, ABC):
     def content(self, index: int) -> dict[str, Any] | None:
         """What an item holds by its label, by column of queried.csv; None where there is nothing to count, as in a class of an image."""
         return None
+
+    def recorded(self) -> dict[str, str]:
+        """By file the split that it had when a run began that has finished cycles: what was drawn once is not drawn again.
+
+        Raises:
+            UserError: the run's tables are damaged.
+        """
+        run = self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
+        if run is None or not run.images.is_file() or not run.finished():
+            return {}
+        return {source.file: source.split for source in read_images(run.images)}
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 

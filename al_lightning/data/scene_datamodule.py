@@ -14,15 +14,16 @@ from al_lightning import seeds
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
+from al_lightning.data.label_colors import ColorDecoder
 from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
-from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, file_names, with_copies
+from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, decode_label, file_names, with_copies
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
 from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
-from al_lightning.sources import EVALUATION, POOL, Source, sha256_of_file
+from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class SceneDataModule(PoolDataModule):
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
-        pool = Pool(len(self._train))
+        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
         pool.label(self.initial_set(pool, self.initial_size))
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
@@ -134,11 +135,15 @@ class SceneDataModule(PoolDataModule):
         self._paths = {name: path for path, name in self._names.items()}
         self.pool = pool
         log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
+        if unlabeled := int((~pool.answerable).sum()):
+            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
     def _open_files(self) -> SceneFiles:
+        colors = self.classes.colors
+        decode = ColorDecoder(colors, ignore_others=bool(self.classes.known.all())) if colors else decode_label
         if self.decoded_cache == "memory":
-            return InMemory([*self._train, *self._eval])
-        return OnDisk(self.cache_folder) if self.decoded_cache == "disk" else Uncached()
+            return InMemory([*self._train, *self._eval], decode)
+        return OnDisk(self.cache_folder, decode) if self.decoded_cache == "disk" else Uncached(decode)
 
     # Loaders
 
@@ -155,6 +160,8 @@ class SceneDataModule(PoolDataModule):
         indices = self.pool.labeled_indices
         self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
         self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
+        if rank == 0:
+            self._survey.warn_of_missing()
         augmentation = Augmentation(self.crop, self.scale, self.scale_step)
         dataset = TrainingScenes(self._train, self._files, self.classes, augmentation, self.normalization, self.shuffle_seed)
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed, self.batch_size)
@@ -262,7 +269,8 @@ class SceneDataModule(PoolDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
-        files = {scene.image: (split, scene) for split, scenes in ((POOL, self._train), (EVALUATION, self._eval)) for scene in scenes}
+        files = {scene.image: (POOL if scene.has_label else UNLABELED, scene) for scene in self._train}
+        files |= {scene.image: (EVALUATION, scene) for scene in self._eval}
         return [
             Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
             for path, (split, scene) in files.items()

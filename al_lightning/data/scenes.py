@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_lightning import seeds
-from al_lightning.data.image_files import ids_of, opened, rgb_of
+from al_lightning.data.image_files import ids_of, opened, rgb_of, size_of_opened
 from al_lightning.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -37,9 +37,10 @@ class Scene(NamedTuple):
     Attributes:
         name: what a person calls it.
         image: path.
-        label: path.
+        label: path; where the label would lie, if there is none.
         size: of the image.
         box: the part that is the item; None for the whole.
+        has_label: whether somebody has labeled the image.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Scene(NamedTuple):
     label: Path
     size: Size
     box: Box | None = None
+    has_label: bool = True
 
     @property
     def item_size(self) -> Size:
@@ -77,8 +79,10 @@ def check_labels(scenes: Sequence[Scene]) -> None:
     for scene in scenes:
         if (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
+            stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
             raise UserError(
                 f"Expected {scene.label} to be {width}x{height} like its image {scene.image}, got {found[1]}x{found[0]} (width x height)."
+                + stored
             )
 
 
@@ -141,10 +145,10 @@ def decode_label(path: Path) -> Pixels:
 
 
 def size_of(path: Path) -> Size:
-    """Height and width, by the first bytes of the file.
+    """Height and width as viewers show it, by the first bytes of the file.
 
     Raises:
         UserError: the file is missing or no image.
     """
     with opened(path) as image:
-        return image.height, image.width
+        return size_of_opened(image)

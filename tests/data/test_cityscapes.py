@@ -127,7 +127,7 @@ def test_the_label_of_a_pool_item_is_not_opened_before_it_is_labeled(root, monke
     opened, whole = [], Image.open
 
     def watch(path, *args, **kwargs):
-        opened.append(Path(path))
+        opened.append(Path(getattr(path, "name", path)))
         return whole(path, *args, **kwargs)
 
     monkeypatch.setattr(Image, "open", watch)
