@@ -30,7 +30,7 @@ from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
 from al_lightning.parsing import Parser
 from al_lightning.processes import lost_processes, speak_for_the_observer
-from al_lightning.refusals import GO_ON, lost_process, one_message
+from al_lightning.refusals import GO_ON, WAITS_FOR_LABELS, lost_process, one_message
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
@@ -210,10 +210,12 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(who) from error
 
     def after_fit(self) -> None:
-        """Draws the learning curve."""
+        """Draws the learning curve; ends the program with a status of its own where the run waits for labels."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.run is not None
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
+            if self.run.awaited():
+                sys.exit(WAITS_FOR_LABELS)
 
 
 class ConfigReader:

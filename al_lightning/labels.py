@@ -99,6 +99,14 @@ class ClassMap(NamedTuple):
         known[list(self.ignored)] = True
         return known
 
+    def key(self) -> str:
+        """What the ids or colours of a label file mean, for a person who draws one."""
+        looks = [[f"#{bytes(color).hex()}"] for color in self.colors] or [
+            [str(number) for number in (self.table == place).nonzero().flatten().tolist()] for place in range(len(self.names))
+        ]
+        meant = ", ".join(f"{' or '.join(look)} for {name}" for name, look in zip(self.names, looks, strict=True))
+        return f"the {'colours' if self.colors else 'ids'} {meant}"
+
     def classes_of(self, ids: npt.NDArray[np.uint8], source: object) -> Tensor:
         """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored.
 

@@ -1,7 +1,7 @@
 """How a command ends: what a user can mend is one message and an exit status, and this is the one place that makes them.
 
-Status 1 or 2 is a refusal, 130 stands for Ctrl-C, 143 for SIGTERM. A fault of the program keeps its traceback; that of a refusal comes
-before the message where the environment has AL_LIGHTNING_TRACEBACK.
+Status 1 or 2 is a refusal, 75 a run that waits for a person's labels, 130 stands for Ctrl-C, 143 for SIGTERM. A fault of the program keeps
+its traceback; that of a refusal comes before the message where the environment has AL_LIGHTNING_TRACEBACK.
 """
 
 import errno
@@ -19,6 +19,8 @@ from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened
 
 GO_ON = "go on with the same command and --resume"
+WAITS_FOR_LABELS = 75
+"""The exit status of a run that waits; sysexits.h calls it a temporary failure: try again later."""
 _TRACEBACK = "AL_LIGHTNING_TRACEBACK"
 _MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
 _SHARED = "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run --shm-size), or set num_workers to 0"

@@ -9,6 +9,8 @@
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
+    cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
+    cycles/NNN/to_label/  these images, and a README.txt that says where masks go
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
     maps/*.png            score maps of images, where somebody asked for them
@@ -111,6 +113,14 @@ class RunFiles:
     def queried(self, cycle: int) -> Path:
         """The table of what a cycle's queried images hold."""
         return self.cycle(cycle) / "queried.csv"
+
+    def asked(self, cycle: int) -> Path:
+        """The table of what a person was asked to label after a cycle."""
+        return self.cycle(cycle) / "asked.csv"
+
+    def package(self, cycle: int) -> Path:
+        """The directory of the images that a person was asked to label after a cycle."""
+        return self.cycle(cycle) / "to_label"
 
     @property
     def lock(self) -> Path:

@@ -12,6 +12,7 @@ from al_lightning.errors import UserError
 from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, optional, read_table
 
 QUERY_COLUMNS = {"cycle": COUNT, "rank": COUNT, "index": COUNT, "item": TEXT, "score": optional(FINITE)}
+ASKED_COLUMNS = {name: kind for name, kind in QUERY_COLUMNS.items() if name != "cycle"}
 FIRST_CURVE_COLUMNS = {"cycle": COUNT, "labeled": COUNT}
 LAST_CURVE_COLUMNS = {
     "epochs": COUNT,
@@ -101,6 +102,29 @@ def read_queries(path: Path) -> list[Labeled]:
         UserError: the table is missing or damaged.
     """
     return [Labeled(**row) for row in read_table(path, QUERY_COLUMNS, growing=True)]
+
+
+def query_cells(rows: Iterable[Labeled]) -> list[list[Any]]:
+    """The cells of labeled items in queries.csv."""
+    return [[r.cycle, r.rank, r.index, r.item, "" if r.score is None else f"{r.score:.9g}"] for r in rows]
+
+
+def read_asked(path: Path, cycle: int) -> list[Labeled]:
+    """What a person was asked to label, by rank.
+
+    Args:
+        path: of the table.
+        cycle: the one whose training set these items are to join.
+
+    Raises:
+        UserError: the table is missing or damaged, or has no rows.
+    """
+    asked = [Labeled(cycle, **row) for row in read_table(path, ASKED_COLUMNS)]
+    if not asked:
+        raise UserError(f"Expected a row for each item to label in {path}, got none.")
+    _count_up(path, "rank", (row.rank for row in asked))
+    _once(path, (row.index for row in asked))
+    return asked
 
 
 def indices_by_cycle(labeled: Iterable[Labeled]) -> dict[int, list[int]]:

@@ -2,7 +2,8 @@
 
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
 queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; they are removed, and the cycle is done
-again. Where more is there than a crash can leave, the tables lost rows, and the run is refused as it is (callbacks/recovery.py).
+again. Where a person is asked, asked.csv comes before the row, and the query all at once when the labels are there; until then it waits.
+Where more is there than a crash can leave, the tables lost rows, and the run is refused as it is (callbacks/recovery.py).
 
 One process writes: it locks the directory before anything in it changes, environment.json and the configuration included. Rows are
 appended in one write and synced; files are written under a temporary name of the process's own, synced and renamed. Until a cycle is
@@ -142,8 +143,17 @@ class RunDirectory(RunFiles):
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
         """Records which items are labeled."""
-        values = [[r.cycle, r.rank, r.index, r.item, "" if r.score is None else f"{r.score:.9g}"] for r in rows]
-        self._append(self.queries, [*run_tables.QUERY_COLUMNS], values)
+        self._append(self.queries, [*run_tables.QUERY_COLUMNS], run_tables.query_cells(rows))
+
+    def append_answers(self, rows: Sequence[Labeled]) -> None:
+        """Records which of the items that the run waits for are labeled: all of them or, if the process dies, none."""
+        write_atomically(self.queries, self.queries.read_bytes() + encoded(as_csv(run_tables.query_cells(rows))))
+
+    def write_asked(self, cycle: int, rows: Sequence[Labeled]) -> None:
+        """Writes a cycle's asked.csv."""
+        write_atomically(
+            self.asked(cycle), encoded(as_csv([[*run_tables.ASKED_COLUMNS], *(cells for _, *cells in run_tables.query_cells(rows))]))
+        )
 
     def append_cycle(self, row: Mapping[str, Any]) -> None:
         """Records a finished cycle.
@@ -241,6 +251,15 @@ class RunDirectory(RunFiles):
         labeled = [row for row in self.read_queries() if row.cycle <= len(cycles)]
         run_tables.refuse_wrong_rows(self.queries, cycles, labeled)
         return cycles, labeled
+
+    def awaited(self) -> list[Labeled]:
+        """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
+        cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
+        last = len(cycles) - 1
+        if not cycles or cycles[-1].query_seconds is None or not os.path.lexists(self.asked(last)):
+            return []
+        taken_up = any(row.cycle > last for row in self.read_queries())
+        return [] if taken_up else run_tables.read_asked(self.asked(last), last + 1)
 
     def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
         """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""

@@ -17,6 +17,7 @@ from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
+from al_lightning.callbacks.oracles import Dataset, Human, Oracle
 from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord, marked_weights
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -48,6 +49,9 @@ class ActiveLearningCallback(Callback):
             have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
         initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
+        oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
+            ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+        enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -71,6 +75,8 @@ class ActiveLearningCallback(Callback):
         stride: PositiveInt | list[PositiveInt] = 1,
         initial_run: str | None = None,
         initial_strategy: Strategy | None = None,
+        oracle: Literal["dataset", "human"] = "dataset",
+        enough: Share = 1.0,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -99,6 +105,7 @@ class ActiveLearningCallback(Callback):
         self.initial_strategy = initial_strategy
         if initial_strategy is not None:
             refuse_initial(initial_strategy)
+        self.oracle: Oracle = Human(enough) if oracle == "human" else Dataset()
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -131,11 +138,11 @@ class ActiveLearningCallback(Callback):
             metrics = self._evaluate()
             self._stopped = self._reason_to_stop(metrics)
             query = None if self._stopped else self._query()
-            finished = self._finish_cycle(metrics, seconds, query)
-            if query is not None:
-                self.data.pool.label(query.indices)
+            finished, answer = self._finish_cycle(metrics, seconds, query)
+            if answer is not None:
+                self.data.pool.label(answer)
             self._tell("on_cycle_end", self.trainer, self.trainer.lightning_module, finished)
-            if query is not None:
+            if answer is not None:
                 self._begin_cycle()
                 train = again
 
@@ -281,7 +288,7 @@ class ActiveLearningCallback(Callback):
                 score = float(strategy.score(its[:1]))
                 self._say(f"{strategy} gives all {len(its):,} items the same score, {score:.6g}: it can't tell them apart in this cycle.")
 
-    def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> FinishedCycle:
+    def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
         trainer = self.trainer
         finished = FinishedCycle(
             cycle=self.cycle,
@@ -293,11 +300,14 @@ class ActiveLearningCallback(Callback):
             logged_steps=self.restart.logged_steps,
             query=query,
         )
-        self.record.finish(finished, keep_earlier=self.keep != "last")
+        answer = self.record.finish(finished, keep_earlier=self.keep != "last")
+        self._stopped = self._stopped or (self.record.waiting and "it waits for labels")
         counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
         growth = self.query_sizes[self.cycle :] or self.query_sizes[-1:]
         self._say(finished.line(self.cycles, growth if counts_epochs else [0], self._stopped))
-        return finished
+        if self.record.waiting:
+            self._say(self.record.waiting)
+        return finished, answer
 
     # Lightning's hooks
 
@@ -313,7 +323,7 @@ class ActiveLearningCallback(Callback):
         refuse_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
-        self.record = RunRecord(trainer, datamodule, self.run)
+        self.record = RunRecord(trainer, datamodule, self.oracle, self.run)
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = self._validated = None
@@ -372,7 +382,10 @@ class ActiveLearningCallback(Callback):
 
     def _go_on_after(self, row: CycleRow) -> None:
         """Goes on with a run whose last finished cycle left this row."""
-        if self.cycle == row.cycle:  # it made no query
+        if self.record.waiting:
+            self._stopped = "it waits for labels"
+            self._say(self.record.waiting)
+        elif self.cycle == row.cycle:  # it made no query
             self._stopped = self._reason_to_stop(dict(row.metrics))
             if self._stopped is None:
                 raise UserError(f"Expected a query after cycle {row.cycle} in {self.record.run.queries}, but its rows are missing.")
@@ -387,7 +400,7 @@ class ActiveLearningCallback(Callback):
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record, *([self.initial_strategy] if self.initial_strategy else [])):
-            strategy.meet(size, self.data.item, self.record.data_record.peek)
+            strategy.meet(size, self.data.item, self.oracle.peeking(self.record.data_record.peek))
 
     def _refuse_small_budget(self) -> None:
         if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:

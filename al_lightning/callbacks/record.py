@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from al_lightning import environment
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
+from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -33,19 +34,23 @@ class RunRecord:
     Args:
         trainer: its ``default_root_dir`` is the run directory.
         data: set up, with the initial set labeled.
+        oracle: who labels what is queried.
         run: the directory, where the caller holds it already.
 
     Attributes:
         data_record: what the run remembers of its data.
+        waiting: what a person is asked to do before the run can go on, in a sentence; None where it waits for nobody.
         id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
     """
 
-    def __init__(self, trainer: Trainer, data: PoolDataModule, run: RunDirectory | None = None) -> None:
+    def __init__(self, trainer: Trainer, data: PoolDataModule, oracle: Oracle, run: RunDirectory | None = None) -> None:
         self.trainer = trainer
         self.data = data
+        self.oracle = oracle
         self.run = run or RunDirectory(trainer.default_root_dir)
         self.data_record = DataRecord(self.run, data)
         self.id: str | None = None
+        self.waiting: str | None = None
 
     def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None, choose: Choice | None = None) -> list[CycleRow]:
         """Starts a run, or brings the pool to where the run is.
@@ -63,7 +68,8 @@ class RunRecord:
             UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
         begin = self._choice_of(initial_run, choose)
-        cycles, labeled, self.id = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, begin))
+        cycles, labeled, self.id, self.waiting = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, begin))
+        self.oracle.meet(self.data)
         if begin is not None:
             self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
         for cycle, indices in indices_by_cycle(labeled).items():
@@ -124,21 +130,37 @@ class RunRecord:
             raise UserError(f"Expected {path} to go on with its weights (retrain=warm), but it is missing.")
         return marked_weights(path, self.id, cycle, self.trainer.lightning_module)
 
-    def finish(self, finished: FinishedCycle, keep_earlier: bool) -> None:
-        """Makes a cycle a finished one. The row of the learning curve comes last: it says that all before it is there."""
+    def finish(self, finished: FinishedCycle, keep_earlier: bool) -> Tensor | None:
+        """Makes a cycle a finished one. The row of the learning curve comes last: it says that all before it is there.
 
-        def write() -> None:
-            if finished.query is not None:
-                if finished.query.recorded:
-                    self._write_scores(finished.cycle, finished.query)
-                self.run.append_queries(self._rows(finished.cycle + 1, finished.query.indices, finished.query.scores))
-                self.data_record.finish(finished.cycle, finished.query.indices)
+        Returns:
+            Indices ``(n,)`` of what is labeled now; None where the cycle made no query, or the run waits for labels.
+        """
+
+        def write() -> tuple[Tensor | None, str | None]:
+            answer = None if finished.query is None else self._ask(finished.cycle, finished.query)
             self.run.append_cycle(finished.row())
             self.run.training(finished.cycle).unlink(missing_ok=True)
             if not keep_earlier:
                 self.run.checkpoint(finished.cycle - 1).unlink(missing_ok=True)
+            waits = finished.query is not None and answer is None
+            return answer, self.oracle.request(self.run, self.data, self.run.awaited()) if waits else None
 
-        self.on_rank_zero(write)
+        answer, self.waiting = self.on_rank_zero(write)
+        return answer
+
+    def _ask(self, cycle: int, query: Query) -> Tensor | None:
+        """Has a query answered; gives the indices of what is labeled, None where that has to wait."""
+        if query.recorded:
+            self._write_scores(cycle, query)
+        asked = self._rows(cycle + 1, query.indices, query.scores)
+        self.oracle.ask(self.run, self.data, asked)
+        if not (answered := self.oracle.answer(self.data, asked)):
+            return None
+        self.run.append_queries(answered)
+        indices = torch.tensor([row.index for row in answered])
+        self.data_record.finish(cycle, indices)
+        return indices
 
     def _write_scores(self, cycle: int, query: Query) -> None:
         items = [self.data.item(index) for index in query.pool_indices.tolist()]
@@ -151,7 +173,7 @@ class RunRecord:
 
     def _start_or_go_on(
         self, seed: int, resume: bool, begin: Callable[[], list[Labeled]] | None
-    ) -> tuple[list[CycleRow], list[Labeled], str | None]:
+    ) -> tuple[list[CycleRow], list[Labeled], str | None, str | None]:
         run = self.run
         run.hold()
         if not resume:
@@ -164,7 +186,7 @@ class RunRecord:
         if not cycles:
             drawn = self._rows(0, self.data.pool.labeled_indices) if begin is None else begin()
             identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
-            return [], drawn, self._start(drawn, identity, here | {"seed": seed}, resume)
+            return [], drawn, self._start(drawn, identity, here | {"seed": seed}, resume), None
         if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
@@ -172,8 +194,13 @@ class RunRecord:
         for cycle in range(len(cycles)):
             run.training(cycle).unlink(missing_ok=True)
         run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
-        self.data_record.go_on(labeled, len(cycles))
-        return cycles, labeled, known.get("run")
+        asked = run.awaited()
+        answered = self.oracle.answer(self.data, asked) if asked else []
+        if answered:
+            run.append_answers(answered)
+        self.data_record.go_on([*labeled, *answered], len(cycles))
+        waiting = self.oracle.request(run, self.data, asked) if asked and not answered else None
+        return cycles, [*labeled, *answered], known.get("run"), waiting
 
     def _start(self, drawn: list[Labeled], identity: dict[str, Any], here: dict[str, Any], resume: bool) -> str:
         """Begins cycle 0, as the run that died in it where that was the same one; returns its id."""

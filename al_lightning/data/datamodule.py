@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -170,6 +171,29 @@ class PoolDataModule(LightningDataModule, ABC):
     def evaluation_label_files(self) -> list[str]:
         """The files of the evaluation set's labels, likewise."""
         return []
+
+    def image_and_label(self, index: int) -> tuple[Path, Path]:
+        """Where an item's image lies, and where its label does, or would if there were one.
+
+        Raises:
+            UserError: no label of these data is a file of its own.
+        """
+        raise UserError(
+            f"Expected data whose labels are files, each of an image, to ask a person for labels, got {type(self).__name__}. Set "
+            "active_learning.oracle=dataset, or take FolderSegmentationDataModule."
+        )
+
+    def label_in(self, index: int, file: Path) -> Tensor:
+        """Classes of the pixels of an item's whole image by a label file, wherever that lies; int64 ``(H, W)``, 255 is ignored.
+
+        Raises:
+            UserError: it can't be read, or is no label of this image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
+
+    def label_key(self) -> str:
+        """What the numbers or colours in a label file mean, in words."""
+        raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def label_sha256(self, file: str) -> str | None:
         """Hash of a label file's content, by a name from above; None where there is no such file."""

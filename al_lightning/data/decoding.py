@@ -32,7 +32,7 @@ class SceneFiles(ABC):
     """
 
     def __init__(self, decode_label: Decoder = decode_label) -> None:
-        self._decode_label = decode_label
+        self.decode_label = decode_label
 
     def image(self, scene: Scene) -> Pixels:
         """uint8 ``(H, W, 3)``, RGB; a view that is not to be written to.
@@ -49,7 +49,7 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
         """
-        ids = self._read(scene.label, self._decode_label)
+        ids = self._read(scene.label, self.decode_label)
         if ids.shape != scene.size:
             check_labels([scene])
         return ids if scene.box is None else scene.box.of(ids)

@@ -284,6 +284,19 @@ class SceneDataModule(PoolDataModule):
         """See :meth:`PoolDataModule.evaluation_label_files`."""
         return [self._names[scene.label] for scene in self._eval]
 
+    def image_and_label(self, index: int) -> tuple[Path, Path]:
+        """See :meth:`PoolDataModule.image_and_label`."""
+        return self._train[index].image, self._train[index].label
+
+    def label_in(self, index: int, file: Path) -> Tensor:
+        """See :meth:`PoolDataModule.label_in`."""
+        check_labels([self._train[index]._replace(label=file)])
+        return self.classes.classes_of(self._files.decode_label(file), file)
+
+    def label_key(self) -> str:
+        """See :meth:`PoolDataModule.label_key`."""
+        return self.classes.key()
+
     def label_sha256(self, file: str) -> str | None:
         """See :meth:`PoolDataModule.label_sha256`."""
         path = self._paths.get(file)

@@ -14,12 +14,14 @@ from al_lightning.callbacks.cycle import clock
 from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
+from al_lightning.refusals import WAITS_FOR_LABELS
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.checked import CheckedRuns, shape
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
 from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun
 
 _BETWEEN_LOOKS = 0.1  # seconds
+_WAITS = "waits for labels"
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ def conduct(
                 if failure is not None and RunDirectory(one.run.directory).is_held():  # somebody else was faster
                     waiting.append(one.run)
                     continue
-                if failure is not None:
+                if failure is not None and failure != _WAITS:
                     failures[one.run.name] = failure
-                else:
+                elif failure is None:
                     finished(one.run)
                 took.setdefault(bool(one.run.labels), []).append(seconds)
                 left = [other.run for other in started] + waiting
-                how = f"{'finished' if failure is None else f'FAILED, {failure}'}, {clock(seconds)}"
+                how = f"{'finished' if failure is None else failure if failure == _WAITS else f'FAILED, {failure}'}, {clock(seconds)}"
                 say(f"[{len(runs) - len(left)}/{len(runs)}] {one.run.name}: {how}{time_left(left, took, launcher.jobs)}")
             for run in [run for run in waiting if run.initial is not None and run.initial.name in failures]:
                 waiting.remove(run)
@@ -214,6 +216,8 @@ def _arguments(run: PlannedRun) -> list[str]:
 
 def _failure(one: _Started, logs: Path) -> str | None:
     how = one.job.failure()
+    if how in (None, f"exit status {WAITS_FOR_LABELS}") and one.run.state() == "waiting":
+        return _WAITS
     if how is None:
         return None if one.run.state() == "finished" else "it ended early, without an error"
     log = log_of(one.run, logs)

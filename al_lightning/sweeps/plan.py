@@ -36,7 +36,7 @@ _LATER_CYCLES = [
     f"active_learning.{name}"
     for name in (
         *("strategy", "query_size", "cycles", "stride", "also_record"),
-        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights"),
+        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights", "oracle", "enough"),
     )
 ]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
@@ -71,11 +71,13 @@ class PlannedRun:
     initial: "PlannedRun | None" = None
 
     def state(self) -> str:
-        """``finished``, ``unfinished``, ``broken`` where its tables can't be read, or ``new``."""
+        """``finished``, ``waiting`` for a person's labels, ``unfinished``, ``broken`` where its tables can't be read, or ``new``."""
         directory = RunDirectory(self.directory)
         try:
             if directory.is_finished():
                 return "finished"
+            if directory.awaited():
+                return "waiting"
             return "unfinished" if directory.holds_run() else "new"
         except UserError:  # whoever goes on with the run says why
             return "broken"

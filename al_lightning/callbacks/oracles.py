@@ -1,0 +1,146 @@
+"""Who labels what is queried: the data set, or a person, for whom the run waits."""
+
+import math
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from torch import Tensor
+
+from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
+from al_lightning.files import write_atomically
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
+from al_lightning.text import encoded
+
+Peek = Callable[[Tensor], Tensor]
+
+
+class Oracle(ABC):
+    """Answers queries; in the first process alone, but for :meth:`meet` and :meth:`peeking`."""
+
+    def meet(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
+        """Is told of the data, whose initial set is labeled: says in ``data.pool`` what it can answer for."""
+
+    def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> None:  # noqa: B027  the data set needs no telling
+        """Is asked to label items, before the cycle that asks is a finished one."""
+
+    @abstractmethod
+    def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
+        """Those of the asked items that are labeled, with ranks of their own; empty where it is too early to go on.
+
+        Raises:
+            UserError: a label is wrong, or what was asked for are no items of these data.
+        """
+
+    def request(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
+        """What is to be done before it can answer, in a sentence."""
+        raise NotImplementedError(f"{type(self).__name__} answers at once.")
+
+    def peeking(self, peek: Peek) -> Peek:
+        """What a strategy gets that looks at labels which nobody has given yet."""
+        return peek
+
+
+class Dataset(Oracle):
+    """The data set, whose labels are there: a simulation."""
+
+    def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
+        """See :meth:`Oracle.answer`; all of them, at once."""
+        return [*asked]
+
+
+class Human(Oracle):
+    """A person, who draws label files.
+
+    Args:
+        enough: share of what was asked for with which a run goes on.
+    """
+
+    def __init__(self, enough: float = 1.0) -> None:
+        self.enough = enough
+
+    def meet(self, data: PoolDataModule) -> None:
+        """A person can answer for every item.
+
+        Raises:
+            UserError: no label of these data is a file of its own.
+        """
+        data.image_and_label(0)
+        data.pool.answerable.fill_(True)
+
+    def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> None:
+        """Writes the images to label, what to do with them, and last asked.csv."""
+        cycle = asked[0].cycle - 1
+        folder = run.package(cycle)
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in asked:
+            image, _ = data.image_and_label(row.index)
+            shutil.copyfile(image, folder / image.name)  # no link: what a tool does to these files must not reach the data
+        write_atomically(folder / "README.txt", encoded(_readme(run, data, asked)))
+        run.write_asked(cycle, asked)
+
+    def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
+        """See :meth:`Oracle.answer`; as soon as there are enough."""
+        for row in asked:
+            if row.index >= len(data.pool.labeled) or data.item(row.index) != row.item:
+                raise UserError(f"Expected the items of these data in asked.csv, but {row.item!r} is not at index {row.index} there.")
+        there = _there(data, asked)
+        if len(there) < self._needed(asked):
+            return []
+        for row in there:
+            data.label_in(row.index, data.image_and_label(row.index)[1])
+        return [replace(row, rank=rank) for rank, row in enumerate(there)]
+
+    def request(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
+        """See :meth:`Oracle.request`."""
+        there, needed = len(_there(data, asked)), self._needed(asked)
+        which = f"{len(asked)}" if needed == len(asked) else f"{len(asked)} ({needed} will do)"
+        return (
+            f"{there} of {which} labels are there: put masks of the images in {run.package(asked[0].cycle - 1)} into "
+            f"{data.image_and_label(asked[0].index)[1].parent}, then go on with the same command and --resume."
+        )
+
+    def peeking(self, peek: Peek) -> Peek:
+        """See :meth:`Oracle.peeking`; a person is asked first."""
+
+        def refuse(indices: Tensor) -> NoReturn:
+            raise UserError(
+                "Expected strategies that look at no labels which nobody has given yet, with active_learning.oracle=human. Take another "
+                "strategy, or oracle=dataset."
+            )
+
+        return refuse
+
+    def _needed(self, asked: Sequence[Labeled]) -> int:
+        return math.ceil(self.enough * len(asked) - 1e-9)
+
+
+def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
+    return [row for row in asked if data.image_and_label(row.index)[1].is_file()]
+
+
+def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
+    places = {data.image_and_label(row.index)[0].name: data.image_and_label(row.index)[1] for row in asked}
+    folder = next(iter(places.values())).parent
+    lines = [f"  {image} -> {place.name}" for image, place in places.items()]
+    return "\n".join(
+        [
+            f"The images of this folder are to be labeled: a mask for each, of the image's width and height, with {data.label_key()}.",
+            f"Masks go, called as below, into {folder.resolve()}, or from any folder of yours through",
+            "",
+            f"    python -m al_lightning ingest {run.path} FOLDER",
+            "",
+            "which checks them first. Then go on with the same command as before and --resume:",
+            "",
+            f"    python -m al_lightning fit --resume --run_dir {run.path}",
+            "",
+            "The most wanted one is the first:",
+            "",
+            *lines,
+            "",
+        ]
+    )
