@@ -12,6 +12,7 @@ from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.interpreter import importing
+from al_lightning.refusals import WAITS_FOR_LABELS
 from al_lightning.sweeps.plan import PlannedRun, Sweep, read_sweep
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a file is no sweep, or a run in its folder is another one.
-        SystemExit: with status 1 if a run failed.
+        SystemExit: with status 1 if a run failed, with 75 if a run waits for labels.
     """
     options = _parser().parse_args(arguments[1:])
     sweeps = [read_sweep(path, options.out, dict(map(setting, options.set))) for path in options.files]
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str]) -> None:
         print(f"Compare the runs: python -m al_lightning report {sweep.out}")
     if failed:
         sys.exit(1)
+    if any(run.state() == "waiting" for _, runs in chosen for run in runs):
+        sys.exit(WAITS_FOR_LABELS)
     return None
 
 

@@ -165,6 +165,8 @@ def carry_out(
         raise
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if waiting := sum(run.state() == "waiting" for run in todo):
+        print(f"{waiting} of {len(todo)} runs wait for labels: python -m al_lightning status {out} says for how many.")
     if failures:
         print(f"{len(failures)} of {len(todo)} runs failed; what they printed is in {out / 'logs'}:")
         for name, why in failures.items():

@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from al_lightning import runs
+from al_lightning import files
+from al_lightning.acquisition import LowestMiou
+from al_lightning.callbacks import oracles
 from al_lightning.cli import main
+from al_lightning.data import FolderSegmentationDataModule
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
-from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child, same_weights, weights, without_seconds
+from al_lightning.tasks import SegmentationTask
+from tests.callbacks.test_resume import dies_at, dies_in_row
+from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.tasks.test_segmentation import Tiny
 
-WAITS = 75
+LABELED = ("s01", "s05", "s09")
 CONFIG = """
 model:
   class_path: SegmentationTask
@@ -23,8 +29,14 @@ model:
 data:
   class_path: FolderSegmentationDataModule
   init_args: {root: data, evaluation: evaluation, classes: {ground: 0, cell: 7}, crop: 16, batch_size: 2, num_workers: 0}
-active_learning: {strategy: Entropy, query_size: 4, cycles: 3}
-trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_progress_bar: false, enable_model_summary: false}
+active_learning: {strategy: Entropy, query_size: 4, cycles: 3, oracle: human}
+trainer:
+  max_epochs: 1
+  accelerator: cpu
+  logger: false
+  callbacks: [{class_path: ScenePictures, init_args: {evaluation: 0, queried: 0}}]
+  enable_progress_bar: false
+  enable_model_summary: false
 """
 
 
@@ -46,9 +58,14 @@ def folder(tmp_path, monkeypatch):
         draw(Path("evaluation"), f"v{number}")
     Path("c.yaml").write_text(CONFIG)
     shutil.move("data/masks", "annotator")
-    Path("data/masks").mkdir()
-    label("s01", "s05", "s09")
+    only(*LABELED)
     return tmp_path
+
+
+def only(*names):
+    shutil.rmtree("data/masks", ignore_errors=True)
+    Path("data/masks").mkdir()
+    label(*names)
 
 
 def label(*names):
@@ -56,58 +73,142 @@ def label(*names):
         shutil.copyfile(f"annotator/{name}.png", f"data/masks/{name}.png")
 
 
-def fit(run, *arguments, oracle="human"):
-    """Runs the command; its exit status, and the run."""
-    try:
-        main(["fit", "--config=c.yaml", f"--run_dir={run}", f"--active_learning.oracle={oracle}", *arguments])
-    except SystemExit as end:
-        return end.code, RunDirectory(run)
-    return 0, RunDirectory(run)
+def fit(run, oracle="human", first=None, **arguments):
+    """Begins a run, or goes on with it."""
+    settings = {"crop": 16, "batch_size": 2, "num_workers": 0, "initial_items": first}
+    data = FolderSegmentationDataModule("data", {"ground": 0, "cell": 7}, "evaluation", **settings)
+    settings = {"query_size": 4, "oracle": oracle, "trainer": {"max_epochs": 1, "check_val_every_n_epoch": 1}, "resume": True}
+    return run_experiment(Path(run), data=data, task=SegmentationTask(lambda: Tiny(2)), **{**settings, **arguments})
 
 
-def asked(run, cycle):
-    return [row.item for row in run.awaited()] if not run.finished() > cycle + 1 else None
+def wanted(run):
+    return [row.item for row in run.awaited()]
 
 
-def contents(folder):
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+def to_its_end(run, **arguments):
+    for _ in range(2):
+        label(*wanted(fit(run, **arguments)))
+    return fit(run, **arguments)
 
 
 def assert_same(run, other):
     assert run.queries.read_bytes() == other.queries.read_bytes() and without_seconds(run) == without_seconds(other)
     assert all(same_weights(weights(run, cycle), weights(other, cycle)) for cycle in range(3))
     assert all(run.queried(cycle).read_bytes() == other.queried(cycle).read_bytes() for cycle in range(2))
+    assert run.labels.read_bytes() == other.labels.read_bytes()
 
 
 @pytest.fixture
 def simulated(folder):
     """The same run, where the data set answers."""
-    shutil.copytree("annotator", "data/masks", dirs_exist_ok=True)
-    Path("first.txt").write_text("s01\ns05\ns09\n")
-    status, run = fit("simulated", "--data.init_args.initial_items=first.txt", oracle="dataset")
-    assert status == 0
-    for path in Path("data/masks").iterdir():
-        path.unlink()
-    label("s01", "s05", "s09")
+    only(*(path.stem for path in Path("annotator").iterdir()))
+    Path("first.txt").write_text("\n".join(LABELED))
+    run = fit("simulated", "dataset", "first.txt")
+    assert run.is_finished()
+    # Where all masks are there a person has answered before anybody asks.
+    assert_same(fit("answered", first="first.txt"), run)
+    only(*LABELED)
     return run
 
 
-def test_it_waits_and_goes_on_as_a_simulation_does(folder, simulated, capsys):
-    status, run = fit("run")
+def test_a_person_answers_as_the_data_set_does(folder, simulated):
     for cycle in range(2):
-        wanted = [row.item for row in run.awaited()]
-        assert status == WAITS and len(wanted) == 4 and run.finished() == cycle + 1
-        assert run.asked(cycle).read_text().startswith("rank,index,item,score\n0,")
-        assert {path.name for path in run.package(cycle).iterdir()} == {"README.txt", *(f"{name}.png" for name in wanted)}
-        assert "the ids 0 for ground, 7 for cell" in (run.package(cycle) / "README.txt").read_text()
-        assert f"0 of 4 labels are there: put masks of the images in {run.package(cycle)} into data/masks" in capsys.readouterr().out
-        label(*wanted[:3])
-        before = {path: content for path, content in contents("run").items() if path.name != "environment.json"}
-        assert fit("run", "--resume")[0] == WAITS and "3 of 4 labels are there" in capsys.readouterr().out
-        assert before.items() <= contents("run").items()
-        label(wanted[3])
-        status, run = fit("run", "--resume")
-    assert status == 0
-    assert_same(run, simulated)
-    draw(Path("."), "s01")
-    shutil.copyfile("annotator/s02.png", f"data/masks/{wanted[0]}.png")
+        run = fit("run")
+        asked = wanted(run)
+        assert len(asked) == 4 and run.finished() == cycle + 1 and {row.cycle for row in run.read_queries()} == {*range(cycle + 1)}
+        table = run.asked(cycle).read_text().splitlines()
+        assert table[0] == "rank,index,item,score" and [line.split(",")[2] for line in table[1:]] == asked
+        assert {path.name for path in run.package(cycle).iterdir()} == {"README.txt", *(f"{name}.png" for name in asked)}
+        label(*asked[:3])
+        before = run.queries.read_bytes(), run.learning_curve.read_bytes()
+        assert wanted(fit("run")) == asked and before == (run.queries.read_bytes(), run.learning_curve.read_bytes())
+        label(asked[3])
+    assert_same(fit("run"), simulated)
+    Image.fromarray(np.full((24, 20), 7, np.uint8)).save(f"data/masks/{asked[0]}.png")
+    with pytest.raises(UserError, match=f"labels that finished cycles of the run .* 1 changed: masks/{asked[0]}.png"):
+        fit("run")
+
+
+# Appended are the initial set and the row of cycle 0; a later process writes the answers, and appends the row of cycle 1.
+DEATHS = {
+    "asked.csv written": lambda: dies_at(RunDirectory, "write_asked", 1, after=True),
+    "a package not whole": lambda: dies_at(oracles.shutil, "copyfile", 3),
+    "row of cycle 0 half written": lambda: dies_in_row(2),
+}
+DEATHS_OF_THE_NEXT = {
+    "answers not renamed": lambda: dies_at(files.os, "replace", 2),  # environment.json comes first
+    "answers written": lambda: dies_at(RunDirectory, "append_answers", 1, after=True),
+    "asked.csv written": lambda: dies_at(RunDirectory, "write_asked", 1, after=True),
+}
+
+
+def killed(death, run):
+    def work():
+        death()
+        fit(run)
+
+    assert in_child(work) == -signal.SIGKILL
+
+
+def test_sigkill_while_it_asks_and_while_it_takes_up_answers(folder, simulated):
+    for name, death in DEATHS.items():
+        only(*LABELED)
+        killed(death, name)
+        assert_same(to_its_end(name), simulated)
+    for name, death in DEATHS_OF_THE_NEXT.items():
+        only(*LABELED)
+        label(*wanted(fit(f"next {name}")))
+        killed(death, f"next {name}")
+        assert_same(to_its_end(f"next {name}"), simulated)
+
+
+def test_enough_is_enough(folder):
+    asked = wanted(fit("run", enough=0.7))
+    label(*asked[1:3])
+    assert wanted(fit("run", enough=0.7)) == asked
+    label(asked[3])
+    run = fit("run", enough=0.7)
+    assert [(row.rank, row.item) for row in run.read_queries() if row.cycle == 1] == [*enumerate(asked[1:])]
+    assert run.read_curve()[1].labeled == 6 and len(wanted(run)) == 4
+    only(*LABELED, *asked[1:], *wanted(run))
+    assert fit("run", enough=0.7).is_finished()
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_taken_up(folder):
+    run = fit("run")
+    asked = wanted(run)
+    label(*asked)
+    before = run.queries.read_bytes()
+    for spoil, match in (
+        (lambda path: Image.new("L", (20, 23)).save(path), rf"{asked[2]}.png to be 20x24 .* got 20x23"),
+        (lambda path: Image.new("L", (20, 24), 3).save(path), rf"label ids 0, 7, 255 in .*{asked[2]}.png, got 3"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), f"{asked[2]}.png"),
+    ):
+        spoil(Path(f"data/masks/{asked[2]}.png"))
+        with pytest.raises(UserError, match=match):
+            fit("run")
+        label(asked[2])
+        assert run.queries.read_bytes() == before and wanted(run) == asked
+    table = run.asked(0).read_text()
+    run.asked(0).write_text(table.replace(asked[0], "other"))
+    with pytest.raises(UserError, match=r"items of these data in asked.csv, but 'other' is not"):
+        fit("run")
+    run.asked(0).write_text(table)
+    assert len(wanted(fit("run"))) == 4
+    with pytest.raises(UserError, match="whose labels are files"):
+        run_experiment(folder / "mnist", data=make_data(), oracle="human")
+    with pytest.raises(UserError, match="strategies that look at no labels"):
+        fit("cheats", strategy=LowestMiou())
+
+
+def test_the_command_says_what_to_do_and_ends_with_75(folder, capsys):
+    for arguments, there in (["--config=c.yaml"], 0), (["--resume"], 3):
+        with pytest.raises(SystemExit) as end:
+            main(["fit", *arguments, "--run_dir=run"])
+        assert end.value.code == 75
+        assert (
+            f"{there} of 4 labels are there: put masks of the images in run/cycles/000/to_label into data/masks, then"
+            in capsys.readouterr().out
+        )
+        label(*wanted(RunDirectory("run"))[:3])
+    assert "the ids 0 for ground, 7 for cell" in (RunDirectory("run").package(0) / "README.txt").read_text()

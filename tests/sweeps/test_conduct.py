@@ -91,6 +91,19 @@ def test_a_failure_stops_nobody_but_those_who_need_the_run(said):
     assert [run.state() for run in runs] == ["new", "new", "new", "finished"]
 
 
+def test_a_run_that_waits_for_labels_has_not_failed(said):
+    run = planned("x")
+    launcher = Pretended(1, {"x": "exit status 75"})
+    RunDirectory(run.directory).append_queries([Labeled(0, 0, 4, "a")])
+    RunDirectory(run.directory).append_cycle(cycle_row(0, 1) | {"query_seconds": 1.0})
+    assert run.state() == "unfinished" and "x" in conduct([run], launcher, Path("logs"), said.append)
+    RunDirectory(run.directory).write_asked(0, [Labeled(1, 0, 2, "b", 0.5)])
+    assert run.state() == "waiting" and outstanding([run]) == [run]
+    assert conduct([run], launcher, Path("logs"), said.append) == {} and "x: waits for labels" in said[-1]
+    launcher.bad["x"] = "exit status 1"
+    assert "x" in conduct([run], launcher, Path("logs"), said.append)
+
+
 def test_why_a_run_failed_is_read_off_its_last_start(said):
     Path("logs").mkdir()
     Path("logs/x.txt").write_text("al_lightning: error: Expected something else, last time.\n")
