@@ -261,6 +261,11 @@ class RunDirectory(RunFiles):
         taken_up = any(row.cycle > last for row in self.read_queries())
         return [] if taken_up else run_tables.read_asked(self.asked(last), last + 1)
 
+    def read_asked(self) -> list[Labeled]:
+        """All that a person was ever asked to label, by cycle and rank."""
+        cycles = sorted(int(path.parent.name) for path in self.path.glob("cycles/*/asked.csv") if re.fullmatch(_CYCLE, path.parent.name))
+        return [row for cycle in cycles for row in run_tables.read_asked(self.asked(cycle), cycle + 1)]
+
     def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
         """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
         return run_tables.read_scores(self.scores(cycle)) if os.path.lexists(self.scores(cycle)) else None

@@ -85,9 +85,7 @@ class Human(Oracle):
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; as soon as there are enough."""
-        for row in asked:
-            if row.index >= len(data.pool.labeled) or data.item(row.index) != row.item:
-                raise UserError(f"Expected the items of these data in asked.csv, but {row.item!r} is not at index {row.index} there.")
+        refuse_other_items(data, asked)
         there = _there(data, asked)
         if len(there) < self._needed(asked):
             return []
@@ -99,6 +97,8 @@ class Human(Oracle):
         """See :meth:`Oracle.request`."""
         there, needed = len(_there(data, asked)), self._needed(asked)
         which = f"{len(asked)}" if needed == len(asked) else f"{len(asked)} ({needed} will do)"
+        if there >= needed:
+            return f"{there} of {which} labels are there: go on with the same command and --resume."
         return (
             f"{there} of {which} labels are there: put masks of the images in {run.package(asked[0].cycle - 1)} into "
             f"{data.image_and_label(asked[0].index)[1].parent}, then go on with the same command and --resume."
@@ -117,6 +117,17 @@ class Human(Oracle):
 
     def _needed(self, asked: Sequence[Labeled]) -> int:
         return math.ceil(self.enough * len(asked) - 1e-9)
+
+
+def refuse_other_items(data: PoolDataModule, asked: Sequence[Labeled]) -> None:
+    """Makes sure that what was asked for are items of these data.
+
+    Raises:
+        UserError: they are not.
+    """
+    for row in asked:
+        if row.index >= len(data.pool.labeled) or data.item(row.index) != row.item:
+            raise UserError(f"Expected items of these data in asked.csv, but {row.item!r} is not at index {row.index} there.")
 
 
 def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:

@@ -13,6 +13,8 @@ from al_lightning.text import print_any_name
 COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
     "initial": ("al_lightning.commands.initial", "train a common cycle 0 for many runs"),
+    "status": ("al_lightning.commands.status", "say how far runs are, and what they wait for"),
+    "ingest": ("al_lightning.commands.ingest", "take masks that a person has drawn for a run into its data"),
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
     "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
     "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),

@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from al_lightning import sources
+from al_lightning.callbacks.oracles import Human
 from al_lightning.callbacks.record import marked_weights
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
@@ -70,6 +71,32 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
         print(f"The images are not as they were when {run.path} was started: {changed}.")
     datamodule.pool = _pool(run, cycle, datamodule)
     return StoredCycle(run, cycle, seed, task, datamodule)
+
+
+def load_data(run: RunDirectory) -> PoolDataModule:
+    """Builds a run's data from its configuration, as the run would find them now. Nothing is changed.
+
+    Raises:
+        UserError: the configuration is missing or damaged, or the data are.
+    """
+    stored = _configuration(run)
+    settings = stored["data"]["init_args"] | {"seed": stored["seed_everything"]}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PoolDataModule, "data")
+    with one_error("Expected the configuration of a run that this version can build"):
+        data: PoolDataModule = parser.instantiate(parser.parse_object({"data": {**stored["data"], "init_args": settings}})).data
+    data.run = run
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def labels_wanted(run: RunDirectory, data: PoolDataModule) -> str | None:
+    """What a person is asked to do for a run, in a sentence; None where it waits for nobody."""
+    settings = run.read_config().get("active_learning")
+    enough = settings.get("enough", 1.0) if isinstance(settings, dict) else 1.0
+    asked = run.awaited()
+    return Human(enough).request(run, data, asked) if asked else None
 
 
 def _configuration(run: RunDirectory) -> dict[str, Any]:

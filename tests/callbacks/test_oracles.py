@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken_up(folder):
         assert run.queries.read_bytes() == before and wanted(run) == asked
     table = run.asked(0).read_text()
     run.asked(0).write_text(table.replace(asked[0], "other"))
-    with pytest.raises(UserError, match=r"items of these data in asked.csv, but 'other' is not"):
+    with pytest.raises(UserError, match=r"Expected items of these data in asked.csv, but 'other' is not"):
         fit("run")
     run.asked(0).write_text(table)
     assert len(wanted(fit("run"))) == 4
