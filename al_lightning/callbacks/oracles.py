@@ -140,7 +140,7 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -
     lines = [f"  {image} -> {place.name}" for image, place in places.items()]
     return "\n".join(
         [
-            f"The images of this folder are to be labeled: a mask for each, of the image's width and height, with {data.label_key()}.",
+            f"The images of this folder are to be labeled: a mask for each, as large as the image is shown, with {data.label_key()}.",
             f"Masks go, called as below, into {folder.resolve()}, or from any folder of yours through",
             "",
             f"    python -m al_lightning ingest {run.path} FOLDER",

@@ -4,6 +4,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,7 +156,10 @@ class RunRecord:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
         self.oracle.ask(self.run, self.data, asked)
-        if not (answered := self.oracle.answer(self.data, asked)):
+        answered: list[Labeled] = []
+        with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost
+            answered = self.oracle.answer(self.data, asked)
+        if not answered:
             return None
         self.run.append_queries(answered)
         indices = torch.tensor([row.index for row in answered])

@@ -119,7 +119,7 @@ def test_a_person_answers_as_the_data_set_does(folder, simulated):
         table = run.asked(cycle).read_text().splitlines()
         assert table[0] == "rank,index,item,score" and [line.split(",")[2] for line in table[1:]] == asked
         assert {path.name for path in run.package(cycle).iterdir()} == {"README.txt", *(f"{name}.png" for name in asked)}
-        label(*asked[:3])
+        label(*asked[:3], next(path.stem for path in Path("annotator").iterdir() if path.stem not in asked))  # one that nobody asked for
         before = run.queries.read_bytes(), run.learning_curve.read_bytes()
         assert wanted(fit("run")) == asked and before == (run.queries.read_bytes(), run.learning_curve.read_bytes())
         label(asked[3])
@@ -194,9 +194,15 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken_up(folder):
     with pytest.raises(UserError, match=r"Expected items of these data in asked.csv, but 'other' is not"):
         fit("run")
     run.asked(0).write_text(table)
-    assert len(wanted(fit("run"))) == 4
+    for path in Path("annotator").iterdir():
+        if path.stem not in (*LABELED, *asked):
+            Image.new("L", (20, 24), 3).save(f"data/masks/{path.name}")
+    assert len(wanted(fit("run"))) == 4 and run.finished() == 2  # its training is not lost
+    with pytest.raises(UserError, match=r"label ids 0, 7, 255 in .* got 3"):
+        fit("run")
     with pytest.raises(UserError, match="whose labels are files"):
         run_experiment(folder / "mnist", data=make_data(), oracle="human")
+    only(*LABELED)
     with pytest.raises(UserError, match="strategies that look at no labels"):
         fit("cheats", strategy=LowestMiou())
 
