@@ -53,8 +53,8 @@ class Run:
 
     @property
     def full_pool(self) -> bool:
-        """Whether it trained on the whole pool."""
-        return bool(self.comparable.get(names.INITIAL_SIZE) == "all")
+        """Whether it trained on the whole pool: on all that has a label, with nothing left to query."""
+        return self.comparable.get(names.INITIAL_SIZE) == "all" and self.rows[0].query_seconds is None
 
     @property
     def only_cycle_0(self) -> bool:

@@ -127,6 +127,12 @@ def test_only_the_whole_pool_is_nothing_to_compare(tmp_path):
         compared(tmp_path)
 
 
+def test_a_run_on_all_that_was_labeled_which_queries_more_is_a_curve(tmp_path):
+    for name, values, finished in (("a", [0.1, 0.2], True), ("waits", [0.1], False)):
+        record(tmp_path / name, values, "Random" if finished else "Entropy", finished=finished, data__init_args__initial_size="all")
+    assert len(compared(tmp_path).panels[0].series) == 2 and not compared(tmp_path).full_runs
+
+
 def test_the_metric(tmp_path):
     record(tmp_path / "a", [0.1], metric="val/miou")
     runs, _ = read_runs([tmp_path])
