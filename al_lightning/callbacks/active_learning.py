@@ -29,6 +29,8 @@ from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
+_WAITS = "it waits for labels"
+
 
 class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
@@ -301,11 +303,11 @@ class ActiveLearningCallback(Callback):
             query=query,
         )
         answer = self.record.finish(finished, keep_earlier=self.keep != "last")
-        self._stopped = self._stopped or (self.record.waiting and "it waits for labels")
+        self._stopped = self._stopped or (self.record.waiting and _WAITS)
         counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
         growth = self.query_sizes[self.cycle :] or self.query_sizes[-1:]
         self._say(finished.line(self.cycles, growth if counts_epochs else [0], self._stopped))
-        if self.record.waiting:
+        if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which leaves nothing to label
             self._say(self.record.waiting)
         return finished, answer
 
@@ -383,7 +385,7 @@ class ActiveLearningCallback(Callback):
     def _go_on_after(self, row: CycleRow) -> None:
         """Goes on with a run whose last finished cycle left this row."""
         if self.record.waiting:
-            self._stopped = "it waits for labels"
+            self._stopped = _WAITS
             self._say(self.record.waiting)
         elif self.cycle == row.cycle:  # it made no query
             self._stopped = self._reason_to_stop(dict(row.metrics))
@@ -411,8 +413,8 @@ class ActiveLearningCallback(Callback):
         if self.cycle == 0 and self.cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
             raise UserError(
                 f"Expected items to query, but all {self.labeled} that have a label are in the initial set, and in a simulation nobody can "
-                f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, or active_learning.cycles=1 "
-                "to train on these only."
+                f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, active_learning.cycles=1 to "
+                "train on these only, or active_learning.oracle=human to be asked."
             )
 
     def _say(self, line: str) -> None:
