@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from al_lightning.errors import UserError
-from al_lightning.labels import IGNORED, LABELS, ClassMap, class_map
+from al_lightning.labels import IGNORED, LABELS, ClassMap, class_map, named_classes
 
 # The order of the official evaluation.
 OFFICIAL = [
@@ -81,3 +81,9 @@ def test_unknown_classes_are_named():
         class_map(["road", "rode"])
     with pytest.raises(UserError, match="got none"):
         class_map([])
+
+
+def test_what_a_person_is_told_to_draw():
+    assert named_classes({"ground": 4, "cell": 0}).key() == "the ids 4 for ground, 0 for cell"
+    assert named_classes({"ground": "#00ff80", "cell": (1, 2, 3)}).key() == "the colours #00ff80 for ground, #010203 for cell"
+    assert class_map(["road"]).key().startswith("the ids 4 or 5 or 6 or 8") and class_map(["road"]).key().endswith(", 7 for foreground")
