@@ -12,7 +12,7 @@ from al_lightning.errors import UserError
 from al_lightning.labels import named_classes
 from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked
 from al_lightning.run_tables import QUERIED_COLUMNS
-from al_lightning.sources import EVALUATION, POOL, UNLABELED
+from al_lightning.sources import EVALUATION, POOL
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +67,17 @@ class FolderSegmentationDataModule(SceneDataModule):
             raise UserError(f"Expected masks {self.root / self.masks} of some images, with their names, but none of {len(scenes)} has one.")
         recorded = self.recorded()
         splits = {scene.name: recorded.get(scene.image.relative_to(self.root).as_posix()) for scene in scenes}
-        scenes = [scene._replace(has_label=scene.has_label and splits[scene.name] != UNLABELED) for scene in scenes]
+        if recorded:  # what was labeled since is not known to the run
+            scenes = [scene._replace(has_label=scene.has_label and splits[scene.name] in (POOL, EVALUATION)) for scene in scenes]
+            began = [scene for scene in scenes if splits[scene.name] in (POOL, EVALUATION)]
+            _refuse_without_mask(began, "image that had one when the run began")
         if isinstance(self.evaluation, str):
             evaluation = list_folder(Path(self.evaluation).expanduser(), self.images, self.masks, "evaluation")
             refuse_shared_groups((scene.name for scene in scenes), (scene.name for scene in evaluation), self.group)
+            _refuse_without_mask(evaluation, "evaluation image")
         else:
             held = {self.group(name) for name, split in splits.items() if split == EVALUATION}
             scenes, evaluation = self._split(scenes, held or self._draw(scenes, self.evaluation))
-        _refuse_without_mask(evaluation, "evaluation image")
-        _refuse_without_mask([scene for scene in scenes if splits[scene.name] == POOL], "image that had one when the run began")
         return scenes, evaluation
 
     def _draw(self, scenes: Sequence[Scene], share: float) -> set[str]:
@@ -109,7 +111,9 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
         raise UserError(f"Expected masks as {', '.join(_MASKS)}, got {lossy[0]}: JPEG changes ids and colours. Export the masks anew.")
     found = {name: path for name, path in by_name(folder, images).items() if path not in labels.values()}
     if not found:
-        raise UserError(f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}.")
+        raise UserError(
+            f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."
+        )
     if alone := [path.name for name, path in labels.items() if name not in found]:
         log.warning("WARNING: %d masks in %s have no image of their name: %s", len(alone), (folder / masks).parent, shown(alone))
     return [
