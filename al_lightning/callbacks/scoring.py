@@ -52,7 +52,7 @@ def score_pool(
     Returns:
         Sorted indices ``(n,)`` of the items that can be queried, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(_batches(data, strategies), trainer.world_size)
+    share = shares(batches_of(data, strategies, data.pool.candidates), trainer.world_size)
     mine = share[trainer.global_rank]
     done, total = 0, sum(map(len, mine))
 
@@ -73,12 +73,11 @@ def score_pool(
     return indices[order], keys[:, order]
 
 
-def _batches(data: PoolDataModule, strategies: Sequence[Strategy]) -> list[Tensor]:
-    """What can be queried in the data module's batches, or in large ones where no strategy looks at an item."""
-    candidates = data.pool.candidates
+def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
+    """Items in the data module's batches, or in large ones where no strategy looks at an item."""
     if any(strategy.prediction is not None for strategy in strategies):
-        return data.scoring_batches(candidates)
-    return list(candidates.split(_UNSEEN_AT_ONCE)) if len(candidates) else []
+        return data.scoring_batches(indices)
+    return list(indices.split(_UNSEEN_AT_ONCE)) if len(indices) else []
 
 
 def score_batches(

@@ -1,12 +1,25 @@
 """The pool: which items of a data set are labeled, which are not, and since when."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from al_lightning.errors import UserError
+from al_lightning.numbers import PositiveInt
+
+
+class Repeat(TypedDict):
+    """An item that is in the pool several times more: whether a strategy sees that copies teach nothing.
+
+    Attributes:
+        item: by name or by index.
+        copies: beside itself.
+    """
+
+    item: str | int
+    copies: PositiveInt
 
 
 class Pool:

@@ -104,12 +104,13 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
     return parts
 
 
-def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
-    """One scene in the place of every other, with a number added to its name, so that each place keeps a name of its own.
+def with_copies(scenes: Sequence[Scene], item: str, copies: int) -> list[Scene]:
+    """The scenes, and copies of one of them behind, with a number added to their names.
 
     Args:
         scenes: as listed, or cropped.
         item: name of the scene, or its index as text.
+        copies: how many.
 
     Raises:
         UserError: there is no such scene.
@@ -117,10 +118,10 @@ def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
     by_name = {str(index): scene for index, scene in enumerate(scenes)} | {scene.name: scene for scene in scenes}
     if item not in by_name:
         raise UserError(
-            f"Expected pool_repeat to be the name of an image in the pool, like {scenes[0].name}, or an index from 0 to {len(scenes) - 1}, "
-            f"got {item}."
+            f"Expected the item of pool_repeat to be the name of an image in the pool, like {scenes[0].name}, or an index from 0 to "
+            f"{len(scenes) - 1}, got {item}."
         )
-    return [by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(len(scenes))]
+    return [*scenes, *(by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(copies))]
 
 
 def decode_image(path: Path) -> Pixels:
