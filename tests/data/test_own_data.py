@@ -13,7 +13,7 @@ from PIL import Image
 
 from al_lightning.cli import main
 from al_lightning.commands.stored_run import load_cycle
-from al_lightning.data import FolderSegmentationDataModule
+from al_lightning.data import FolderClassificationDataModule, FolderSegmentationDataModule
 from al_lightning.data.own_files import by_name, draw_evaluation, grouping
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -190,8 +190,8 @@ def test_a_class_that_nobody_has_labeled_and_a_mask_without_an_image_are_said(ca
     fit(cycles=2, classes={"ground": 4, "rare": 7, "cell": 9})
     told = [line for line in caplog.messages if line.startswith("WARNING")]
     assert len(told) == 3 and "1 masks in photos/masks have no image of their name: gnu_0.png" in told[0]
-    assert re.search(r"the evaluation set have no pixel of rare\. Pixels by class: ground [\d,]+, rare 0, cell [\d,]+$", told[1])
-    assert "the labeled items have no pixel of rare" in told[2]
+    assert re.search(r"no pixel of rare in the evaluation set\. Pixels by class: ground [\d,]+, rare 0, cell [\d,]+$", told[1])
+    assert "no pixel of rare in the labeled items" in told[2]
 
 
 def test_what_is_not_named_is_ignored_if_so_asked():
@@ -246,3 +246,12 @@ def test_groups_come_as_near_to_the_share_as_they_can():
     assert len(draw_evaluation([str(number) for number in range(100)], 0.2, grouping(None), 0)) == 20
     with pytest.raises(UserError, match="at least 2 images"):
         draw_evaluation(["a"], 0.2, grouping(None), 0)
+
+
+def test_the_documents_settings_are_settings():
+    blocks = re.findall("```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(), re.S)
+    for block, kind in zip(blocks, (FolderSegmentationDataModule, FolderClassificationDataModule), strict=True):
+        data = yaml.safe_load(block)["data"]
+        assert data["class_path"] == kind.__name__
+        with pytest.raises(UserError, match="photos/images, found none|photos/labels.csv"):
+            kind(**data["init_args"]).setup("fit")
