@@ -135,14 +135,14 @@ def test_what_a_run_has_begun_with_must_stay(capsys):
 
 def test_all_that_has_a_mask_is_the_initial_set():
     write()
-    run = fit(cycles=1, initial_size="all")
-    assert {row.item for row in run.read_queries()} == set(splits(run)["pool"]) and len(splits(run)["evaluation"]) == 3
+    data = ready()
+    assert len(data.pool.labeled_indices) == 11 and data.evaluation_size == 3
+    assert {data.item(index) for index in data.pool.labeled_indices.tolist()} < set(LABELED)
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"initial_size": "all"}, r"items to query, but all 11 that have a label .*for the other 6\. .*cycles=1"),
         ({"initial_size": 12}, r"initial_size from 1 to the pool's 11 labels, or all, got 12"),
         ({"group": "^x"}, r"finds nothing in ant_0"),
         ({"group": "["}, r"a regular expression for data.init_args.group, got '\['"),
@@ -159,16 +159,24 @@ def test_all_that_has_a_mask_is_the_initial_set():
         ({"classes": {"ground": "grey", "sky": "#080808"}}, "at least 2 classes, each with an id .* got ground: grey"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_done_is_said_before_training(capsys, arguments, match):
+def test_what_can_not_be_done_is_said_before_training(arguments, match):
     write()
-    assert re.search(match, refused(capsys, **arguments))
+    with pytest.raises(UserError, match=match):
+        ready(**arguments).train_dataloader()
+
+
+def test_nothing_to_query_is_an_error_of_the_command(capsys):
+    write()
+    said = refused(capsys, initial_size="all")
+    assert re.search(r"items to query, but all 11 that have a label .*for the other 6\. .*cycles=1", said)
     assert not RunDirectory("run").learning_curve.exists()
+    shutil.rmtree("photos/masks")
+    assert "labels of some images, but none of 20 has one" in refused(capsys)
 
 
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (lambda: shutil.rmtree("photos/masks"), r"labels of some images, but none of 20 has one"),
         (lambda: Image.fromarray(mask("ant_0")).save("photos/masks/ant_1.jpg"), r"masks as .*got photos/masks/ant_1.jpg: JPEG changes"),
         (lambda: Image.fromarray(mask("ant_0")).save("photos/masks/ant_0.tif"), r"one file of each name .*ant_0.png and ant_0.tif"),
         (lambda: Image.fromarray(image("ant_0")).save("photos/images/ant_0.jpg"), r"one file of each name .*ant_0.jpg and ant_0.png"),
@@ -178,16 +186,20 @@ def test_what_can_not_be_done_is_said_before_training(capsys, arguments, match):
          r"photos/masks/(\w+).png to be 40x24 like its image photos/images/\1.png, got 24x40 .* as it is stored"),
     ],
 )  # fmt: skip
-def test_a_file_that_can_not_be_used_is_named(capsys, spoil, match):
+def test_a_file_that_can_not_be_used_is_named(spoil, match):
     write()
     spoil()
-    assert re.search(match, refused(capsys))
+    with pytest.raises(UserError, match=match):
+        ready()
 
 
 def test_a_class_that_nobody_has_labeled_and_a_mask_without_an_image_are_said(caplog):
     write()
     write(names=[], labeled=["gnu_0"])
-    fit(cycles=2, classes={"ground": 4, "rare": 7, "cell": 9})
+    data = ready(classes={"ground": 4, "rare": 7, "cell": 9}, initial_size=5)
+    for _ in range(2):  # cycles
+        data.train_dataloader()
+        data.pool.label(data.pool.candidates[:2])
     told = [line for line in caplog.messages if line.startswith("WARNING")]
     assert len(told) == 3 and "1 masks in photos/masks have no image of their name: gnu_0.png" in told[0]
     assert re.search(r"no pixel of rare in the evaluation set\. Pixels by class: ground [\d,]+, rare 0, cell [\d,]+$", told[1])
@@ -253,5 +265,5 @@ def test_the_documents_settings_are_settings():
     for block, kind in zip(blocks, (FolderSegmentationDataModule, FolderClassificationDataModule), strict=True):
         data = yaml.safe_load(block)["data"]
         assert data["class_path"] == kind.__name__
-        with pytest.raises(UserError, match="photos/images, found none|photos/labels.csv"):
+        with pytest.raises(UserError, match=r"photos/images, found none|photos/labels.csv"):
             kind(**data["init_args"]).setup("fit")
