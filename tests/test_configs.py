@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
 CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
-SCENES = {"train_sequences": 9, "val_sequences": 2, "height": 48, "width": 64}
+SCENES = {"train_sequences": 5, "val_sequences": 1, "height": 48, "width": 64}
 SAMPLE = ROOT / "al_lightning" / "data" / "sample"
 PNG = b"\x89PNG\r\n\x1a\n"
 METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
