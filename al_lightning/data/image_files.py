@@ -11,6 +11,9 @@ from PIL import Image, ImageFile
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+"""How the names of images end that are looked for in a folder."""
+
 MAX_PIXELS = 89_478_485
 """Pixels in an image; Pillow's own bound against files that unpack to more than they seem to hold."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision.datasets
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 from torchvision.datasets.utils import download_url
@@ -205,6 +206,11 @@ class _IDXDataModule(PoolDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The loaders yield on the device."""
         return batch
+
+    def inputs_of(self, picture: npt.NDArray[np.uint8]) -> Tensor:
+        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(1, H, W)`` in [0, 1], grey."""
+        grey = np.array(Image.fromarray(picture).convert("L"))
+        return torch.from_numpy(grey).unsqueeze(0).float().div_(255)
 
     # Identity
 
