@@ -167,7 +167,7 @@ def test_scores_are_those_that_the_run_recorded_of_its_pool(run, tmp_path):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({key: fits[key] for key in ("model", "data")} | {"trainer": {"max_epochs": 1}}))
     for number, (strategy, column) in enumerate({json.dumps(BALD): "BALD(passes=3)", json.dumps(ODIN): "Odin(temperature=10)"}.items()):
         seeded = run.config if "BALD" in strategy else tmp_path / "own.yaml"
-        alone, _ = ask(*trained[:3], seeded, "--images", "copy", "--strategy", strategy, "--n", 9, out=number)
+        alone, _ = ask(*trained[:3], seeded, "--images", "copy", "--strategy", strategy, "--n", 9, out=str(number))
         assert by_stem(alone) == pytest.approx(by_stem(rows, column), rel=1e-5, abs=1e-6)
         assert [*by_stem(alone)] == sorted(by_stem(alone), key=lambda name: -by_stem(alone)[name])
 
