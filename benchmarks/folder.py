@@ -81,7 +81,7 @@ def main() -> None:
             query.main([*map(str, given), "--devices", "cpu", "--out", str(folder / str(next(outs)))])
 
         example = torch.rand(1, 3, _HEIGHT, _WIDTH)
-        ask()  # what is done once in a process
+        elapsed(ask)  # what is done once in a process
         floor, ours = alternating(_ROUNDS, lambda: elapsed(lambda: forward(network, example, images)), lambda: elapsed(ask))
     print("| measured | value | wanted |\n|---|---|---|")
     what = f"`query`, {images} images of {_WIDTH}x{_HEIGHT}, entropy / forward passes alone, {torch.get_num_threads()} threads"

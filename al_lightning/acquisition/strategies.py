@@ -35,7 +35,7 @@ class Strategy(ABC):
     Attributes:
         prediction: how logits are made; None where items are ranked without looking at them.
         measure: what is made of the logits, if there are any.
-        reads_labels: whether it looks at labels that nobody has given yet: then it can be simulated, and help nobody who labels.
+        reads_labels: whether it looks at labels that nobody has given yet: it can be simulated, and is of no use to people who label.
     """
 
     prediction: Prediction | None = None

@@ -184,11 +184,13 @@ def _fitting(folder: ImageFolder, sizes: dict[int, Size], network: nn.Module, da
 
 def _refuse_labels(strategy: Strategy) -> None:
     if strategy.reads_labels:
-        raise UserError(f"Expected a strategy that reads no labels, for nobody has given any to these images, got {strategy}.")
+        raise UserError(
+            f"Expected a strategy that reads no labels, for nobody has given any to these images, got {strategy}. Name another."
+        )
 
 
 def _peek(indices: Tensor) -> Tensor:
-    raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another --strategy.")
+    raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another.")
 
 
 def _refuse_not_finite(folder: ImageFolder, indices: Tensor, keys: Tensor) -> None:

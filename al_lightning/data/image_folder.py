@@ -14,6 +14,7 @@ from al_lightning.data.image_files import IMAGE_SUFFIXES
 from al_lightning.data.scenes import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
 from al_lightning.errors import UserError
 
+_MOST_THREADS = 8  # each decodes an image, and has as many waiting
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -143,8 +144,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_ahead(read: Callable[[_Key], _Value], keys: Iterable[_Key]) -> Iterator[_Value]:
-    """What is read, in the order of the keys, by as many threads as torch computes with: decoders let others compute meanwhile."""
-    threads = torch.get_num_threads()
+    """What is read, in the order of the keys, by a few threads, as torch computes with: decoders let others compute meanwhile."""
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Value]] = deque()
         for key in keys:

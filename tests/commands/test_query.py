@@ -262,7 +262,7 @@ WRONG = {
     "all broken": (["--images", "broken"], r"an image that can be read in broken, got none\. Expected an image in broken/a.png"),
     "no run": (["--run", "nowhere"], r"nowhere/config.yaml.*Is it the directory of a run"),
     "run and checkpoint": (["--checkpoint", "x"], "either --run RUN, or --checkpoint CKPT with --config CONFIG"),
-    "an oracle": (["--strategy", "LowestMiou"], r"a strategy that reads no labels, .* got LowestMiou\."),
+    "an oracle": (["--strategy", "LowestMiou"], r"a strategy that reads no labels, .* got LowestMiou\. Name another"),
     "an oracle inside": (["--strategy", "{class_path: Inverse, init_args: {strategy: MostIncorrect}}"], "reads no labels"),
     "no strategy": (["--strategy", "Entropyy"], r"one of BALD, .*got 'Entropyy'"),
     "another order": (["--strategy", "{class_path: FromFile, init_args: {order: a.txt}}"], "a.txt"),
