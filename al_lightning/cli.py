@@ -97,13 +97,13 @@ class ActiveLearningCLI(LightningCLI):
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
 
-    def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, part: str) -> None:
-        """Compares the keys that begin with ``part``."""
+    def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, *parts: str) -> None:
+        """Compares the keys that begin with one of ``parts``."""
         if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
         RunDirectory(stored.parent).read_config()
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
-        if changed := [line for line in differences(then, now) if line.startswith(part)]:
+        if changed := [line for line in differences(then, now) if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
@@ -176,7 +176,8 @@ class ActiveLearningCLI(LightningCLI):
 
     def _refuse_other_initial_run(self, config: Namespace) -> None:
         if initial_run := config.active_learning.initial_run:
-            self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", "model.")
+            parts = ("model.", *(["active_learning.initial_strategy"] if config.active_learning.initial_strategy else []))
+            self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", *parts)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""

@@ -4,8 +4,9 @@ Source: cityscapesScripts, ``helpers/labels.py`` (Cordts et al., 2016): 19 class
 """
 
 import colorsys
+import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from al_lightning.errors import UserError
 
 IGNORED = 255
 _UNKNOWN = -1  # in place of a class
+Color = tuple[int, int, int]
 _TRAIN_IDS = 19
 
 
@@ -32,7 +34,7 @@ class Label(NamedTuple):
     id: int
     name: str
     train_id: int
-    color: tuple[int, int, int]
+    color: Color
 
 
 LABELS = [
@@ -81,12 +83,14 @@ class ClassMap(NamedTuple):
         table: uint8 ``(256,)``, the training class of each label id; 255 is ignored.
         palette: uint8 ``(C, 3)``, a colour for each training class.
         ignored: ids that have a meaning, but no training class. What is neither here nor in the table is unknown.
+        colors: where label files hold colours, RGB of each class: its id is its place here. Empty where they hold ids.
     """
 
     names: list[str]
     table: Tensor
     palette: Tensor
     ignored: frozenset[int] = frozenset({IGNORED})
+    colors: tuple[Color, ...] = ()
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -126,6 +130,8 @@ class ClassMap(NamedTuple):
 
         None of them is above 18, where half of the classes lie, but some mean what a camera sees of its car, or what nobody labels.
         """
+        if bool(self.known.all()):  # what is not named is ignored, whatever it is
+            return False
         return max(set(ids) - {IGNORED}, default=_TRAIN_IDS) < _TRAIN_IDS and bool(set(ids) & self.ignored - {0, IGNORED})
 
 
@@ -172,21 +178,39 @@ def _ignored_by(table: Tensor) -> frozenset[int]:
     return frozenset({label.id for label in LABELS if table[label.id] == IGNORED} | {IGNORED})
 
 
-def named_classes(ids: Mapping[str, int]) -> ClassMap:
-    """Classes that somebody has named, in their order. Of the other ids 255 is ignored, and none may occur in a mask.
+def named_classes(looks: Mapping[str, int | str | Color], unnamed: Literal["refuse", "ignore"] = "refuse") -> ClassMap:
+    """Classes that somebody has named, in their order.
 
     Args:
-        ids: the id of each class, by its name.
+        looks: the id of each class in the masks, or its colour there (``#rrggbb``, or red, green and blue), by its name.
+        unnamed: whether other ids or colours may occur in a mask, where they are ignored as 255 always is.
 
     Raises:
-        UserError: there are fewer than two, two share an id, an id is no 8-bit number, or it is 255, which is for what is ignored.
+        UserError: there are fewer than two, some are ids and some colours, two are the same, an id is no 8-bit number, or it is 255, which
+            is for what is ignored.
     """
+    ids = [look for look in looks.values() if isinstance(look, int)]
+    colors = tuple(color for look in looks.values() if not isinstance(look, int) and (color := _color(look)) is not None)
+    different = len(set(ids)) or len(set(colors))
+    if not 2 <= len(looks) <= IGNORED or different < len(looks) or not all(0 <= number < IGNORED for number in ids):
+        shown = ", ".join(f"{name}: {look}" for name, look in looks.items())
+        raise UserError(
+            f"Expected at least 2 classes, each with an id of its own from 0 to {IGNORED - 1}, got {shown or 'none'}. Colours will do as "
+            f"well, like '#ff0000', for all of them; in masks of grey values {IGNORED} is '#ffffff'."
+        )
     table = torch.full((256,), IGNORED, dtype=torch.uint8)
-    if len(ids) < 2 or len(set(ids.values())) < len(ids) or not all(0 <= number < IGNORED for number in ids.values()):
-        shown = ", ".join(f"{name}: {number}" for name, number in ids.items())
-        raise UserError(f"Expected at least 2 classes, each with an id of its own from 0 to {IGNORED - 1}, got {shown or 'none'}.")
-    table[[*ids.values()]] = torch.arange(len(ids), dtype=torch.uint8)
-    return ClassMap([*ids], table, distinct_colors(len(ids)))
+    table[ids or [*range(len(colors))]] = torch.arange(len(looks), dtype=torch.uint8)
+    ignored = {IGNORED} if unnamed == "refuse" else (table == IGNORED).nonzero().flatten().tolist()
+    palette = torch.tensor(colors, dtype=torch.uint8) if colors else distinct_colors(len(looks))
+    return ClassMap([*looks], table, palette, frozenset(ignored), colors)
+
+
+def _color(look: str | Sequence[int]) -> Color | None:
+    """RGB of a colour as a person writes it; None where it is none."""
+    if isinstance(look, str):
+        look = [*bytes.fromhex(look[1:])] if re.fullmatch("#[0-9a-fA-F]{6}", look) else []
+    red_green_blue = tuple(look)
+    return red_green_blue if len(red_green_blue) == 3 and all(0 <= part <= 255 for part in red_green_blue) else None
 
 
 def distinct_colors(count: int) -> Tensor:

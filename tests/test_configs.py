@@ -64,7 +64,7 @@ def tiny(config, scenes):
 def test_config_runs(path, scenes, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     config = yaml.safe_load(path.read_text())
-    short = ["--active_learning.cycles=2", "--trainer.logger=false"]
+    short = ["--active_learning.cycles=2", "--active_learning.keep=none", "--trainer.logger=false"]
     main(["fit", "--config", str(path), "--run_dir", "run", *tiny(config, scenes), *short])
     run = RunDirectory("run")
     assert [row["labeled"] for row in run.read_cycles()] == ["8", "16"]

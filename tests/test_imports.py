@@ -11,7 +11,7 @@ LAYERS = [
     {"__version__", "class_changes", "errors", "interpreter", "locks", "parser_messages", "run_files", "seeds", "text"},
     {"files", "numbers", "states"},
     {"reading"},
-    {"configuration_files"},
+    {"configuration_files", "item_lists"},
     {"refusals"},
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
     {"runs"},

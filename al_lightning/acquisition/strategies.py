@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,8 @@ from al_lightning.acquisition.functional import PassSums, Tiled
 from al_lightning.acquisition.hashing import uniform
 from al_lightning.acquisition.inference import Batch, ByExpert, DropoutPasses, PerturbedPass, PlainPass, Prediction
 from al_lightning.errors import UserError
+from al_lightning.item_lists import read_items
 from al_lightning.numbers import IntFrom2, NonNegativeFloat, OpenUnitInterval, PositiveFloat, checked
-from al_lightning.reading import read_text
 
 Measure = Callable[[], PassSums]
 """Makes what takes the logits of all passes and gives one score a prediction. The same object measures the same."""
@@ -105,8 +104,8 @@ class FromFile(Strategy):
     """In the order of a file: a query order that somebody published. Its score is minus the line's number.
 
     Args:
-        order: path of a text file with one item a line, by name or by index; all items of the pool, in any order. Empty lines are left
-            out, and so is what is labeled already.
+        order: path of a text file with one item a line, by name or by index, each once. What is labeled already is left out; items that are
+            not in it come after it, in random order.
     """
 
     def __init__(self, order: str) -> None:
@@ -116,29 +115,17 @@ class FromFile(Strategy):
         """Reads the file.
 
         Raises:
-            UserError: it is missing, or its lines are not the data set's items, each once.
+            UserError: it is missing, or its lines are not items of the data set, each once.
         """
-        path = Path(self.order).expanduser()
-        try:
-            lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
-        except UserError as error:
-            raise UserError(f"Expected a query order in {path}, one item a line, but it can't be read: {error}") from error
-        by_name = {item(index): index for index in range(size)}
-        by_name = {str(index): index for index in range(size)} | by_name
-        unknown = [line for line in lines if line not in by_name]
-        places = {by_name[line]: number for number, line in enumerate(lines) if line in by_name}
-        if unknown or len(lines) != size or len(places) != size:
-            missing = next((item(index) for index in range(size) if index not in places), "none")
-            raise UserError(
-                f"Expected each of the {size:,} items once in {path}, got {len(lines):,} lines with {len(places):,} different items; "
-                f"the first unknown one is {unknown[0] if unknown else 'none'}, the first missing one {missing}. "
-                "Is it the order of this data set?"
-            )
-        self._places = torch.tensor([places[index] for index in range(size)])
+        listed = read_items(self.order, size, item, "a query order")
+        self._places = torch.full((size,), len(listed))
+        self._places[listed] = torch.arange(len(listed))
+        self._listed = len(listed)
 
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""
-        return -self._places[indices.cpu()].double()
+        places = self._places.to(indices.device)[indices].double()
+        return -torch.where(places < self._listed, places, places + uniform(seed, indices))
 
 
 class _Uncertainty(Strategy):

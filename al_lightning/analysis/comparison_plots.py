@@ -60,7 +60,7 @@ def zoom(panel: Panel, members: Sequence[Series], metric: str, look: Mapping[str
 
 
 def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style]) -> Figure:
-    """Mean of the differences to the baseline at each budget, paired by seed, with bootstrap intervals."""
+    """Mean of the differences to the baseline at each budget, paired by seed, with 95 % intervals."""
     assert panel.baseline is not None
     figure, axes = _axes(f"difference to {panel.baseline.label} (points)")
     axes.axhline(0, label=legend_name(panel.baseline.label), **_BASELINE)

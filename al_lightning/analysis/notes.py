@@ -16,8 +16,8 @@ NO_FULL = (
     "the same settings, or give the value with --full."
 )
 SUMMARISED = (
-    "In the mean over the numbers of labels after the first training set, in percentage points. The corrected p decides: with few seeds "
-    "bootstrap intervals come out too narrow, and one that leaves out 0 is not yet a finding."
+    "In the mean over the numbers of labels after the first training set, in percentage points. The corrected p decides: an interval "
+    "that leaves out 0 is one test of several, and not yet a finding."
 )
 
 

@@ -20,7 +20,10 @@ from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
 
 _SHOWN = 15  # rows of a table that is shown unasked
-_PAIRED = "Differences are paired by seed; intervals are 95 % bootstrap intervals over seeds, p-values are of two-sided paired t-tests, {}."
+_PAIRED = (
+    "Differences are paired by seed; intervals are 95 % intervals of the mean over seeds (Student's t), p-values are of two-sided paired "
+    "t-tests, {}."
+)
 _DEFINITIONS = [
     "Curves are means over seeds, their bands 95 % intervals of the mean (Student's t), cut off where they would flatten the lines.",
     "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
@@ -162,7 +165,7 @@ class Report:
             self._figure(
                 comparison_plots.differences(panel, by_budget, self._look),
                 _slug(self._prefixes[panel.name], "differences"),
-                f"Difference to {base} at each budget, paired by seed, with 95 % bootstrap intervals.",
+                f"Difference to {base} at each budget, paired by seed, with 95 % intervals (Student's t).",
             ),
             page.folded(
                 f"Tests at each budget, Holm-corrected over strategies and budgets together ({len(by_budget)} comparisons)",
@@ -215,7 +218,7 @@ class Report:
                 self._figure(
                     comparison_plots.trend(each, self._look),
                     _slug(self._prefixes.get(each.where, ""), "trend", *_named(each)),
-                    f"{title}: break-even point, and mean difference to {each.baseline} with 95 % bootstrap intervals. {_never(each)}",
+                    f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
                 ),
                 page.table(rows, readable.trend(each.setting)),
             ]

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
-from al_lightning.callbacks.record import MARKED_BY, RunRecord, marked_weights
+from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord, marked_weights
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.scoring import PeakMemory, score_pool
@@ -45,6 +46,8 @@ class ActiveLearningCallback(Callback):
             ``[32, 8, 1]`` is diverse early and greedy late.
         initial_run: begin from cycle 0 of the run in this directory: its initial set and its weights, which are not trained again. It must
             have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
+        initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
+            strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -67,6 +70,7 @@ class ActiveLearningCallback(Callback):
         cycles: PositiveInt | None = None,
         stride: PositiveInt | list[PositiveInt] = 1,
         initial_run: str | None = None,
+        initial_strategy: Strategy | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -92,6 +96,9 @@ class ActiveLearningCallback(Callback):
         self.strategy = strategy
         self.cycles = cycles
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
+        self.initial_strategy = initial_strategy
+        if initial_strategy is not None:
+            refuse_initial(initial_strategy)
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -155,7 +162,7 @@ class ActiveLearningCallback(Callback):
             return "all cycles are done"
         if self.label_budget is not None and self.labeled >= self.label_budget:
             return "the label budget is used up"
-        return None if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
+        return None if len(self.data.pool.candidates) else "the pool is used up"
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
@@ -310,8 +317,9 @@ class ActiveLearningCallback(Callback):
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = self._validated = None
-        cycles = self.record.open(self.seed, self.resume, self.initial_run)
+        cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
         self._refuse_small_budget()
+        self._refuse_nothing_to_query()
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -372,14 +380,27 @@ class ActiveLearningCallback(Callback):
         elif self.retrain == "warm":
             self.task.load_state_dict(self.record.weights(row.cycle))
 
+    def _initial_choice(self) -> Choice | None:
+        strategy = self.initial_strategy
+        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network)
+
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
-        for strategy in (self.strategy, *self.also_record):
+        for strategy in (self.strategy, *self.also_record, *([self.initial_strategy] if self.initial_strategy else [])):
             strategy.meet(size, self.data.item, self.record.data_record.peek)
 
     def _refuse_small_budget(self) -> None:
         if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:
             raise UserError(f"Expected active_learning.label_budget of at least the initial set's {self.labeled}, got {self.label_budget}.")
+
+    def _refuse_nothing_to_query(self) -> None:
+        pool = self.data.pool
+        if self.cycle == 0 and self.cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
+            raise UserError(
+                f"Expected items to query, but all {self.labeled} that have a label are in the initial set, and in a simulation nobody can "
+                f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, or active_learning.cycles=1 "
+                "to train on these only."
+            )
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

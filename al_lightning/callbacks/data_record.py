@@ -135,7 +135,7 @@ class DataRecord:
     def finish(self, cycle: int, queried: Tensor) -> None:
         """Writes what the items hold that a cycle has queried, and with an oracle, which has read them, the labels of the whole pool."""
         if self._peeked:
-            self._add_labels(self._labels(), cycle, self.data.pool.unlabeled)
+            self._add_labels(self._labels(), cycle, self.data.pool.unlabeled & self.data.pool.answerable)
         self._to_tabulate[cycle] = queried.tolist()
         with suppress(UserError):  # a bad label is the next cycle's, which says so when it begins: this cycle is not lost
             self._tabulate()

@@ -22,6 +22,8 @@ from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
 
 _T = TypeVar("_T")
+Choice = Callable[[], tuple[Tensor, Tensor]]
+"""Chooses items; gives their indices ``(n,)`` and their scores ``(n,)``, first one first."""
 MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
 
 
@@ -45,13 +47,14 @@ class RunRecord:
         self.data_record = DataRecord(self.run, data)
         self.id: str | None = None
 
-    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None) -> list[CycleRow]:
+    def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None, choose: Choice | None = None) -> list[CycleRow]:
         """Starts a run, or brings the pool to where the run is.
 
         Args:
             seed: for the record of the environment.
             resume: whether a run may be there already.
             initial_run: whose initial set is taken; None for the one that the data module has drawn.
+            choose: chooses the initial set in place of the draw; asked in the first process, when the run begins.
 
         Returns:
             The rows of its finished cycles.
@@ -59,8 +62,9 @@ class RunRecord:
         Raises:
             UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
-        cycles, labeled, self.id = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run))
-        if initial_run is not None:
+        begin = self._choice_of(initial_run, choose)
+        cycles, labeled, self.id = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, begin))
+        if begin is not None:
             self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
         for cycle, indices in indices_by_cycle(labeled).items():
             if cycle > 0:
@@ -146,7 +150,7 @@ class RunRecord:
         self.run.release()
 
     def _start_or_go_on(
-        self, seed: int, resume: bool, initial_run: RunDirectory | None
+        self, seed: int, resume: bool, begin: Callable[[], list[Labeled]] | None
     ) -> tuple[list[CycleRow], list[Labeled], str | None]:
         run = self.run
         run.hold()
@@ -158,10 +162,10 @@ class RunRecord:
             self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
-            drawn = self._rows(0, self.data.pool.labeled_indices) if initial_run is None else self._initial_set(initial_run)
+            drawn = self._rows(0, self.data.pool.labeled_indices) if begin is None else begin()
             identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
             return [], drawn, self._start(drawn, identity, here | {"seed": seed}, resume)
-        if initial_run is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
+        if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
         run.keep_rows(len(cycles), len(labeled))
@@ -192,6 +196,12 @@ class RunRecord:
             return self.run.read_environment() if self.run.read_queries() == drawn else {}
         except UserError:  # not whole, and nothing to lose
             return {}
+
+    def _choice_of(self, initial_run: RunDirectory | None, choose: Choice | None) -> Callable[[], list[Labeled]] | None:
+        """What makes the rows of an initial set that the data module has not drawn; None where it has."""
+        if initial_run is not None:
+            return lambda: self._initial_set(initial_run)
+        return None if choose is None else lambda: self._rows(0, *choose())
 
     def _initial_set(self, initial_run: RunDirectory) -> list[Labeled]:
         """The initial set of another run, whose cycle 0 was trained and evaluated on the data as they are now."""

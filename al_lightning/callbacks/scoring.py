@@ -39,7 +39,7 @@ def score_pool(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Tensor, Tensor]:
-    """Scores the unlabeled pool; every process does its share and learns all.
+    """Scores what can be queried; every process does its share and learns all.
 
     Args:
         trainer: knows the processes.
@@ -50,9 +50,9 @@ def score_pool(
         progress: told after each batch how many of this process's items are done, and how many there are.
 
     Returns:
-        Sorted indices ``(n,)`` of the unlabeled items, and their keys ``(S, n)`` for S strategies, float64.
+        Sorted indices ``(n,)`` of the items that can be queried, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(_batches(data, strategies), trainer.world_size)
+    share = shares(batches_of(data, strategies, data.pool.candidates), trainer.world_size)
     mine = share[trainer.global_rank]
     done, total = 0, sum(map(len, mine))
 
@@ -73,12 +73,11 @@ def score_pool(
     return indices[order], keys[:, order]
 
 
-def _batches(data: PoolDataModule, strategies: Sequence[Strategy]) -> list[Tensor]:
-    """The unlabeled items in the data module's batches, or in large ones where no strategy looks at an item."""
-    unlabeled = data.pool.unlabeled_indices
+def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
+    """Items in the data module's batches, or in large ones where no strategy looks at an item."""
     if any(strategy.prediction is not None for strategy in strategies):
-        return data.scoring_batches(unlabeled)
-    return list(unlabeled.split(_UNSEEN_AT_ONCE)) if len(unlabeled) else []
+        return data.scoring_batches(indices)
+    return list(indices.split(_UNSEEN_AT_ONCE)) if len(indices) else []
 
 
 def score_batches(

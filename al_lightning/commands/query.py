@@ -16,7 +16,7 @@ from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser, positive
 from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
-from al_lightning.data import SceneDataModule
+from al_lightning.data import FolderSegmentationDataModule, SceneDataModule
 from al_lightning.data.image_folder import ImageFolder
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
@@ -122,7 +122,10 @@ def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tupl
     Raises:
         UserError: all have labels.
     """
-    labeled = {"have a mask in the folder masks beside them": folder.masked() if model.task.dense else set()}
+    masked = folder.masked() if model.task.dense else set()
+    if isinstance(model.data, FolderSegmentationDataModule):
+        masked |= folder.places(model.data.masked_images())
+    labeled = {"have a mask": masked}
     if run is not None:
         labeled[f"are labeled in {run}"] = folder.known(_labeled_files(RunDirectory(run)))
     candidates = sorted({*range(len(folder))}.difference(*labeled.values()))
@@ -135,7 +138,7 @@ def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tupl
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
     """Name and identity of the files whose labels a run has: those of its labeled items, and of its evaluation set."""
     files = sources.read_images(run.images)
-    pool = [file for file in files if file.split == sources.POOL]
+    pool = [file for file in files if file.split != sources.EVALUATION]
     labeled = [pool[row.index] for row in run.read_labeled()[1] if row.index < len(pool)]  # copies of one image have indices of their own
     for file in (*labeled, *(file for file in files if file.split == sources.EVALUATION)):
         yield Path(file.file).name, file.identity

@@ -148,6 +148,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     if not isinstance(task, SegmentationTask) or not isinstance(datamodule, SceneDataModule):
         raise UserError(f"Expected a run that segments scenes, got one of {type(task).__name__} on {type(datamodule).__name__}.")
     task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
+    datamodule.run = run
     datamodule.prepare_data()
     datamodule.setup("fit")
     if run.images.is_file() and (changed := sources.changed_images(run.images, datamodule.sources())):

@@ -20,13 +20,16 @@ class Augmentation:
     Args:
         crop: edge of the square crop.
         scale: smallest and largest factor.
+        step: between the factors, from the smallest on; None draws any between the two.
     """
 
-    def __init__(self, crop: int, scale: tuple[float, float]) -> None:
+    def __init__(self, crop: int, scale: tuple[float, float], step: float | None = None) -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for its newest version otherwise
         import albumentations
 
         self.crop, self.scale = crop, scale
+        # The largest is one of them, however it rounds.
+        self.factors = None if step is None else np.arange(scale[0], scale[1] + 1e-6 * step, step)
         self.resize = albumentations.Resize
         self.transform = albumentations.Compose(
             [
@@ -38,7 +41,7 @@ class Augmentation:
     def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
         """The augmented pair, ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside of the image have the label 255."""
         draw = np.random.default_rng(seed)
-        factor = draw.uniform(*self.scale)
+        factor = draw.uniform(*self.scale) if self.factors is None else draw.choice(self.factors)
         edges = [min(max(1, round(self.crop / factor)), edge) for edge in label.shape]
         part = Box(*(int(draw.integers(0, whole - edge + 1)) for whole, edge in zip(label.shape, edges, strict=True)), *edges)
         resize = self.resize(*(max(1, min(self.crop, round(edge * factor))) for edge in edges))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from al_lightning import seeds
-from al_lightning.data.pool import Pool
+from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.errors import UserError
+from al_lightning.item_lists import read_items
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
-from al_lightning.sources import Source, sha256_of
+from al_lightning.runs import RunDirectory
+from al_lightning.sources import Source, read_images, sha256_of
 
 
 class PoolDataModule(LightningDataModule, ABC):
@@ -25,24 +27,33 @@ class PoolDataModule(LightningDataModule, ABC):
         eval_batch_size: items in a batch of evaluation and of scoring.
         seed: of the batch order. The command line links it to ``seed_everything``.
         initial_seed: of what is drawn before cycle 0, to draw the same under several seeds; None for ``seed``.
+        initial_items: file of the items that are labeled before cycle 0, one a line, by name or by index, in place of a draw; None draws.
 
     Attributes:
         pool: filled by ``setup``, which also labels the initial set.
         class_names: of the classes, in the order of a network's outputs.
+        run: whose data they are, for who has no trainer; to be set before ``setup``.
     """
 
+    run: RunDirectory | None = None
     pool: Pool
     class_names: Sequence[str]
 
     @checked
     def __init__(
-        self, batch_size: PositiveInt, eval_batch_size: PositiveInt, seed: int, initial_seed: NonNegativeInt | None = None
+        self,
+        batch_size: PositiveInt,
+        eval_batch_size: PositiveInt,
+        seed: int,
+        initial_seed: NonNegativeInt | None = None,
+        initial_items: str | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.initial_seed = seed if initial_seed is None else initial_seed
+        self.initial_items = initial_items
 
     @property
     def shuffle_seed(self) -> int:
@@ -82,6 +93,21 @@ class PoolDataModule(LightningDataModule, ABC):
             )
         return least
 
+    def initial_set(self, pool: Pool, size: int | Literal["all"], labels: Tensor | None = None) -> Tensor:
+        """What is labeled before cycle 0: the listed items, or a draw.
+
+        Args:
+            pool: of which nothing is labeled.
+            size: of a draw.
+            labels: of a draw that is balanced by them, see :func:`draw_initial`.
+
+        Raises:
+            UserError: the list can't be read or is of other data, or there are not enough candidates.
+        """
+        if self.initial_items is None:
+            return draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels)
+        return torch.tensor(read_items(self.initial_items, len(pool.labeled), self.item, "the initial set"))
+
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""
         return list(indices.split(self.eval_batch_size)) if len(indices) else []
@@ -116,6 +142,17 @@ class PoolDataModule(LightningDataModule, ABC):
     def content(self, index: int) -> dict[str, Any] | None:
         """What an item holds by its label, by column of queried.csv; None where there is nothing to count, as in a class of an image."""
         return None
+
+    def recorded(self) -> dict[str, str]:
+        """By file the split that it had when a run began that has finished cycles: what was drawn once is not drawn again.
+
+        Raises:
+            UserError: the run's tables are damaged.
+        """
+        run = self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
+        if run is None or not run.images.is_file() or not run.finished():
+            return {}
+        return {source.file: source.split for source in read_images(run.images)}
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 

@@ -18,11 +18,21 @@ from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, 
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
-_RULES = 2  # goes up when the same file is decoded to other numbers
+_RULES = 3  # goes up when the same file is decoded to other numbers
+
+
+Decoder = Callable[[Path], Pixels]
 
 
 class SceneFiles(ABC):
-    """Reads the items of scenes."""
+    """Reads the items of scenes.
+
+    Args:
+        decode_label: reads the ids of a label file.
+    """
+
+    def __init__(self, decode_label: Decoder = decode_label) -> None:
+        self._decode_label = decode_label
 
     def image(self, scene: Scene) -> Pixels:
         """uint8 ``(H, W, 3)``, RGB; a view that is not to be written to.
@@ -39,20 +49,20 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
         """
-        ids = self._read(scene.label, decode_label)
+        ids = self._read(scene.label, self._decode_label)
         if ids.shape != scene.size:
             check_labels([scene])
         return ids if scene.box is None else scene.box.of(ids)
 
     @abstractmethod
-    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+    def _read(self, path: Path, decode: Decoder) -> Pixels:
         """The decoded content of a file."""
 
 
 class Uncached(SceneFiles):
     """Decodes each time."""
 
-    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+    def _read(self, path: Path, decode: Decoder) -> Pixels:
         return decode(path)
 
 
@@ -61,12 +71,14 @@ class InMemory(SceneFiles):
 
     Args:
         scenes: all that will be read. They need height * width * 4 bytes each, as they are read; a repeated one needs them once.
+        decode_label: see :class:`SceneFiles`.
 
     Raises:
         UserError: the system can't promise that much memory.
     """
 
-    def __init__(self, scenes: Sequence[Scene]) -> None:
+    def __init__(self, scenes: Sequence[Scene], decode_label: Decoder = decode_label) -> None:
+        super().__init__(decode_label)
         self._places: dict[Path, tuple[int, tuple[int, ...]]] = {}
         end = 0
         for scene in scenes:
@@ -86,7 +98,7 @@ class InMemory(SceneFiles):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memory": None}
 
-    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+    def _read(self, path: Path, decode: Decoder) -> Pixels:
         if self._memory is None:
             return decode(path)
         start, shape = self._places[path]
@@ -107,13 +119,15 @@ class OnDisk(SceneFiles):
 
     Args:
         folder: for the arrays; an image of 2048x1024 takes 6 MiB, its label 2.
+        decode_label: see :class:`SceneFiles`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, decode_label: Decoder = decode_label) -> None:
+        super().__init__(decode_label)
         self.folder = folder
         self._keys: dict[Path, str] = {}
 
-    def _read(self, path: Path, decode: Callable[[Path], Pixels]) -> Pixels:
+    def _read(self, path: Path, decode: Decoder) -> Pixels:
         kept = self.folder / f"{self._key(path)}-{decode.__name__}-{_RULES}.npy"
         try:
             mapped: Pixels = np.load(kept, mmap_mode="r")

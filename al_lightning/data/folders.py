@@ -1,68 +1,136 @@
 """A folder of images and a folder of masks."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from al_lightning.data.own_files import SUFFIXES, by_name, draw_evaluation, grouping, refuse_shared_groups, shown
 from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.scenes import Scene, size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import named_classes
+from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked
 from al_lightning.run_tables import QUERIED_COLUMNS
+from al_lightning.sources import EVALUATION, POOL, UNLABELED
 
-_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-_MASKS = {".png", ".tif", ".tiff"}  # formats that keep ids as they are
+log = logging.getLogger(__name__)
+
+_MASKS = (".png", ".tif", ".tiff")  # formats that keep ids and colours as they are
 
 
 class FolderSegmentationDataModule(SceneDataModule):
-    """Images ``images/<name>.{png,jpg,tif}``, each with the ids of its pixels in ``masks/<name>.{png,tif}``.
+    """Images ``images/<name>.{png,jpg,tif}``, and ``masks/<name>.{png,tif}`` of those that are labeled.
+
+    An image without a mask is unlabeled: it is in the pool, but a simulated run can't ask for it. Images are turned as their EXIF says,
+    and so is a mask that has such a note itself.
 
     Args:
-        root: folder of images and masks: the pool.
-        classes: the id of each class in the masks, by its name; in the order of the network's outputs. 255 is ignored,
-            other ids are refused.
-        evaluation: another such folder, for evaluation.
+        root: folder of images and masks.
+        classes: by name the id of each class in the masks, or its colour there (``'#rrggbb'``, or red, green and blue); in the order of the
+            network's outputs. The id 255 is ignored.
+        evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
+            another such folder, in which every image has a mask.
+        group: a regular expression that finds an image's group in its name, such as its video or its patient (what it finds, or the first
+            part of that in brackets). All images of a group are on one side of the evaluation split. None splits images one by one.
+        images: where images lie in ``root``; ``*`` stands for the name.
+        masks: where masks lie likewise, like ``masks/*_mask.png``.
+        unnamed: ``refuse`` masks with ids or colours that are none of ``classes``, or ``ignore`` such pixels.
+        initial_size: labeled images that a simulation begins with, or ``all``.
         kwargs: the other arguments of :class:`SceneDataModule`.
     """
 
-    def __init__(self, root: str, classes: dict[str, int], evaluation: str, **kwargs: Any) -> None:
+    @checked
+    def __init__(
+        self,
+        root: str,
+        classes: dict[str, int | str | tuple[int, int, int]],
+        evaluation: OpenUnitInterval | str = 0.2,
+        group: str | None = None,
+        images: str = "images/*",
+        masks: str = "masks/*",
+        unnamed: Literal["refuse", "ignore"] = "refuse",
+        initial_size: PositiveInt | Literal["all"] = "all",
+        **kwargs: Any,
+    ) -> None:
         if taken := sorted(QUERIED_COLUMNS & set(classes)):
             raise UserError(f"Expected names of classes other than {', '.join(taken)}, a column of queried.csv.")
-        super().__init__(root=root, classes=named_classes(classes), **kwargs)
-        self.evaluation = Path(evaluation).expanduser()
+        super().__init__(root=root, classes=named_classes(classes, unnamed), initial_size=initial_size, **kwargs)
+        self.evaluation = evaluation
+        self.group = grouping(group)
+        self.images, self.masks = images, masks
 
     def listing(self) -> tuple[list[Scene], list[Scene]]:
         """See :meth:`SceneDataModule.listing`."""
-        return list_folder(self.root, "root"), list_folder(self.evaluation, "evaluation")
+        scenes = list_folder(self.root, self.images, self.masks, "root")
+        if not any(scene.has_label for scene in scenes):
+            raise UserError(f"Expected masks {self.root / self.masks} of some images, with their names, but none of {len(scenes)} has one.")
+        recorded = self.recorded()
+        splits = {scene.name: recorded.get(scene.image.relative_to(self.root).as_posix()) for scene in scenes}
+        scenes = [scene._replace(has_label=scene.has_label and splits[scene.name] != UNLABELED) for scene in scenes]
+        if isinstance(self.evaluation, str):
+            evaluation = list_folder(Path(self.evaluation).expanduser(), self.images, self.masks, "evaluation")
+            refuse_shared_groups((scene.name for scene in scenes), (scene.name for scene in evaluation), self.group)
+        else:
+            held = {self.group(name) for name, split in splits.items() if split == EVALUATION}
+            scenes, evaluation = self._split(scenes, held or self._draw(scenes, self.evaluation))
+        _refuse_without_mask(evaluation, "evaluation image")
+        _refuse_without_mask([scene for scene in scenes if splits[scene.name] == POOL], "image that had one when the run began")
+        return scenes, evaluation
+
+    def masked_images(self) -> list[Path]:
+        """The images in ``root`` that have a mask now, whatever a run knows of it."""
+        masks = by_name(self.root, self.masks)
+        return [path for name, path in by_name(self.root, self.images).items() if name in masks]
+
+    def _draw(self, scenes: Sequence[Scene], share: float) -> set[str]:
+        return draw_evaluation([scene.name for scene in scenes if scene.has_label], share, self.group, self.initial_seed)
+
+    def _split(self, scenes: Sequence[Scene], held: Collection[str]) -> tuple[list[Scene], list[Scene]]:
+        """The pool, and the labeled images of some groups; the unlabeled ones of these groups are neither."""
+        sides: dict[bool, list[Scene]] = {True: [], False: []}
+        for scene in scenes:
+            sides[self.group(scene.name) in held].append(scene)
+        evaluation = [scene for scene in sides[True] if scene.has_label]
+        if unlabeled := len(sides[True]) - len(evaluation):
+            log.info("%s: %d images without a mask are left out, as images of their groups are for evaluation", self.root, unlabeled)
+        return sides[False], evaluation
 
 
-def list_folder(folder: Path, argument: str) -> list[Scene]:
+def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Scene]:
     """The scenes of a folder, sorted by name. Images are opened as far as their size, masks are not opened.
 
     Args:
-        folder: holds ``images`` and ``masks``.
-        argument: of the data module, that named it.
+        folder: holds images and masks.
+        images: pattern of images, see :func:`by_name`.
+        masks: pattern of masks.
+        argument: of the data module, that named the folder.
 
     Raises:
-        UserError: there are none, an image is unreadable, a mask is missing, or two files have one name. The message names it.
+        UserError: there are no images, one is unreadable, a mask is a JPEG, or two files have one name. The message names it.
     """
-    images, masks = _by_stem(folder / "images", _IMAGES), _by_stem(folder / "masks", _MASKS)
-    if not images:
-        kinds = ", ".join(sorted(_IMAGES))
-        raise UserError(f"Expected images ({kinds}) in {folder / 'images'}, found none. Set data.init_args.{argument}.")
-    if missing := [name for name in images if name not in masks]:
+    labels = by_name(folder, masks)
+    if lossy := [path for path in labels.values() if path.suffix.lower() not in _MASKS]:
+        raise UserError(f"Expected masks as {', '.join(_MASKS)}, got {lossy[0]}: JPEG changes ids and colours. Export the masks anew.")
+    found = {name: path for name, path in by_name(folder, images).items() if path not in labels.values()}
+    if not found:
         raise UserError(
-            f"Expected a mask {folder / 'masks' / missing[0]}.png (or .tif) for every image, but {len(missing)} of {len(images)} images in "
-            f"{folder / 'images'} have none."
+            f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."
         )
-    return [Scene(name, images[name], masks[name], size_of(images[name])) for name in sorted(images)]
+    if alone := [path.name for name, path in labels.items() if name not in found]:
+        log.warning("WARNING: %d masks in %s have no image of their name: %s", len(alone), (folder / masks).parent, shown(alone))
+    return [
+        Scene(name, path, labels.get(name, _mask(folder, masks, name)), size_of(path), has_label=name in labels)
+        for name, path in found.items()
+    ]
 
 
-def _by_stem(folder: Path, suffixes: set[str]) -> Mapping[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
-        if (other := found.setdefault(path.stem, path)) is not path:
-            raise UserError(f"Expected one file of each name in {folder}, got {other.name} and {path.name}. Remove or rename one.")
-    return found
+def _mask(folder: Path, pattern: str, name: str) -> Path:
+    """Where a mask would lie."""
+    path = folder / pattern.replace("*", name)
+    return path if pattern.lower().endswith(_MASKS) else path.with_name(f"{path.name}.png")
+
+
+def _refuse_without_mask(scenes: Sequence[Scene], what: str) -> None:
+    if missing := [scene for scene in scenes if not scene.has_label]:
+        raise UserError(f"Expected a mask {missing[0].label} for every {what}, but {len(missing)} of {len(scenes)} have none.")

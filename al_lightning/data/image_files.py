@@ -1,7 +1,7 @@
 """The one place that opens image files: what it accepts, and what numbers their pixels become."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,6 @@ from PIL import Image, ImageFile
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-"""How the names of images end that are looked for in a folder."""
-
 MAX_PIXELS = 89_478_485
 """Pixels in an image; Pillow's own bound against files that unpack to more than they seem to hold."""
 
@@ -21,6 +18,19 @@ MAX_PIXELS = 89_478_485
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP")  # what keeps numbers as they are
 _LEAST_MAXIMUM = 4096
+_ORIENTATION = 0x0112
+_Array = npt.NDArray[np.uint8]
+# What viewers do with stored pixels ``(H, W, *)``, by EXIF's orientation; https://exiftool.org/TagNames/EXIF.html
+_TURNS: dict[object, Callable[[_Array], _Array]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 @contextmanager
@@ -30,10 +40,11 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     Raises:
         UserError: the file is missing, no image, too large, truncated or corrupted.
     """
-    with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
-        require_regular(path)
-        image = Image.open(path, "r", _FORMATS)
-    with image:
+    with ExitStack() as stack:
+        with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
+            require_regular(path)
+            file = stack.enter_context(path.open("rb"))  # by its name Pillow maps a raw TIFF, and mixes up one that is to be turned
+            image = stack.enter_context(Image.open(file, "r", _FORMATS))
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"Expected at most {MAX_PIXELS:,} pixels in {path}, got {image.width}x{image.height}. Cut it into parts.")
         with _naming(path, "Expected a whole image in {path}, but it is truncated or corrupted: {error}. Fetch it again."):
@@ -51,14 +62,25 @@ def _naming(path: Path, message: str) -> Iterator[None]:
         raise UserError(message.format(path=path, error=why.rstrip("."))) from error
 
 
-def rgb_of(image: ImageFile.ImageFile, path: Path) -> npt.NDArray[np.uint8]:
-    """Pixels as 8-bit RGB, ``(H, W, 3)``: of every kind of image that has a range of its own.
+def size_of_opened(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Height and width as viewers show it."""
+    if image.format == "TIFF" and image.tag_v2.get(_ORIENTATION) in _ON_ITS_SIDE:  # type: ignore[attr-defined]
+        image.load()  # which turns it; some versions of Pillow know its size before that, others after it
+    return (image.width, image.height) if _orientation(image) in _ON_ITS_SIDE else (image.height, image.width)
+
+
+def rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
+    """Pixels as 8-bit RGB, ``(H, W, 3)``, turned as viewers turn them: of every kind of image that has a range of its own.
 
     Grey of 12 or 16 bits is scaled from the full range of its file's type, transparency is left out: a pixel keeps its colour.
 
     Raises:
         UserError: numbers without a range (32-bit integers, floats), or 16 bits that use no more than 12 of them.
     """
+    return _turned(_orientation(image), _rgb_of(image, path))
+
+
+def _rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
     stored = _stored(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = _scaled_grey(image, 4095 if ";12" in stored else 65535, path)
@@ -66,27 +88,53 @@ def rgb_of(image: ImageFile.ImageFile, path: Path) -> npt.NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise UserError(f"Expected an image of 8 or 16 bits a channel in {path}, got {kind}, whose range nobody knows. Scale it to 8 bits.")
-    pixels: npt.NDArray[np.uint8] = np.array(image.convert("RGB"))
+    pixels: _Array = np.array(image.convert("RGB"))
     if ";16" in stored:  # Pillow has kept the upper 8 bits
         _refuse_few_bits(int(pixels.max()) * 256 + 255, path)
     return pixels
 
 
-def ids_of(image: ImageFile.ImageFile, path: Path) -> npt.NDArray[np.uint8]:
+def ids_of(image: ImageFile.ImageFile, path: Path) -> _Array:
     """Label ids ``(H, W)``: the numbers of an 8-bit grey image, or the places in the palette of colours of an image that has one.
+
+    They are turned where their own file says so, whatever their image's says.
 
     Raises:
         UserError: they are not 8-bit integers in one channel, or the format does not keep them, or nobody can tell ids from greys.
     """
-    if image.format not in _LABEL_FORMATS:
-        raise UserError(f"Expected label ids in {path} as one of {', '.join(_LABEL_FORMATS)}, got {image.format}, which may change them.")
+    refuse_lossy(image, path)
     if image.mode != "P" and (image.mode, _stored(image) or "L") != ("L", "L"):
         raise UserError(f"Expected label ids in one channel of 8-bit integers in {path}, got {_kind(image)}")
+    orientation = _orientation(image)
     image.load()
-    ids: npt.NDArray[np.uint8] = np.array(image)
+    ids: _Array = np.array(image)
     if image.mode == "P":
         _refuse_greys(np.array(image.getpalette("RGB")).reshape(-1, 3), np.unique(ids), path)
-    return ids
+    return _turned(orientation, ids)
+
+
+def refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuses labels in a format that may change numbers and colours.
+
+    Raises:
+        UserError: it is such a format.
+    """
+    if image.format not in _LABEL_FORMATS:
+        raise UserError(f"Expected labels in {path} as one of {', '.join(_LABEL_FORMATS)}, got {image.format}, which may change them.")
+
+
+def _orientation(image: ImageFile.ImageFile) -> object:
+    """How a file that was opened and not read yet is to be turned, as EXIF counts; Pillow turns TIFF itself, when it reads it."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):  # a PNG would be read to its end to look for it
+        return None
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # EXIF of any program, of which Pillow makes SyntaxError, struct.error, ...: viewers show such an image as stored
+        return None
+
+
+def _turned(orientation: object, pixels: _Array) -> _Array:
+    return np.ascontiguousarray(_TURNS[orientation](pixels)) if orientation in _TURNS else pixels
 
 
 def _refuse_greys(palette: npt.NDArray[np.int_], used: npt.NDArray[np.uint8], path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from al_lightning.data.image_files import IMAGE_SUFFIXES
+from al_lightning.data.own_files import SUFFIXES, by_name
 from al_lightning.data.scenes import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
 from al_lightning.errors import UserError
 
@@ -49,17 +49,16 @@ class ImageFolder:
     """
 
     def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(f"Expected a folder of images in {folder}, but {'that is a file' if folder.exists() else 'there is none'}.")
         self.folder = folder
-        by_name: dict[str, Path] = {}
-        for path in _files(folder):
-            if path.suffix.lower() in IMAGE_SUFFIXES and (other := by_name.setdefault(path.stem, path)) is not path:
-                raise UserError(f"Expected one image of each name in {folder}, got {other.name} and {path.name}. Remove or rename one.")
-        if not by_name:
+        found = by_name(folder, "*")
+        if not found:
             below = sum(path.is_dir() for path in folder.iterdir())
             hint = f" Images in the {below} folders below it are not looked for: name one of these." if below else ""
-            raise UserError(f"Expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folder}, found none.{hint}")
-        self._names = sorted(by_name)
-        self.paths = [by_name[name] for name in self._names]
+            raise UserError(f"Expected images ({', '.join(SUFFIXES)}) in {folder}, found none.{hint}")
+        self._names = [*found]
+        self.paths = [*found.values()]
         self.broken: dict[int, str] = {}
         self._sizes: dict[int, Size] = {}
 
@@ -73,8 +72,13 @@ class ImageFolder:
     def masked(self) -> set[int]:
         """The images with a mask, a file of the same name in the folder ``masks`` beside this one; none is opened."""
         masks = Path(os.path.abspath(self.folder)).parent / "masks"
-        stems = {path.stem for path in _files(masks)} if masks.is_dir() else set()
+        stems = {path.stem for path in masks.glob("*") if not path.name.startswith(".")}
         return {index for index, name in enumerate(self._names) if name in stems}
+
+    def places(self, paths: Iterable[Path]) -> set[int]:
+        """Those of these files that lie here."""
+        wanted = {os.path.realpath(path) for path in paths}
+        return {index for index, path in enumerate(self.paths) if os.path.realpath(path) in wanted}
 
     def known(self, files: Iterable[tuple[str, str]]) -> set[int]:
         """The images that are files which somebody has described.
@@ -130,17 +134,6 @@ def scoring_batches(sizes: dict[int, Size], device: torch.device) -> list[Tensor
         device: where they are scored.
     """
     return batches_of_one_size(sizes, sizes.__getitem__, lambda size: scored_at_once(size, device))
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files in a folder, sorted by name.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError(f"Expected a folder of images in {folder}, but {'that is a file' if folder.exists() else 'there is none'}.")
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
 
 
 def _read_ahead(read: Callable[[_Key], _Value], keys: Iterable[_Key]) -> Iterator[_Value]:

@@ -1,5 +1,6 @@
 """A look at whole label files before anything is trained or measured by them."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from al_lightning.data.decoding import SceneFiles
 from al_lightning.data.scenes import Scene
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
+
+log = logging.getLogger(__name__)
 
 
 class LabelSurvey:
@@ -23,6 +26,8 @@ class LabelSurvey:
     def __init__(self, files: SceneFiles, classes: ClassMap) -> None:
         self.files, self.classes = files, classes
         self._counted: dict[tuple[Any, ...], npt.NDArray[np.int64]] = {}
+        self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # of each class, by whose labels they are
+        self._told: dict[str, set[str]] = {}
 
     def require_classes(self, scenes: Sequence[Scene], whose: str) -> None:
         """Refuses labels that nothing can be learned or measured by.
@@ -45,6 +50,19 @@ class LabelSurvey:
             )
         if not counts[self.classes.table.numpy() != IGNORED].any():
             raise UserError(f"Expected pixels of at least one class in {of}, but all are ignored: they hold {found} only.")
+
+        table = self.classes.table.numpy()
+        self._pixels[whose] = np.array([counts[table == number].sum() for number in range(len(self.classes.names))])
+
+    def warn_of_missing(self) -> None:
+        """Says which classes have no pixel in what was looked at last; again where others are missing."""
+        names = self.classes.names
+        for whose, pixels in self._pixels.items():
+            missing = {name for name, count in zip(names, pixels, strict=True) if count == 0}
+            if missing and missing != self._told.get(whose):
+                counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, pixels, strict=True))
+                log.warning("WARNING: %s have no pixel of %s. Pixels by class: %s", whose, ", ".join(sorted(missing)), counts)
+            self._told[whose] = missing
 
     def _count(self, scene: Scene) -> npt.NDArray[np.int64]:
         """Pixels of each id in an item, ``(256,)``."""

@@ -21,7 +21,7 @@ from al_lightning import seeds
 from al_lightning.data import known_files
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.idx import read_labeled_images
-from al_lightning.data.pool import Pool, draw_initial
+from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.resident import ResidentImages, ResidentLoader
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
@@ -46,11 +46,12 @@ class _IDXDataModule(PoolDataModule):
         initial_size: items labeled before cycle 0, or ``all``.
         initial_draw: ``uniform``, or ``class_balanced_using_labels``, which looks at labels that an annotator has not given yet.
         pool_size: use a seeded subset of the training images as the pool; None for all of them.
-        pool_repeat: put this one image in every place of the pool (for checks on duplicated pools); None for none.
+        pool_repeat: ``{item: index, copies: N}`` puts N copies of one image behind the pool, to check what duplicates do; None for none.
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation and of scoring.
         seed: of the batch order. The command line links it to ``seed_everything``.
         initial_seed: of pool subset and initial set, to draw the same ones under several seeds; None for ``seed``.
+        initial_items: file of the items that are labeled before cycle 0, by index, one a line, in place of a draw of ``initial_size``.
 
     Raises:
         UserError: the files are missing or bad, or a size does not fit the pool.
@@ -69,13 +70,14 @@ class _IDXDataModule(PoolDataModule):
         initial_size: PositiveInt | Literal["all"] = 300,
         initial_draw: Literal["uniform", "class_balanced_using_labels"] = "uniform",
         pool_size: PositiveInt | None = None,
-        pool_repeat: NonNegativeInt | None = None,
+        pool_repeat: Repeat | None = None,
         batch_size: PositiveInt = 32,
         eval_batch_size: PositiveInt = 2000,
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
+        initial_items: str | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
         self.root = Path(root or self.default_root).expanduser()
         self.initial_size = initial_size
         self.initial_draw = initial_draw
@@ -144,18 +146,24 @@ class _IDXDataModule(PoolDataModule):
             sizes = ("x".join(map(str, data.images.shape[2:])) for data in (self._train, self._eval))
             raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are the files of two data sets?")
         size = len(self._train)
-        if self.pool_repeat is not None:
-            self._repeat(self.pool_repeat)
         members = None
         if self.pool_size is not None:
             if not 1 <= self.pool_size <= size:
                 raise UserError(f"Expected a pool_size from 1 to {size}, got {self.pool_size}.")
             members = torch.randperm(size, generator=seeds.generator(self.initial_seed, "pool"))[: self.pool_size]
-        pool = Pool(size, members)
+        if self.pool_repeat is not None:
+            members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
+        pool = Pool(len(self._train), members)
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial"), labels))
+        pool.label(self.initial_set(pool, self.initial_size, labels))
         self.pool = pool
-        log.info("%s from %s: %d images in the pool, %d for evaluation", self.title, folder, self.pool_size or size, len(self._eval))
+        log.info(
+            "%s from %s: %d images in the pool, %d for evaluation",
+            self.title,
+            folder,
+            int((pool.labeled | pool.unlabeled).sum()),
+            len(self._eval),
+        )
 
     def _read(self, folder: Path, split: str) -> ResidentImages:
         images, labels = (_find(folder, name) for name in _SPLITS[split])
@@ -166,11 +174,14 @@ class _IDXDataModule(PoolDataModule):
                 log.warning("WARNING: %s %s", path, doubt)
         return data
 
-    def _repeat(self, index: int) -> None:
-        if not 0 <= index < len(self._train):
-            raise UserError(f"Expected pool_repeat to be an index from 0 to {len(self._train) - 1}, got {index}.")
-        everywhere = torch.full((len(self._train),), index)
-        self._train = ResidentImages(self._train.images[everywhere], self._train.labels[everywhere])
+    def _repeat(self, item: str | int, copies: int, members: Tensor) -> Tensor:
+        """Puts copies of an image behind the others; returns the members of the pool, these among them."""
+        size = len(self._train)
+        if not str(item).isdecimal() or int(item) >= size:
+            raise UserError(f"Expected the item of pool_repeat to be an index from 0 to {size - 1}, got {item}.")
+        rows = torch.cat([torch.arange(size), torch.full((copies,), int(item))])
+        self._train = ResidentImages(self._train.images[rows], self._train.labels[rows])
+        return torch.cat([members, torch.arange(size, size + copies)])
 
     # Loaders
 

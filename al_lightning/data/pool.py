@@ -1,12 +1,25 @@
 """The pool: which items of a data set are labeled, which are not, and since when."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from al_lightning.errors import UserError
+from al_lightning.numbers import PositiveInt
+
+
+class Repeat(TypedDict):
+    """An item that is in the pool several times more: whether a strategy sees that copies teach nothing.
+
+    Attributes:
+        item: by name or by index.
+        copies: beside itself.
+    """
+
+    item: str | int
+    copies: PositiveInt
 
 
 class Pool:
@@ -15,20 +28,23 @@ class Pool:
     Args:
         size: number of items in the data set, N.
         members: indices that take part; None for all. Others are in neither mask.
+        answerable: bool ``(N,)``, the items whose label somebody can give; None for all. The others are never asked for.
 
     Attributes:
         labeled: bool ``(N,)``.
         unlabeled: bool ``(N,)``.
+        answerable: bool ``(N,)``.
         labeled_in: int32 ``(N,)``, the cycle whose training set the item first joined; -1 where it is not labeled.
         cycle: how often :meth:`label` was called, less one: the cycle that the labeled items are the training set of.
     """
 
-    def __init__(self, size: int, members: Tensor | None = None) -> None:
+    def __init__(self, size: int, members: Tensor | None = None, answerable: Tensor | None = None) -> None:
         self.labeled = torch.zeros(size, dtype=torch.bool)
         self.unlabeled = torch.ones(size, dtype=torch.bool)
         if members is not None:
             self.unlabeled.zero_()
             self.unlabeled[members] = True
+        self.answerable = torch.ones(size, dtype=torch.bool) if answerable is None else answerable
         self.labeled_in = torch.full((size,), -1, dtype=torch.int32)
         self.cycle = -1
 
@@ -39,17 +55,23 @@ class Pool:
 
     @property
     def unlabeled_indices(self) -> Tensor:
-        """Sorted indices of the items that can be queried."""
+        """Sorted indices of the items that nobody has labeled."""
         return self.unlabeled.nonzero().flatten()
+
+    @property
+    def candidates(self) -> Tensor:
+        """Sorted indices of the items that can be queried: they are unlabeled, and somebody can answer."""
+        return (self.unlabeled & self.answerable).nonzero().flatten()
 
     def label(self, indices: Tensor) -> None:
         """Moves items to the labeled side and begins the next cycle.
 
         Args:
-            indices: int64 ``(n,)``, each of them unlabeled.
+            indices: int64 ``(n,)``, each of them a candidate.
 
         Raises:
-            UserError: an index is out of range, comes twice, is labeled already, or is not part of the pool. Nothing is changed then.
+            UserError: an index is out of range, comes twice, is labeled already, is not part of the pool, or nobody can answer. Nothing is
+                changed then.
         """
         size = len(self.labeled)
         if bool(((indices < 0) | (indices >= size)).any()):
@@ -60,6 +82,8 @@ class Pool:
         if len(refused):
             why = "labeled already" if bool(self.labeled[refused[0]]) else "not part of the pool"
             raise UserError(f"Expected unlabeled items, but item {int(refused[0])} is {why} ({len(refused)} such items).")
+        if len(refused := indices[~self.answerable[indices]]):
+            raise UserError(f"Expected items that have a label, but item {int(refused[0])} has none ({len(refused)} such items).")
         self.cycle += 1
         self.labeled[indices] = True
         self.unlabeled[indices] = False

@@ -14,9 +14,10 @@ from al_lightning import seeds
 from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
+from al_lightning.data.label_colors import ColorDecoder
 from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
-from al_lightning.data.pool import Pool, draw_initial
+from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
 from al_lightning.data.scenes import (
     Box,
@@ -26,14 +27,15 @@ from al_lightning.data.scenes import (
     batches_of_one_size,
     check_labels,
     cropped,
+    decode_label,
     file_names,
-    repeated,
     scored_at_once,
+    with_copies,
 )
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
-from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveInt, ScaleFactor, Share, checked
-from al_lightning.sources import EVALUATION, POOL, Source, sha256_of_file
+from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
+from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,11 @@ class SceneDataModule(PoolDataModule):
         initial_size: images labeled before cycle 0, or ``all``.
         query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
             rest of the image takes no part. None for whole images.
-        pool_repeat: put this one item, by name or by index, in every place of the pool (for checks on duplicated pools); the places are
-            told apart as ``<name>#0000``, ``<name>#0001``, ... None for none.
+        pool_repeat: ``{item: NAME or index, copies: N}`` puts N copies of one item into the pool beside it, as ``<name>#0000``, ... (for
+            checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
+        scale_step: between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any between the two.
         mean: of the inputs that the encoder was trained on, by channel.
         std: likewise.
         batch_size: crops in a training batch, on each device.
@@ -64,6 +67,8 @@ class SceneDataModule(PoolDataModule):
         num_workers: processes that load for training, as many for evaluation and as many for scoring; each is started once a cycle.
         seed: of batch order and augmentation. The command line links it to ``seed_everything``.
         initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
+        initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw of
+            ``initial_size``.
 
     Raises:
         UserError: a file is missing or bad, or a size does not fit.
@@ -76,9 +81,10 @@ class SceneDataModule(PoolDataModule):
         classes: ClassMap,
         initial_size: PositiveInt | Literal["all"] = 50,
         query_crop: Edge | None = None,
-        pool_repeat: str | int | None = None,
+        pool_repeat: Repeat | None = None,
         crop: Edge = 512,
         scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
+        scale_step: PositiveFloat | None = None,
         mean: tuple[ClosedUnitInterval, ClosedUnitInterval, ClosedUnitInterval] = (0.485, 0.456, 0.406),
         std: tuple[Share, Share, Share] = (0.229, 0.224, 0.225),
         batch_size: PositiveInt = 8,
@@ -89,8 +95,9 @@ class SceneDataModule(PoolDataModule):
         num_workers: NonNegativeInt = 2,
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
+        initial_items: str | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
         if scale[0] > scale[1]:
             raise UserError(f"Expected scale[0] <= scale[1], got scale={scale}.")
         self.root = Path(root).expanduser()
@@ -104,6 +111,7 @@ class SceneDataModule(PoolDataModule):
         self.class_names = classes.names
         self.crop = crop
         self.scale = scale
+        self.scale_step = scale_step
         self.normalization = Normalization(mean, std)
         self.num_workers = num_workers
 
@@ -123,12 +131,12 @@ class SceneDataModule(PoolDataModule):
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
         if self.pool_repeat is not None:
-            self._train = repeated(self._train, str(self.pool_repeat))
+            self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
-        pool = Pool(len(self._train))
-        pool.label(draw_initial(pool.unlabeled_indices, self.initial_size, seeds.generator(self.initial_seed, "initial")))
+        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
+        pool.label(self.initial_set(pool, self.initial_size))
         check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
         self._survey = LabelSurvey(self._files, self.classes)
@@ -136,11 +144,15 @@ class SceneDataModule(PoolDataModule):
         self._paths = {name: path for path, name in self._names.items()}
         self.pool = pool
         log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
+        if unlabeled := int((~pool.answerable).sum()):
+            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
     def _open_files(self) -> SceneFiles:
+        colors = self.classes.colors
+        decode = ColorDecoder(colors, ignore_others=bool(self.classes.known.all())) if colors else decode_label
         if self.decoded_cache == "memory":
-            return InMemory([*self._train, *self._eval])
-        return OnDisk(self.cache_folder) if self.decoded_cache == "disk" else Uncached()
+            return InMemory([*self._train, *self._eval], decode)
+        return OnDisk(self.cache_folder, decode) if self.decoded_cache == "disk" else Uncached(decode)
 
     # Loaders
 
@@ -157,9 +169,10 @@ class SceneDataModule(PoolDataModule):
         indices = self.pool.labeled_indices
         self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
         self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
-        dataset = TrainingScenes(
-            self._train, self._files, self.classes, Augmentation(self.crop, self.scale), self.normalization, self.shuffle_seed
-        )
+        if rank == 0:
+            self._survey.warn_of_missing()
+        augmentation = Augmentation(self.crop, self.scale, self.scale_step)
+        dataset = TrainingScenes(self._train, self._files, self.classes, augmentation, self.normalization, self.shuffle_seed)
         sampler = EpochSampler(indices, rank, world, self.shuffle_seed, self.batch_size)
         self.least_batch(sampler.num_samples)
         return self._loader(EpochLoader, dataset, batch_size=sampler.batch_size, sampler=sampler)
@@ -258,7 +271,8 @@ class SceneDataModule(PoolDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
-        files = {scene.image: (split, scene) for split, scenes in ((POOL, self._train), (EVALUATION, self._eval)) for scene in scenes}
+        files = {scene.image: (POOL if scene.has_label else UNLABELED, scene) for scene in self._train}
+        files |= {scene.image: (EVALUATION, scene) for scene in self._eval}
         return [
             Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
             for path, (split, scene) in files.items()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from al_lightning import seeds
-from al_lightning.data.image_files import ids_of, opened, rgb_of
+from al_lightning.data.image_files import ids_of, opened, rgb_of, size_of_opened
 from al_lightning.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,9 +41,10 @@ class Scene(NamedTuple):
     Attributes:
         name: what a person calls it.
         image: path.
-        label: path.
+        label: path; where the label would lie, if there is none.
         size: of the image.
         box: the part that is the item; None for the whole.
+        has_label: whether somebody has labeled the image.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Scene(NamedTuple):
     label: Path
     size: Size
     box: Box | None = None
+    has_label: bool = True
 
     @property
     def item_size(self) -> Size:
@@ -81,8 +83,10 @@ def check_labels(scenes: Sequence[Scene]) -> None:
     for scene in scenes:
         if (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
+            stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
             raise UserError(
                 f"Expected {scene.label} to be {width}x{height} like its image {scene.image}, got {found[1]}x{found[0]} (width x height)."
+                + stored
             )
 
 
@@ -104,12 +108,13 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
     return parts
 
 
-def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
-    """One scene in the place of every other, with a number added to its name, so that each place keeps a name of its own.
+def with_copies(scenes: Sequence[Scene], item: str, copies: int) -> list[Scene]:
+    """The scenes, and copies of one of them behind, with a number added to their names.
 
     Args:
         scenes: as listed, or cropped.
         item: name of the scene, or its index as text.
+        copies: how many.
 
     Raises:
         UserError: there is no such scene.
@@ -117,10 +122,10 @@ def repeated(scenes: Sequence[Scene], item: str) -> list[Scene]:
     by_name = {str(index): scene for index, scene in enumerate(scenes)} | {scene.name: scene for scene in scenes}
     if item not in by_name:
         raise UserError(
-            f"Expected pool_repeat to be the name of an image in the pool, like {scenes[0].name}, or an index from 0 to {len(scenes) - 1}, "
-            f"got {item}."
+            f"Expected the item of pool_repeat to be the name of an image in the pool, like {scenes[0].name}, or an index from 0 to "
+            f"{len(scenes) - 1}, got {item}."
         )
-    return [by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(len(scenes))]
+    return [*scenes, *(by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(copies))]
 
 
 def batches_of_one_size(indices: Iterable[int], size: Callable[[int], Size], most: Callable[[Size], int]) -> list[Tensor]:
@@ -168,10 +173,10 @@ def decode_label(path: Path) -> Pixels:
 
 
 def size_of(path: Path) -> Size:
-    """Height and width, by the first bytes of the file.
+    """Height and width as viewers show it, by the first bytes of the file.
 
     Raises:
         UserError: the file is missing or no image.
     """
     with opened(path) as image:
-        return image.height, image.width
+        return size_of_opened(image)

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import BatchNorm2d
 from torch.nn.functional import conv2d, interpolate, pad
 
 from al_lightning.errors import UserError
 from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.models.weights import fetching, load_encoder, source_of
-from al_lightning.numbers import DropRate, PositiveInt, checked
+from al_lightning.numbers import DropRate, PositiveInt, Share, checked
 
 _STRIDE = 16
 
@@ -34,6 +35,11 @@ class Features(NamedTuple):
 class DeepLabV3Plus(EncoderNetwork):
     """DeepLabv3+ around segmentation-models-pytorch: output stride 16, decoder at stride 4.
 
+    It differs from the reference code (TensorFlow's research/deeplab) in that the decoder has one separable convolution before the pyramid
+    is upsampled and one after the encoder's features are joined, where the reference has two after it. Alike by an option: batch norm's
+    average (``batch_norm_momentum: 0.0003``), no weight decay of norms and biases (the task's ``decay_norms_and_biases: false``), scales
+    in steps (the data's ``scale_step: 0.25``).
+
     The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cut back: no pixel outside of
     the image reaches a loss, a metric or a score.
 
@@ -45,6 +51,8 @@ class DeepLabV3Plus(EncoderNetwork):
         encoder_weights: ``imagenet`` downloads, ``none`` draws, and a path (.safetensors, .pth) reads them.
         dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
         atrous_rates: of the pyramid.
+        batch_norm_momentum: share of a batch in batch norm's running averages (the reference's decay of 0.9997 is 0.0003); None for the
+            encoder's own.
         freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
@@ -60,6 +68,7 @@ class DeepLabV3Plus(EncoderNetwork):
         encoder_weights: str | None = "imagenet",
         dropout: DropRate = 0.1,
         atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18),
+        batch_norm_momentum: Share | None = None,
         freeze_encoder: bool = False,
     ) -> None:
         super().__init__()
@@ -74,6 +83,9 @@ class DeepLabV3Plus(EncoderNetwork):
                 classes=num_classes,
             )
         self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head[0]
+        for part in self.modules():
+            if isinstance(part, BatchNorm2d) and batch_norm_momentum is not None:
+                part.momentum = batch_norm_momentum
         if isinstance(source, Path):
             load_encoder(self.encoder, source)
         if freeze_encoder:

@@ -149,7 +149,7 @@ def carry_out(
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
     new = states.count("new")
     counts = f"{new} to start, {len(todo) - new} to go on with, {at_a_time} at a time"
-    print(f"{len(runs)} runs in {out}: {counts if todo else 'all finished'}.", flush=True)
+    print(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {out}: {counts if todo else 'all finished'}.", flush=True)
     if not todo:
         return {}
     launcher: Launcher = (

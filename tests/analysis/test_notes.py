@@ -72,7 +72,7 @@ def test_without_a_baseline(tmp_path):
 @pytest.mark.parametrize(
     ("first", "second", "corrected", "expected"),
     [
-        ({0: 0.5, 1: 0.62, 2: 0.7}, {0: 0.4, 1: 0.5, 2: 0.6}, 0.01, "A is 10.67 points above B (95 % interval of the difference 10.00 to"),
+        ({0: 0.5, 1: 0.62, 2: 0.7}, {0: 0.4, 1: 0.5, 2: 0.6}, 0.01, "A is 10.67 points above B (95 % interval of the difference 7.80 to"),
         ({0: 0.4, 1: 0.5}, {0: 0.5, 1: 0.62}, 0.0001, "A is 11.00 points below B"),
         ({0: 0.4, 1: 0.5}, {0: 0.5, 1: 0.62}, 0.0001, "corrected p < 0.001, 2 seeds)."),
         ({0: 0.5, 1: 0.62}, {0: 0.4, 1: 0.5}, 0.3, "can't be told apart from B: it is 11.00 points above B"),

@@ -16,11 +16,16 @@ def test_paired_by_seed_and_not_by_order():
     expected = scipy.stats.ttest_rel([first[s] for s in common], [second[s] for s in common])
     assert found.p == pytest.approx(expected.pvalue)
     assert found.mean == pytest.approx(0.0175)
-    bootstrap = scipy.stats.bootstrap(
-        (np.array([first[s] - second[s] for s in common]),), np.mean, method="percentile", rng=np.random.default_rng(5)
-    ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((bootstrap.low, bootstrap.high), abs=0.003)
+    interval = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert paired_difference(first, second) == found
+
+
+def test_an_interval_leaves_out_0_where_the_test_finds_something():
+    rng = np.random.default_rng(2)
+    found = [paired_difference(dict(enumerate(rng.normal(0.5, 1, 4))), dict.fromkeys(range(4), 0.0)) for _ in range(300)]
+    assert [each.low > 0 or each.high < 0 for each in found] == [each.p < 0.05 for each in found]
+    assert 10 < sum(each.p < 0.05 for each in found) < 200
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,10 @@ def test_an_order_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        (["0", "1", "3"], r"5,000 items once in .*, got 3 lines with 3 different items; .* unknown one is none, the first missing one 2\."),
-        ([*map(str, range(4999)), "x"], "first unknown one is x, the first missing one 4999"),
-        ([*map(str, range(4999)), "7"], "got 5,000 lines with 4,999 different items"),
+        (["0", "1", "5000"], r"some of the 5,000 items, .* got 3 lines, of which the first unknown one is '5000'"),
+        ([*map(str, range(4999)), "x"], "the first unknown one is 'x'"),
+        ([*map(str, range(4999)), "7"], "got 5,000 lines, of which 7 comes twice"),
+        (["", " "], "got 0 lines, of which there is none"),
         (None, "can't be read"),
     ],
 )
@@ -215,6 +216,17 @@ def test_an_order_of_other_data_is_refused(tmp_path, lines, match):
     with pytest.raises(UserError, match=match):
         run_experiment(tmp_path / "run", FromFile(str(tmp_path / "order.txt")))
     assert not RunDirectory(tmp_path / "run").holds_run()
+
+
+def test_what_is_not_in_an_order_comes_after_it(tmp_path):
+    (tmp_path / "order.txt").write_text("4321\n7\n")
+    run = run_experiment(tmp_path / "run", FromFile(str(tmp_path / "order.txt")), data=make_data(pool_size=None))
+    first, *others = (row for row in run.read_queries() if row.cycle > 0)
+    initial = {row.index for row in run.read_queries() if row.cycle == 0}
+    listed = [index for index in (4321, 7) if index not in initial]
+    assert [first.index, *(row.index for row in others)][: len(listed)] == listed
+    after = [row.index for row in others[len(listed) - 1 :]]
+    assert after != sorted(after) and len(set(after)) == 100 - len(listed)  # in random order
 
 
 def test_an_oracle_queries_what_the_network_gets_wrong(tmp_path):
@@ -439,7 +451,7 @@ def test_an_initial_run_that_does_not_fit_is_refused(tmp_path):
     for number, (arguments, why) in enumerate(
         [
             ({"task": ClassificationTask(lambda: MLP(width=8))}, "they are those of another network"),
-            ({"data": make_data(pool_repeat=3)}, "Expected the data that the initial run .* was started with"),
+            ({"data": make_data(pool_repeat={"item": 3, "copies": 1})}, "Expected the data that the initial run .* was started with"),
             ({"initial_run": "nowhere"}, "Expected nowhere/environment.json"),
         ]
     ):

@@ -127,7 +127,7 @@ def test_the_label_of_a_pool_item_is_not_opened_before_it_is_labeled(root, monke
     opened, whole = [], Image.open
 
     def watch(path, *args, **kwargs):
-        opened.append(Path(path))
+        opened.append(Path(getattr(path, "name", path)))
         return whole(path, *args, **kwargs)
 
     monkeypatch.setattr(Image, "open", watch)
@@ -168,31 +168,40 @@ def test_the_targets_of_an_unlabeled_item_are_refused(root):
         data.targets(int(data.pool.unlabeled_indices[0]))
 
 
+@pytest.mark.parametrize(("step", "factors"), [(0.25, {0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0}), (0.4, {0.5, 0.9, 1.3, 1.7}), (None, None)])
+def test_scales_are_drawn_in_steps_where_asked(step, factors):
+    augmentation, drawn = Augmentation(1000, (0.5, 2.0), step), set()
+    image, label = np.zeros((3000, 3000, 3), np.uint8), np.zeros((3000, 3000), np.uint8)
+    augmentation.resize = lambda height, width: lambda image, mask: drawn.add(round(1000 / len(mask), 2)) or {"image": image, "mask": mask}
+    for seed in range(80):
+        augmentation(image, label, seed)
+    assert {round(factor, 1 if step == 0.4 else 2) for factor in drawn} == factors if step else len(drawn) > 60
+
+
 @pytest.mark.parametrize("item", ["ulm_000002_000019", "3", 3])
 @pytest.mark.parametrize("query_crop", [None, 24])
-def test_pool_repeat_puts_one_item_everywhere(root, item, query_crop):
-    data, plain = ready(root, pool_repeat=item, query_crop=query_crop), ready(root, query_crop=query_crop)
-    assert [data.item(index) for index in range(5)] == [f"ulm_000002_000019#{number:04d}" for number in range(5)]
-    assert len(data._train) == 5 and data.boxes() == (None if query_crop is None else [plain.boxes()[3]] * 5)
-    loaded = torch.cat([images for images, _ in data.pool_batches([torch.tensor([0]), torch.tensor([3, 4])])])
+def test_pool_repeat_adds_copies_of_one_item(root, item, query_crop):
+    data, plain = ready(root, pool_repeat={"item": item, "copies": 2}, query_crop=query_crop), ready(root, query_crop=query_crop)
+    names = [plain.item(index) for index in range(5)]
+    assert [data.item(index) for index in range(7)] == [*names, "ulm_000002_000019#0000", "ulm_000002_000019#0001"]
+    assert len(data._train) == 7 and data.boxes() == (None if query_crop is None else [*plain.boxes(), *[plain.boxes()[3]] * 2])
+    loaded = torch.cat([images for images, _ in data.pool_batches([torch.tensor([3]), torch.tensor([5, 6])])])
     (expected, _) = next(iter(plain.pool_batches([torch.tensor([3])])))
     assert torch.equal(loaded, expected.expand_as(loaded)) and not torch.equal(loaded[:1, :, :20, :20], torch.zeros(1, 3, 20, 20))
-    for index in data.pool.labeled_indices.tolist():
-        assert torch.equal(data.targets(index), plain.peek(torch.tensor([3]))[0])
-    assert data.fingerprint() != plain.fingerprint() and data.fingerprint()["items"] == 5
+    assert torch.equal(data.peek(torch.tensor([6])), plain.peek(torch.tensor([3])))
+    assert data.fingerprint() != plain.fingerprint() and data.fingerprint()["items"] == 7
     assert [scene.name for scene in data._eval] == [scene.name for scene in plain._eval]
 
 
 def test_memory_holds_a_repeated_image_once(root):
-    sizes = [len(ready(root, decoded_cache="memory", pool_repeat=item)._files._memory) for item in (None, "3")]
-    evaluation = 3 * 4 * 40 * 56 + 6
-    assert sizes == [evaluation + sum(4 * height * width + 2 for height, width in SIZES), evaluation + 4 * 33 * 47 + 2]
+    repeats = (None, {"item": 3, "copies": 4})
+    assert len({len(ready(root, decoded_cache="memory", pool_repeat=repeat)._files._memory) for repeat in repeats}) == 1
 
 
 @pytest.mark.parametrize("item", ["bonn_000007_000019", "5", "-1"])
 def test_an_unknown_image_to_repeat_is_refused(root, item):
     with pytest.raises(UserError, match=rf"like aachen_000001_000019, or an index from 0 to 4, got {item}"):
-        ready(root, pool_repeat=item)
+        ready(root, pool_repeat={"item": item, "copies": 1})
 
 
 def test_scoring_batches_hold_images_of_one_size(root):

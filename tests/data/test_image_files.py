@@ -4,9 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from al_lightning.data import image_files
+from al_lightning.data.label_colors import ColorDecoder
 from al_lightning.data.scenes import decode_image, decode_label, size_of
 from al_lightning.errors import UserError
 from tools.stress import mutated_data
@@ -175,3 +176,50 @@ def test_damaged_files_are_read_or_refused(monkeypatch):
     monkeypatch.setattr(image_files, "rgb_of", leak)
     monkeypatch.setattr(mutated_data, "decode_image", leak)
     assert any("IndexError: from a decoder" in line for line in mutated_data.mutate_data(4, seed=1).wrong)
+
+
+SHADES = np.random.default_rng(0).integers(0, 255, (3, 5, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9), 0, 77])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_images_and_their_sizes_are_turned_as_viewers_turn_them(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(SHADES).save(tmp_path / f"a.{suffix}", exif=b"" if orientation is None else exif, quality=90)
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        shown = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    decoded = decode_image(tmp_path / f"a.{suffix}")
+    assert np.array_equal(decoded, shown) and decoded.flags.c_contiguous
+    assert size_of(tmp_path / f"a.{suffix}") == shown.shape[:2] == ((5, 3) if orientation in (5, 6, 7, 8) else (3, 5))
+    if suffix in ("png", "tif"):  # a mask, which its own file turns
+        Image.fromarray(SHADES[:, :, 0]).save(tmp_path / f"m.{suffix}", exif=b"" if orientation is None else exif)
+        assert np.array_equal(decode_label(tmp_path / f"m.{suffix}"), shown[:, :, 0])
+
+
+@pytest.mark.parametrize("cut", [9, 20, 25])
+def test_an_image_whose_exif_is_damaged_is_shown_as_it_is_stored(tmp_path, cut):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(SHADES).save(tmp_path / "a.png", exif=b"Exif\0\0" + exif.tobytes()[6:cut])
+    assert np.array_equal(decode_image(tmp_path / "a.png"), SHADES) and size_of(tmp_path / "a.png") == (3, 5)
+
+
+LOOKS = {"sky": (0, 128, 255), "cell": (255, 0, 0), "ground": (0, 0, 0)}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA", "L"])
+def test_colours_are_places_in_the_list_of_classes(tmp_path, mode):
+    ids = np.array([[2, 0, 1, 1], [0, 2, 2, 0]], np.uint8)
+    colors = [(9, 9, 9), (255, 255, 255), (0, 0, 0)] if mode == "L" else [*LOOKS.values()]
+    shown = Image.fromarray(np.array(colors, np.uint8)[ids])
+    (shown.quantize(3) if mode == "P" else shown.convert(mode)).save(tmp_path / "a.png")
+    assert np.array_equal(ColorDecoder(colors, ignore_others=False)(tmp_path / "a.png"), ids)
+    with pytest.raises(UserError, match=r"Expected the colours #\w{6}, #\w{6} in .*a.png, got #(ff0000|ffffff)\."):
+        ColorDecoder(colors[:1] + colors[2:], ignore_others=False)(tmp_path / "a.png")
+    ignoring = ColorDecoder(colors[::2], ignore_others=True)
+    assert np.array_equal(ignoring(tmp_path / "a.png"), np.array([0, 255, 1], np.uint8)[ids])
+    assert len({decoder.__name__ for decoder in (ignoring, ColorDecoder(colors[::2], False), ColorDecoder(colors[:1], True))}) == 3
+    Image.fromarray(np.array(colors, np.uint8)[ids]).save(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match="JPEG, which may change them"):
+        ignoring(tmp_path / "a.jpg")

@@ -37,7 +37,7 @@ class Items(Dataset):
 
 
 def test_a_batch_that_cannot_be_sent_is_not_waited_for(capfd):
-    loader = DataLoader(Items(), num_workers=1, batch_size=None, worker_init_fn=end_where_nothing_can_be_sent, timeout=60)
+    loader = DataLoader(Items(), num_workers=1, batch_size=None, worker_init_fn=end_where_nothing_can_be_sent, timeout=5)
     with pytest.raises(RuntimeError, match="exited unexpectedly") as error:
         list(loader)
     assert "al_lightning: error: this process has as many files open as it may. Raise the limit (ulimit -n)" in capfd.readouterr().err

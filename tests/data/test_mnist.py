@@ -54,14 +54,17 @@ def test_pool_size_and_setup_twice():
     assert data.pool is pool
 
 
-def test_pool_repeat_puts_one_image_everywhere():
-    data = ready(make_data(pool_repeat=17))
-    ((inputs, _),) = data.pool_batches([torch.tensor([0, 5, 4999])])
-    assert torch.equal(inputs[0], inputs[2]) and torch.equal(inputs[0], inputs[1])
-    original = ready(make_data())
-    ((expected, _),) = original.pool_batches([torch.tensor([17])])
-    assert torch.equal(inputs[0], expected[0])
-    assert data._train.labels.unique().tolist() == [int(original._train.labels[17])]
+@pytest.mark.parametrize("pool_size", [600, None])
+def test_pool_repeat_adds_copies_of_one_image(pool_size):
+    data, original = (ready(make_data(pool_size=pool_size, pool_repeat=repeat)) for repeat in ({"item": 17, "copies": 40}, None))
+    pool = data.pool.labeled | data.pool.unlabeled
+    assert len(pool) == 5040 and int(pool.sum()) == (pool_size or 5000) + 40 and bool(pool[5000:].all())
+    assert torch.equal(pool[:5000], original.pool.labeled | original.pool.unlabeled)
+    ((inputs, _),) = data.pool_batches([torch.tensor([16, 17, 5000, 5039])])
+    ((expected, _),) = original.pool_batches([torch.tensor([16, 17])])
+    assert torch.equal(inputs[:2], expected) and torch.equal(inputs[2:], expected[1:].expand(2, -1, -1, -1))
+    assert data.peek(torch.tensor([5039])) == original.peek(torch.tensor([17]))
+    assert data.fingerprint()["items"] == 5040 and data.fingerprint()["sha256"] != original.fingerprint()["sha256"]
 
 
 def test_loaders_cover_their_items():
@@ -177,10 +180,10 @@ def test_download_checks_and_moves_whole_files(tmp_path, monkeypatch):
         ({"eval_batch_size": -1}, "eval_batch_size of .* got -1"),
         ({"initial_size": 0}, "initial_size of .* got 0"),
         ({"pool_size": 0}, "pool_size of .* got 0"),
-        ({"pool_repeat": -1}, "pool_repeat of .* got -1"),
+        ({"pool_repeat": {"item": -1, "copies": 2}}, "from 0 to 4999, got -1"),
         ({"initial_seed": -1}, "initial_seed of .* got -1"),
         ({"pool_size": 5001}, "from 1 to 5000"),
-        ({"pool_repeat": 5000}, "from 0 to 4999"),
+        ({"pool_repeat": {"item": "5000", "copies": 2}}, "from 0 to 4999, got 5000"),
         ({"initial_size": 601}, "pool's 600"),
     ],
 )

@@ -151,3 +151,11 @@ def test_the_shared_efficientnet_weights():
     if not path.is_file():
         pytest.skip(f"the weights are not here: {path}")
     DeepLabV3Plus(encoder="tu-tf_efficientnet_lite0", encoder_weights=str(path))
+
+
+def test_batch_norms_average_as_asked():
+    momenta = [
+        {part.momentum for part in DeepLabV3Plus(**SMALL, **given).modules() if isinstance(part, nn.BatchNorm2d)}
+        for given in ({}, {"batch_norm_momentum": 0.0003})
+    ]
+    assert momenta == [{0.1}, {0.0003}]

@@ -1,0 +1,61 @@
+"""The items of cycle 0, where a strategy chooses them."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from al_lightning import seeds
+from al_lightning.acquisition import Strategy, selection
+from al_lightning.acquisition.inference import ByExpert
+from al_lightning.callbacks.scoring import batches_of, score_batches
+from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
+
+
+def refuse_initial(strategy: Strategy) -> None:
+    """Refuses what can't choose an initial set.
+
+    Raises:
+        UserError: the strategy asks a network of this run, of which none is trained yet.
+    """
+    if strategy.prediction is not None and not isinstance(strategy.prediction, ByExpert):
+        raise UserError(
+            f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
+            "FromFile, or an Expert with the checkpoint of another run."
+        )
+
+
+def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Chooses as many items as the data module has drawn, from the whole pool; nothing is changed.
+
+    Args:
+        strategy: chooses.
+        data: with its own draw labeled.
+        network: of the shape that the strategy's expert has, on any device.
+
+    Returns:
+        Indices ``(n,)`` and their scores ``(n,)``, first one first.
+
+    Raises:
+        UserError: the data have a list of their own, or a score is not finite.
+    """
+    if data.initial_items is not None:
+        raise UserError(
+            "Expected either data.init_args.initial_items or active_learning.initial_strategy, got "
+            f"{data.initial_items} beside {strategy}. Leave one out."
+        )
+    pool = data.pool
+    batches = batches_of(data, [strategy], (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten())
+    seed = seeds.derive(data.initial_seed, "initial")
+    indices, (keys,) = score_batches(
+        [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None
+    )
+    if not bool(keys.isfinite().all()):
+        item = data.item(int(indices[~keys.isfinite()][0]))
+        raise UserError(f"The score of {item} for the initial set by {strategy} is NaN or infinite. Look at this item, and at the expert.")
+    indices, order = indices.sort()
+    keys = keys[order]
+    priority = torch.randperm(len(pool.labeled), generator=seeds.generator(data.initial_seed, "initial ties"))
+    chosen = selection.choose(keys, indices, priority, int(pool.labeled.sum()))
+    return chosen, strategy.score(keys)[torch.searchsorted(indices, chosen)]

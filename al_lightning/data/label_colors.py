@@ -1,0 +1,58 @@
+"""Label files whose classes are colours."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from al_lightning.data.image_files import opened, refuse_lossy, rgb_of
+from al_lightning.data.scenes import Pixels
+from al_lightning.errors import UserError
+from al_lightning.labels import IGNORED, Color
+
+
+class ColorDecoder:
+    """Reads a label file whose pixels are colours; the id of a colour is its place in the list.
+
+    Args:
+        colors: RGB, each once.
+        ignore_others: other colours become 255; otherwise they are refused.
+    """
+
+    def __init__(self, colors: Sequence[Color], ignore_others: bool) -> None:
+        codes = _codes(np.array(colors, np.uint8))
+        self._ids = codes.argsort().astype(np.uint8)
+        self._codes = codes[self._ids]
+        self._ignore_others = ignore_others
+        # Named like a function: what is kept decoded is known again by it.
+        self.__name__ = f"decode_colors_{hashlib.sha256(repr((codes.tolist(), ignore_others)).encode()).hexdigest()[:12]}"
+
+    def __call__(self, path: Path) -> Pixels:
+        """Uint8 ``(H, W)``, label ids.
+
+        Raises:
+            UserError: the file is missing, truncated or in a format that changes colours, or holds a colour that is none of these.
+        """
+        with opened(path) as image:
+            refuse_lossy(image, path)
+            codes = _codes(rgb_of(image, path))
+        places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        known = self._codes[places] == codes
+        if not (self._ignore_others or known.all()):
+            others = np.unique(codes[~known])
+            shown = _shown(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+            raise UserError(f"Expected the colours {_shown(np.sort(self._codes))} in {path}, got {shown}.")
+        return np.where(known, self._ids[places], IGNORED).astype(np.uint8)
+
+
+def _codes(pixels: Pixels) -> npt.NDArray[np.uint32]:
+    """RGB ``(..., 3)`` as one number each."""
+    red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
+    codes: npt.NDArray[np.uint32] = (red << 16) | (green << 8) | blue
+    return codes
+
+
+def _shown(codes: npt.NDArray[np.uint32]) -> str:
+    return ", ".join(f"#{code:06x}" for code in codes.tolist())

@@ -1,0 +1,120 @@
+"""A person's own files: found by patterns, known by their names, and held out for evaluation by groups of names."""
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from al_lightning import seeds
+from al_lightning.errors import UserError
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+"""Kinds of files that are taken for images; others lie beside them."""
+
+
+def by_name(root: Path, pattern: str) -> dict[str, Path]:
+    """The images that a pattern stands for, sorted by name.
+
+    Args:
+        root: folder in which the pattern begins.
+        pattern: of paths, with one ``*`` in its last part, which stands for the name; a suffix may follow: ``images/*``,
+            ``masks/*_mask.png``.
+
+    Raises:
+        UserError: the pattern has no ``*`` there, or two files have one name.
+    """
+    *folders, last = Path(pattern).parts or [""]
+    if last.count("*") != 1 or "*" in "".join(folders) or ".." in folders or Path(pattern).is_absolute():
+        raise UserError(
+            f"Expected a pattern inside of {root} with one * in its last part, which stands for the name, like images/*.jpg, "
+            f"got {pattern!r}."
+        )
+    folder = root.joinpath(*folders)
+    before, after = last.split("*")
+    suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name)
+        # Names with a dot in front are what systems put beside files: "._x.png" of macOS is no image.
+        if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if (other := found.setdefault(match[1], path)) is not path:
+            raise UserError(f"Expected one file of each name in {folder}, got {other.name} and {path.name}. Remove or rename one.")
+    return dict(sorted(found.items()))
+
+
+def grouping(pattern: str | None) -> Callable[[str], str]:
+    """From a name to its group.
+
+    Args:
+        pattern: a regular expression that is searched for in a name: what it finds is the group, or the first part of it in brackets. None
+            for groups of one.
+
+    Raises:
+        UserError: it is no regular expression. The function raises one for a name in which nothing is found.
+    """
+    if pattern is None:
+        return lambda name: name
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"Expected a regular expression for data.init_args.group, got {pattern!r}: {error}.") from error
+
+    def group(name: str) -> str:
+        match = expression.search(name)
+        if match is None or (found := match[min(1, expression.groups)]) is None:
+            raise UserError(f"Expected data.init_args.group to find the group in each name, but {pattern!r} finds nothing in {name}.")
+        return found
+
+    return group
+
+
+def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], str], seed: int) -> set[str]:
+    """Draws groups that are held out for evaluation, until taking another one would bring their size no nearer to the share.
+
+    Args:
+        names: all that have a label.
+        share: of them that is wanted.
+        group: see :func:`grouping`.
+        seed: of the draw.
+
+    Returns:
+        The groups: one at least, never all.
+
+    Raises:
+        UserError: there is but one group.
+    """
+    sizes: dict[str, int] = {}
+    for name in names:
+        sizes[group(name)] = sizes.get(group(name), 0) + 1
+    if len(sizes) < 2:
+        raise UserError(
+            f"Expected labels of at least 2 images, or groups of images, to hold some out for evaluation, got {len(sizes)}"
+            f"{f' ({next(iter(sizes))})' if sizes else ''}. Label more, or name a folder by data.init_args.evaluation."
+        )
+    order = sorted(sizes)
+    random.Random(seeds.derive(seed, "evaluation")).shuffle(order)
+    wanted, taken, held = share * len(names), 0, set[str]()
+    for each in order:
+        if abs(taken + sizes[each] - wanted) < abs(taken - wanted) and len(held) < len(order) - 1:
+            held.add(each)
+            taken += sizes[each]
+    return held or {min(order, key=lambda each: sizes[each])}
+
+
+def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: Callable[[str], str]) -> None:
+    """Refuses a split that somebody made, where images of one group are on both sides.
+
+    Raises:
+        UserError: there is such a group.
+    """
+    if shared := sorted({group(name) for name in pool} & {group(name) for name in evaluation}):
+        raise UserError(
+            f"Expected no group of images both in the pool and for evaluation, got {shown(shared)}. Move them to one side, or correct "
+            "data.init_args.group."
+        )
+
+
+def shown(names: Sequence[str], most: int = 5) -> str:
+    """The first of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
