@@ -16,7 +16,7 @@ from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser, positive
 from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
-from al_lightning.data import FolderSegmentationDataModule, SceneDataModule
+from al_lightning.data import SceneDataModule
 from al_lightning.data.image_folder import ImageFolder
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
@@ -123,9 +123,7 @@ def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tupl
         UserError: all have labels.
     """
     masked = folder.masked() if model.task.dense else set()
-    if isinstance(model.data, FolderSegmentationDataModule):
-        masked |= folder.places(model.data.masked_images())
-    labeled = {"have a mask": masked}
+    labeled = {"have a mask" if model.task.dense else "have a class": masked | folder.places(model.data.labeled_images())}
     if run is not None:
         labeled[f"are labeled in {run}"] = folder.known(_labeled_files(RunDirectory(run)))
     candidates = sorted({*range(len(folder))}.difference(*labeled.values()))

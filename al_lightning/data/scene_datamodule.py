@@ -143,9 +143,7 @@ class SceneDataModule(PoolDataModule):
         self._names = file_names(self.root, self._train, self._eval)
         self._paths = {name: path for path, name in self._names.items()}
         self.pool = pool
-        log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
-        if unlabeled := int((~pool.answerable).sum()):
-            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
+        self.introduce(str(self.root), len(self._eval))
 
     def _open_files(self) -> SceneFiles:
         colors = self.classes.colors

@@ -336,6 +336,26 @@ def test_one_process_writes_into_a_folder(run, tmp_path):
     assert len(ask("--run", run.path, "--images", "new")[0]) == 1
 
 
+def test_own_images_with_classes(tmp_path):
+    """Of any size; those with a class are not asked for, and the classes' names are the folders'."""
+    for number in range(12):
+        draw(tmp_path / "own" / ("cat", "dog", "unlabeled")[number % 3] / f"i{number}.png", (20 + number, 30))
+    network = {"class_path": "al_lightning.models.MLP", "init_args": {"width": 7, "num_classes": 2, "input_shape": [3, 8, 9]}}
+    model = {"class_path": "ClassificationTask", "init_args": {"network": network}}
+    data = {"class_path": "FolderClassificationDataModule", "init_args": {"root": str(tmp_path / "own"), "image_size": [8, 9]}}
+    run = fit(tmp_path, "pets", model, data, {"strategy": "Entropy", "query_size": 2, "cycles": 1})
+    rows, page = ask("--run", run.path, "--images", "own/unlabeled")
+    assert len(rows) == 4 and all(re.fullmatch(r"(cat|dog) \(\d+ %\)", cells[2]) for cells in shown_in(page))
+    trained = MLP(7, num_classes=2, input_shape=(3, 8, 9)).eval()
+    trained.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, 0).items()})
+    for row in rows:
+        small = np.array(Image.open(row["path"]).resize((9, 8), Image.Resampling.BILINEAR)) / 255
+        p = trained(torch.from_numpy(small).float().permute(2, 0, 1)[None]).softmax(1).detach().numpy()[0]
+        assert float(row["score"]) == pytest.approx(scipy.stats.entropy(p), rel=1e-4)
+    with pytest.raises(SystemExit, match="4 images have a class"):
+        ask("--run", run.path, "--images", "own/cat", out="cats")
+
+
 def test_classified_images(tmp_path, capsys):
     network = {"class_path": "al_lightning.models.MLP", "init_args": {"width": 7}}
     model = {"class_path": "ClassificationTask", "init_args": {"network": network}}
