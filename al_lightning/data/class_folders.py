@@ -4,6 +4,7 @@ import csv
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -163,6 +164,9 @@ class FolderClassificationDataModule(ResidentDataModule):
         """uint8 ``(H, W, C)``, resized."""
         pixels = decode_image(path)
         self._sizes[path] = pixels.shape[:2]
+        return self._resized(pixels)
+
+    def _resized(self, pixels: Pixels) -> Pixels:
         image = Image.fromarray(pixels)
         if self.channels == 1:
             image = image.convert("L")
@@ -176,6 +180,22 @@ class FolderClassificationDataModule(ResidentDataModule):
             missing = ", ".join(name for name, count in zip(self.class_names, counts, strict=True) if count == 0)
             told = ", ".join(f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True))
             log.warning("WARNING: the %s has no labeled image of %s. Labeled images by class: %s", whose, missing, told)
+
+    # Any image
+
+    @cached_property
+    def class_names(self) -> Sequence[str]:  # type: ignore[override]
+        """Of the classes: as told, or all that occur."""
+        return self.classes or self._classes([photo for photos in self._listing() for photo in photos])
+
+    def inputs_of(self, picture: Pixels) -> Tensor:
+        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(C, H, W)`` in [0, 1], resized."""
+        return torch.from_numpy(self._resized(picture)).permute(2, 0, 1).float().div_(255)
+
+    def labeled_images(self) -> list[Path]:
+        """See :meth:`PoolDataModule.labeled_images`."""
+        photos = list_photos(self.root, self.labels, self.images, "root") if self.root.is_dir() else []
+        return [photo.path for photo in photos if photo.label is not None]
 
     # Identity
 

@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -149,6 +150,10 @@ class PoolDataModule(LightningDataModule, ABC):
     @abstractmethod
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
         """An item as a person looks at it: ``(H, W)`` or ``(H, W, 3)``."""
+
+    def labeled_images(self) -> list[Path]:
+        """Files of images that have a label now, whatever a run knows of it, where images are a person's own files. Needs no ``setup``."""
+        return []
 
     def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
         """Top, left, height and width of the part of each image that is the item, in pixels; None where items are whole."""

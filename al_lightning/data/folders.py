@@ -79,6 +79,11 @@ class FolderSegmentationDataModule(SceneDataModule):
             raise UserError(f"Expected a mask {missing[0]} for every evaluation image, but {len(missing)} of {len(evaluation)} have none.")
         return pool, evaluation
 
+    def labeled_images(self) -> list[Path]:
+        """See :meth:`PoolDataModule.labeled_images`; no mask is opened."""
+        masks = by_name(self.root, self.masks)
+        return [path for name, path in by_name(self.root, self.images).items() if name in masks]
+
 
 def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Scene]:
     """The scenes of a folder, sorted by name. Images are opened as far as their size, masks are not opened.

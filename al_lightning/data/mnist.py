@@ -7,8 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision.datasets
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets.utils import download_url
 
@@ -171,6 +174,11 @@ class _IDXDataModule(ResidentDataModule):
         rows = torch.cat([torch.arange(size), torch.full((copies,), int(item))])
         self._train = ResidentImages(self._train.images[rows], self._train.labels[rows])
         return torch.cat([members, torch.arange(size, size + copies)])
+
+    def inputs_of(self, picture: npt.NDArray[np.uint8]) -> Tensor:
+        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(1, H, W)`` in [0, 1], grey."""
+        grey = np.array(Image.fromarray(picture).convert("L"))
+        return torch.from_numpy(grey).unsqueeze(0).float().div_(255)
 
     # Identity
 
