@@ -1,7 +1,8 @@
 """How a command ends: what a user can mend is one message and an exit status, and this is the one place that makes them.
 
-Status 1 or 2 is a refusal, 75 a run that waits for a person's labels, 130 stands for Ctrl-C, 143 for SIGTERM. A fault of the program keeps
-its traceback; that of a refusal comes before the message where the environment has AL_LIGHTNING_TRACEBACK.
+Status 1 or 2 is a refusal, 3 an answer from which something was left out (``query``), 75 a run that waits for a person's labels, 130 stands
+for Ctrl-C, 143 for SIGTERM. A fault of the program keeps its traceback; that of a refusal comes before the message where the environment
+has AL_LIGHTNING_TRACEBACK.
 """
 
 import errno

@@ -31,6 +31,22 @@ def read_state(path: str | Path, what: str) -> dict[str, Tensor]:
         return tensors_in(load_file(path) if path.suffix == ".safetensors" else unpickled(path))
 
 
+def network_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
+    """A network's weights in a checkpoint, where they are called ``network...``.
+
+    Args:
+        path: of the checkpoint, of a run's cycle for example.
+        network: what they must be the weights of; it is left as it is.
+
+    Raises:
+        UserError: there is no such file, it can't be read, or it has other weights.
+    """
+    state = read_state(path, "the checkpoint of a run's cycle")
+    weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    refuse_other_weights(weights, network, path)
+    return weights
+
+
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
     """Makes one error that names a file of whatever is raised by those who read it in here.

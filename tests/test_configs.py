@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from al_lightning.analysis import plots
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
@@ -18,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
 CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
-SCENES = {"train_sequences": 9, "val_sequences": 2, "height": 48, "width": 64}
+SCENES = {"train_sequences": 5, "val_sequences": 1, "height": 48, "width": 64}
 SAMPLE = ROOT / "al_lightning" / "data" / "sample"
+PNG = b"\x89PNG\r\n\x1a\n"
 METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
 
 
@@ -36,6 +38,19 @@ def scenes(tmp_path_factory):
             Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(data.root / folder / "images" / f"{number:02d}.png")
             Image.fromarray(rng.integers(0, 3, (48, 64), dtype=np.uint8)).save(data.root / folder / "masks" / f"{number:02d}.png")
     return data.root
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return ConfigReader()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures of scenes take longer than all else here; what they show is tested where they are made."""
+    for name in ("draw_scenes", "draw_histogram"):
+        monkeypatch.setattr(plots, name, lambda *arguments: Path(arguments[-1]).write_bytes(PNG) and arguments[-1])
+    monkeypatch.setattr(plots, "draw_iou", lambda run: run.path)
 
 
 def tiny(config, scenes):
@@ -61,7 +76,9 @@ def tiny(config, scenes):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
-def test_config_runs(path, scenes, monkeypatch):
+def test_config_runs(path, scenes, monkeypatch, request):
+    if "synthetic" not in str(path):
+        request.getfixturevalue("undrawn")
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     config = yaml.safe_load(path.read_text())
     short = ["--active_learning.cycles=2", "--active_learning.keep=none", "--trainer.logger=false"]
@@ -84,8 +101,8 @@ def relative(path):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=relative)
-def test_every_run_of_a_sweep_is_understood(path):
-    reader, sweep = ConfigReader(), read_sweep(path)
+def test_every_run_of_a_sweep_is_understood(path, reader):
+    sweep = read_sweep(path)
     first = [run for run in sweep.runs() if run.settings["seed_everything"] == 0]
     settings = [reader.read(run.arguments()) for run in first]
     assert len({str({**one, "run_dir": None}) for one in settings}) == len(first) > 0  # no two are the same

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidden
 from al_lightning.errors import UserError
-from al_lightning.states import read_state, refuse_other_weights
+from al_lightning.states import network_weights
 
 # Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
 _ELEMENTS_AT_ONCE = 2**18
@@ -133,15 +133,9 @@ class ByExpert(Prediction):
     def logits(self, network: nn.Module, seed: int) -> Iterator[LogitsOf]:
         """See :meth:`Prediction.logits`."""
         expert = copy.deepcopy(network)
-        expert.load_state_dict(self._weights(network))
+        expert.load_state_dict(network_weights(self.checkpoint, network))
         with self.prediction.logits(expert, seed) as logits_of:
             yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
-
-    def _weights(self, network: nn.Module) -> dict[str, Tensor]:
-        state = read_state(self.checkpoint, "the checkpoint of a run's cycle")
-        weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-        refuse_other_weights(weights, network, self.checkpoint)
-        return weights
 
 
 def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor:

@@ -34,10 +34,12 @@ class Strategy(ABC):
     Attributes:
         prediction: how logits are made; None where items are ranked without looking at them.
         measure: what is made of the logits, if there are any.
+        reads_labels: whether it looks at labels that nobody has given yet: it can be simulated, and is of no use to people who label.
     """
 
     prediction: Prediction | None = None
     measure: Measure | None = None
+    reads_labels: bool = False
 
     @abstractmethod
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
@@ -240,6 +242,7 @@ class _Oracle(Strategy):
 
     prediction = PlainPass()
     measure = partial(functional.OnePass, functional.predicted)
+    reads_labels = True
 
     def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
         """See :meth:`Strategy.meet`."""
@@ -276,6 +279,7 @@ class _Wrapped(Strategy):
         self.strategy = strategy
         self.prediction = strategy.prediction
         self.measure = strategy.measure
+        self.reads_labels = strategy.reads_labels
 
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""

@@ -43,6 +43,8 @@ th, td { border-bottom: 1px solid var(--line); padding: 0.25rem 0.7rem; text-ali
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 thead th { background: var(--soft) } td.differs { background: var(--mark) }
 ul.warnings { border-left: 4px solid #d9a400; background: var(--soft); padding: 0.7rem 1rem 0.7rem 2.2rem }
+table.sheet img { display: block; min-width: 8rem; max-width: 20rem; image-rendering: pixelated }
+table.sheet td { overflow-wrap: anywhere } span.color { display: inline-block; width: 1em; height: 1em; margin: 0 0.4em 0 1em }
 summary { cursor: pointer; color: var(--link) } code { overflow-wrap: anywhere }
 """
 
@@ -87,9 +89,36 @@ def bullets(texts: Iterable[str], warn: bool = False) -> Html:
 
 def figure(svg: bytes, alternative: str, caption: str) -> Html:
     """A picture inside the page. As the source of an image its ids can't meet those of another one."""
-    data = base64.b64encode(svg).decode()
-    image = f'<img alt="{_escaped(alternative)}" src="data:image/svg+xml;base64,{data}"/>'
-    return Html(f"<figure>{image}<figcaption>{_escaped(caption)}</figcaption></figure>")
+    return Html(f"<figure>{image(svg, 'svg+xml', alternative)}<figcaption>{_escaped(caption)}</figcaption></figure>")
+
+
+def image(content: bytes, kind: str, alternative: str) -> Html:
+    """A picture, inside the page.
+
+    Args:
+        content: of its file.
+        kind: the format, as in ``image/<kind>``.
+        alternative: what is shown, in words.
+    """
+    return Html(f'<img alt="{_escaped(alternative)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}"/>')
+
+
+def words(text: str) -> Html:
+    """A text in a line or a cell."""
+    return Html(_escaped(text))
+
+
+def legend(colors: Mapping[str, Sequence[int]]) -> Html:
+    """What colours mean, as RGB by name."""
+    entries = (f'<span class="color" style="background:rgb({r},{g},{b})"></span>{_escaped(name)}' for name, (r, g, b) in colors.items())
+    return Html(f"<p>{' '.join(entries)}</p>" if colors else "")
+
+
+def sheet(headings: Sequence[str], rows: Iterable[Sequence[Html]]) -> Html:
+    """A table of pictures and words."""
+    head = "".join(f"<th>{_escaped(heading)}</th>" for heading in headings)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return Html(f'<div class="scroll"><table class="sheet"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def folded(summary: str, body: Html) -> Html:

@@ -171,7 +171,9 @@ class ActiveLearningCallback(Callback):
             return "all cycles are done"
         if self.label_budget is not None and self.labeled >= self.label_budget:
             return "the label budget is used up"
-        return None if len(self.data.pool.candidates) else "the pool is used up"
+        if len(self.data.pool.candidates):
+            return None
+        return "nobody can answer for the rest of the pool" if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()

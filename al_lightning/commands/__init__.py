@@ -18,6 +18,7 @@ COMMANDS = {
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
     "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
     "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),
+    "query": ("al_lightning.commands.query", "rank the images of a folder by what to label next"),
     "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),
 }
 """By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""

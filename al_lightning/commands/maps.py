@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
-from jsonargparse import ArgumentParser
 
 from al_lightning import seeds
-from al_lightning.acquisition import BALD, STRATEGIES, Entropy, Margin, MaxSoftmax, Mean, Odin, Strategy, VoteEntropy, functional
+from al_lightning.acquisition import BALD, Entropy, Margin, MaxSoftmax, Mean, Odin, Strategy, VoteEntropy, functional
 from al_lightning.acquisition.dropout import droppable
 from al_lightning.acquisition.inference import DropoutPasses
 from al_lightning.analysis.plots import SceneRow
 from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser
-from al_lightning.commands.stored_run import StoredCycle, load_cycle, one_error
+from al_lightning.commands.stored_run import StoredCycle, load_cycle, read_strategy
 from al_lightning.data import SceneDataModule
 from al_lightning.data.scene_datasets import Example
 from al_lightning.errors import UserError
@@ -37,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: the run, the cycle, an image or a strategy is not what was expected.
     """
     given = _parser(arguments[0]).parse_args(arguments[1:])
-    strategies = [_strategy(text) for text in given.strategy] if given.strategy else methods()
+    strategies = [_of_pixels(read_strategy(text)) for text in given.strategy] if given.strategy else methods()
     stored = load_cycle(RunDirectory(given.run), given.cycle, given.data_root)
     examples = _examples(stored.data, given.split, given.image)
     network = stored.task.network
@@ -73,12 +71,9 @@ def methods() -> list[Strategy]:
     return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), Odin(0.1, 0.0), Odin(1000.0, 0.0014)]
 
 
-def _strategy(text: str) -> Strategy:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Strategy, "strategy")
-    with one_error(f"Expected a strategy for --strategy, one of {', '.join(STRATEGIES)}, got {text!r}"):
-        strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": yaml.safe_load(text)})).strategy
-    strategy.aggregated_by(Mean())  # refused by what has no scores of pixels
+def _of_pixels(strategy: Strategy) -> Strategy:
+    """The strategy, if pixels have scores by it."""
+    strategy.aggregated_by(Mean())  # refused by what has none
     return strategy
 
 

@@ -1,22 +1,26 @@
-"""A segmentation run as it lies on disk: its data, and its model with a cycle's weights."""
+"""What lies on disk as objects: a run's model with a cycle's weights, its data, its strategies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from al_lightning import sources
+from al_lightning import seeds, sources
+from al_lightning.acquisition import STRATEGIES, Aggregation, Strategy
 from al_lightning.callbacks.oracles import Human
 from al_lightning.callbacks.record import marked_weights
+from al_lightning.configuration_files import read_settings
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened
 from al_lightning.refusals import user_error
 from al_lightning.runs import RunDirectory
+from al_lightning.states import network_weights
 from al_lightning.tasks import SegmentationTask, Task
 
 
@@ -38,6 +42,96 @@ class StoredCycle(NamedTuple):
     data: SceneDataModule
 
 
+class StoredModel(NamedTuple):
+    """A trained model, without its data.
+
+    Attributes:
+        source: what its weights are, for people.
+        cycle: the one that they were trained in; 0 where nobody knows.
+        seed: of the configuration.
+        task: with the weights.
+        data: not set up: no file of theirs was looked for.
+        learning: the settings of ``active_learning``.
+    """
+
+    source: str
+    cycle: int
+    seed: int
+    task: Task
+    data: PoolDataModule
+    learning: dict[str, Any]
+
+    @property
+    def scoring_seed(self) -> int:
+        """Of what is random in strategies, as in the run's own query after this cycle."""
+        return seeds.derive(self.seed, "scoring", self.cycle)
+
+    def strategies(self) -> list[Strategy]:
+        """The strategy of the configuration, and those that it records besides; none where it names none.
+
+        Raises:
+            UserError: they can't be built.
+        """
+        if (strategy := self.learning.get("strategy")) is None:
+            return []
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(Strategy, "strategy")
+        parser.add_argument("--also_record", type=list[Strategy | Aggregation])
+        given = {"strategy": strategy, "also_record": self.learning.get("also_record") or []}
+        with one_error("Expected strategies that this version can build in the configuration's active_learning"):
+            found = parser.instantiate(parser.parse_object(given))
+        own: Strategy = found.strategy
+        return [own, *(own.aggregated_by(each) if isinstance(each, Aggregation) else each for each in found.also_record)]
+
+
+def load_run(run: RunDirectory) -> StoredModel:
+    """A run's model with the weights of its last checkpoint.
+
+    Args:
+        run: as ``fit`` leaves it, or is still writing it.
+
+    Raises:
+        UserError: it is no run, or the checkpoint was not kept.
+    """
+    stored, cycle = _configuration(run), _cycle(run, None)
+    task, data = _instantiate(stored)
+    task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
+    return StoredModel(f"{run.path.name}, cycle {cycle}", cycle, stored["seed_everything"], task, data, _learning(stored))
+
+
+def load_checkpoint(checkpoint: Path, config: Path) -> StoredModel:
+    """A model with the weights of a file.
+
+    Args:
+        checkpoint: of a cycle, or another file with the network's weights under ``network.``.
+        config: of ``fit``, as somebody has written it or as a run has stored it.
+
+    Raises:
+        UserError: one of them is missing or damaged, or they do not fit each other.
+    """
+    content = read_settings(config)
+    stored = _checked(content["fit"] if isinstance(content.get("fit"), dict) else content, config)
+    task, data = _instantiate(stored)
+    task.network.load_state_dict(network_weights(checkpoint, task.network))
+    return StoredModel(str(checkpoint), 0, stored["seed_everything"], task, data, _learning(stored))
+
+
+def read_strategy(text: str) -> Strategy:
+    """The strategy of an option ``--strategy``.
+
+    Args:
+        text: its name, or class and arguments in YAML.
+
+    Raises:
+        UserError: there is no such strategy, or it does not take these arguments.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Strategy, "strategy")
+    with one_error(f"Expected a strategy for --strategy, one of {', '.join(STRATEGIES)}, got {text!r}"):
+        strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": yaml.safe_load(text)})).strategy
+    return strategy
+
+
 def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | None = None) -> StoredCycle:
     """Builds a run's model and data from its configuration, as they were in a cycle. Nothing in the run is changed.
 
@@ -51,18 +145,9 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     """
     stored = _configuration(run)
     cycle = _cycle(run, cycle)
-    seed = stored["seed_everything"]
-    # The command line linked the seed to the data's, and what is linked is not stored twice.
-    settings = stored["data"]["init_args"] | {"seed": seed}
-    if data_root is not None:
-        if "root" not in settings:
-            raise UserError(f"Expected data with a root for --data_root, got {stored['data']['class_path']}. Leave --data_root out.")
-        settings["root"] = data_root
-    network = stored["model"]["init_args"].get("network")
-    if isinstance(network, dict) and isinstance(network.get("init_args"), dict) and "encoder_weights" in network["init_args"]:
-        network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
-        network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
-    task, datamodule = _instantiate(stored["model"], {**stored["data"], "init_args": settings})
+    task, datamodule = _instantiate(stored, data_root)
+    if not isinstance(task, SegmentationTask) or not isinstance(datamodule, SceneDataModule):
+        raise UserError(f"Expected a run that segments scenes, got one of {type(task).__name__} on {type(datamodule).__name__}.")
     task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
     datamodule.run = run
     datamodule.prepare_data()
@@ -70,7 +155,7 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     if run.images.is_file() and (changed := sources.changed_images(run.images, datamodule.sources())):
         print(f"The images are not as they were when {run.path} was started: {changed}.")
     datamodule.pool = _pool(run, cycle, datamodule)
-    return StoredCycle(run, cycle, seed, task, datamodule)
+    return StoredCycle(run, cycle, stored["seed_everything"], task, datamodule)
 
 
 def load_data(run: RunDirectory) -> PoolDataModule:
@@ -79,12 +164,7 @@ def load_data(run: RunDirectory) -> PoolDataModule:
     Raises:
         UserError: the configuration is missing or damaged, or the data are.
     """
-    stored = _configuration(run)
-    settings = stored["data"]["init_args"] | {"seed": stored["seed_everything"]}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(PoolDataModule, "data")
-    with one_error("Expected the configuration of a run that this version can build"):
-        data: PoolDataModule = parser.instantiate(parser.parse_object({"data": {**stored["data"], "init_args": settings}})).data
+    _, data = _instantiate(_configuration(run))
     data.run = run
     data.prepare_data()
     data.setup("fit")
@@ -102,14 +182,23 @@ def labels_wanted(run: RunDirectory, data: PoolDataModule) -> str | None:
 def _configuration(run: RunDirectory) -> dict[str, Any]:
     if not run.config.exists():
         raise UserError(f"Expected {run.config}, the configuration of a run, but it is missing. Is it the directory of a run?")
-    stored = run.read_config()
+    return _checked(run.read_config(), run.config)
+
+
+def _checked(stored: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A configuration that has a model, data and a seed."""
     for part in ("model", "data"):
         node = stored.get(part)
-        if not isinstance(node, dict) or not isinstance(node.get("class_path"), str) or not isinstance(node.get("init_args"), dict):
-            raise UserError(f"Expected {part} in {run.config} to be a class and its arguments, got {node!r:.60}. Was it changed?")
-    if not isinstance(seed := stored.get("seed_everything"), int) or isinstance(seed, bool):
-        raise UserError(f"Expected seed_everything in {run.config} to be an integer, got {seed!r:.60}. Was it changed?")
+        if not isinstance(node, dict) or not isinstance(node.get("class_path"), str) or not isinstance(node.get("init_args", {}), dict):
+            raise UserError(f"Expected {part} in {path} to be a class and its arguments, got {node!r:.60}. Was it changed?")
+    if not isinstance(seed := stored.setdefault("seed_everything", 0), int) or isinstance(seed, bool):
+        raise UserError(f"Expected seed_everything in {path} to be an integer, got {seed!r:.60}. Was it changed?")
     return stored
+
+
+def _learning(stored: dict[str, Any]) -> dict[str, Any]:
+    found = stored.get("active_learning")
+    return found if isinstance(found, dict) else {}
 
 
 def _cycle(run: RunDirectory, cycle: int | None) -> int:
@@ -124,16 +213,25 @@ def _cycle(run: RunDirectory, cycle: int | None) -> int:
     return kept[-1] if cycle is None else cycle
 
 
-def _instantiate(model: dict[str, Any], datamodule: dict[str, Any]) -> tuple[SegmentationTask, SceneDataModule]:
+def _instantiate(stored: dict[str, Any], data_root: str | None = None) -> tuple[Task, PoolDataModule]:
+    """The model without weights, and the data, which are not set up."""
+    model, data = stored["model"], stored["data"]
+    # The command line linked the seed to the data's, and what is linked is not stored twice.
+    settings = data.get("init_args", {}) | {"seed": stored["seed_everything"]}
+    if data_root is not None:
+        if "root" not in settings:
+            raise UserError(f"Expected data with a root for --data_root, got {data['class_path']}. Leave --data_root out.")
+        settings["root"] = data_root
+    network = model.get("init_args", {}).get("network")
+    if isinstance(network, dict) and isinstance(network.get("init_args"), dict) and "encoder_weights" in network["init_args"]:
+        network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
+        network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model")
     parser.add_subclass_arguments(PoolDataModule, "data")
     with one_error("Expected the configuration of a run that this version can build"):
-        objects = parser.instantiate(parser.parse_object({"model": model, "data": datamodule}))
-    task, data = objects.model, objects.data
-    if not isinstance(task, SegmentationTask) or not isinstance(data, SceneDataModule):
-        raise UserError(f"Expected a run that segments scenes, got one of {type(task).__name__} on {type(data).__name__}.")
-    return task, data
+        objects = parser.instantiate(parser.parse_object({"model": model, "data": {**data, "init_args": settings}}))
+    return objects.model, objects.data
 
 
 @contextmanager

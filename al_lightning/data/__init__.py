@@ -1,6 +1,7 @@
 """Data sets and their pools: which items are labeled, and loaders over them."""
 
 from al_lightning.data.cityscapes import CityscapesDataModule
+from al_lightning.data.class_folders import FolderClassificationDataModule
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.folders import FolderSegmentationDataModule
 from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
@@ -12,6 +13,7 @@ __all__ = [
     "CityscapesDataModule",
     "FashionMNISTDataModule",
     "FashionMNISTSampleDataModule",
+    "FolderClassificationDataModule",
     "FolderSegmentationDataModule",
     "MNISTDataModule",
     "Pool",

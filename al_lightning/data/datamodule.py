@@ -1,5 +1,6 @@
 """What the active-learning callback asks of a data set."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from al_lightning.item_lists import read_items
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import Source, read_images, sha256_of
+
+log = logging.getLogger(__name__)
 
 
 class PoolDataModule(LightningDataModule, ABC):
@@ -109,6 +112,18 @@ class PoolDataModule(LightningDataModule, ABC):
             return draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels)
         return torch.tensor(read_items(self.initial_items, len(pool.labeled), self.item, "the initial set"))
 
+    def introduce(self, what: str, evaluation: int) -> None:
+        """Says what there is, once the pool is made.
+
+        Args:
+            what: name of the data, and where they lie.
+            evaluation: number of images for evaluation.
+        """
+        members = self.pool.labeled | self.pool.unlabeled
+        log.info("%s: %d images in the pool, %d for evaluation", what, int(members.sum()), evaluation)
+        if unlabeled := int((members & ~self.pool.answerable).sum()):
+            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
+
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""
         return list(indices.split(self.eval_batch_size)) if len(indices) else []
@@ -135,6 +150,10 @@ class PoolDataModule(LightningDataModule, ABC):
     @abstractmethod
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
         """An item as a person looks at it: ``(H, W)`` or ``(H, W, 3)``."""
+
+    def labeled_images(self) -> list[Path]:
+        """Files of images that have a label now, whatever a run knows of it, where images are a person's own files. Needs no ``setup``."""
+        return []
 
     def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
         """Top, left, height and width of the part of each image that is the item, in pixels; None where items are whole."""

@@ -1,11 +1,10 @@
 """A folder of images and a folder of masks."""
 
 import logging
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from al_lightning.data.own_files import SUFFIXES, by_name, draw_evaluation, grouping, refuse_shared_groups, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.scenes import Scene, size_of
 from al_lightning.errors import UserError
@@ -57,39 +56,33 @@ class FolderSegmentationDataModule(SceneDataModule):
             raise UserError(f"Expected names of classes other than {', '.join(taken)}, a column of queried.csv.")
         super().__init__(root=root, classes=named_classes(classes, unnamed), initial_size=initial_size, **kwargs)
         self.evaluation = evaluation
-        self.group = grouping(group)
+        self.group = group
         self.images, self.masks = images, masks
 
     def listing(self) -> tuple[list[Scene], list[Scene]]:
         """See :meth:`SceneDataModule.listing`."""
         scenes = list_folder(self.root, self.images, self.masks, "root")
-        if not any(scene.has_label for scene in scenes):
-            raise UserError(f"Expected masks {self.root / self.masks} of some images, with their names, but none of {len(scenes)} has one.")
-        recorded = self.recorded()
-        splits = {scene.name: recorded.get(scene.image.relative_to(self.root).as_posix()) for scene in scenes}
-        scenes = [scene._replace(has_label=scene.has_label and splits[scene.name] != UNLABELED) for scene in scenes]
-        if isinstance(self.evaluation, str):
-            evaluation = list_folder(Path(self.evaluation).expanduser(), self.images, self.masks, "evaluation")
-            refuse_shared_groups((scene.name for scene in scenes), (scene.name for scene in evaluation), self.group)
-        else:
-            held = {self.group(name) for name, split in splits.items() if split == EVALUATION}
-            scenes, evaluation = self._split(scenes, held or self._draw(scenes, self.evaluation))
-        _refuse_without_mask(evaluation, "evaluation image")
-        _refuse_without_mask([scene for scene in scenes if splits[scene.name] == POOL], "image that had one when the run began")
-        return scenes, evaluation
+        splits = settled_splits(
+            {scene.name: scene.image.relative_to(self.root).as_posix() for scene in scenes},
+            {scene.name for scene in scenes if scene.has_label},
+            self.recorded(),
+            None if isinstance(self.evaluation, str) else self.evaluation,
+            self.group,
+            self.initial_seed,
+        )
+        pool = [scene._replace(has_label=splits[scene.name] == POOL) for scene in scenes if splits.get(scene.name) in (POOL, UNLABELED)]
+        if not isinstance(self.evaluation, str):
+            return pool, [scene for scene in scenes if splits.get(scene.name) == EVALUATION]
+        evaluation = list_folder(Path(self.evaluation).expanduser(), self.images, self.masks, "evaluation")
+        refuse_shared_groups((scene.name for scene in pool), (scene.name for scene in evaluation), self.group)
+        if missing := [scene.label for scene in evaluation if not scene.has_label]:
+            raise UserError(f"Expected a mask {missing[0]} for every evaluation image, but {len(missing)} of {len(evaluation)} have none.")
+        return pool, evaluation
 
-    def _draw(self, scenes: Sequence[Scene], share: float) -> set[str]:
-        return draw_evaluation([scene.name for scene in scenes if scene.has_label], share, self.group, self.initial_seed)
-
-    def _split(self, scenes: Sequence[Scene], held: Collection[str]) -> tuple[list[Scene], list[Scene]]:
-        """The pool, and the labeled images of some groups; the unlabeled ones of these groups are neither."""
-        sides: dict[bool, list[Scene]] = {True: [], False: []}
-        for scene in scenes:
-            sides[self.group(scene.name) in held].append(scene)
-        evaluation = [scene for scene in sides[True] if scene.has_label]
-        if unlabeled := len(sides[True]) - len(evaluation):
-            log.info("%s: %d images without a mask are left out, as images of their groups are for evaluation", self.root, unlabeled)
-        return sides[False], evaluation
+    def labeled_images(self) -> list[Path]:
+        """See :meth:`PoolDataModule.labeled_images`; no mask is opened."""
+        masks = by_name(self.root, self.masks)
+        return [path for name, path in by_name(self.root, self.images).items() if name in masks]
 
 
 def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Scene]:
@@ -124,8 +117,3 @@ def _mask(folder: Path, pattern: str, name: str) -> Path:
     """Where a mask would lie."""
     path = folder / pattern.replace("*", name)
     return path if pattern.lower().endswith(_MASKS) else path.with_name(f"{path.name}.png")
-
-
-def _refuse_without_mask(scenes: Sequence[Scene], what: str) -> None:
-    if missing := [scene for scene in scenes if not scene.has_label]:
-        raise UserError(f"Expected a mask {missing[0].label} for every {what}, but {len(missing)} of {len(scenes)} have none.")

@@ -61,7 +61,7 @@ class LabelSurvey:
             missing = {name for name, count in zip(names, pixels, strict=True) if count == 0}
             if missing and missing != self._told.get(whose):
                 counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, pixels, strict=True))
-                log.warning("WARNING: %s have no pixel of %s. Pixels by class: %s", whose, ", ".join(sorted(missing)), counts)
+                log.warning("WARNING: no pixel of %s in %s. Pixels by class: %s", ", ".join(sorted(missing)), whose, counts)
             self._told[whose] = missing
 
     def _count(self, scene: Scene) -> npt.NDArray[np.int64]:

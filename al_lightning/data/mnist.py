@@ -4,24 +4,23 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torchvision.datasets
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DistributedSampler
 from torchvision.datasets.utils import download_url
 
 from al_lightning import seeds
 from al_lightning.data import known_files
-from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.idx import read_labeled_images
 from al_lightning.data.pool import Pool, Repeat
-from al_lightning.data.resident import ResidentImages, ResidentLoader
+from al_lightning.data.resident import ResidentImages
+from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
 from al_lightning.sources import EVALUATION, POOL, Source
@@ -37,7 +36,7 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-class _IDXDataModule(PoolDataModule):
+class _IDXDataModule(ResidentDataModule):
     """Ten classes of small grey images in four IDX files; the training files are the pool, the t10k files are for evaluation.
 
     Args:
@@ -156,13 +155,7 @@ class _IDXDataModule(PoolDataModule):
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
         pool.label(self.initial_set(pool, self.initial_size, labels))
         self.pool = pool
-        log.info(
-            "%s from %s: %d images in the pool, %d for evaluation",
-            self.title,
-            folder,
-            int((pool.labeled | pool.unlabeled).sum()),
-            len(self._eval),
-        )
+        self.introduce(f"{self.title} from {folder}", len(self._eval))
 
     def _read(self, folder: Path, split: str) -> ResidentImages:
         images, labels = (_find(folder, name) for name in _SPLITS[split])
@@ -182,55 +175,16 @@ class _IDXDataModule(PoolDataModule):
         self._train = ResidentImages(self._train.images[rows], self._train.labels[rows])
         return torch.cat([members, torch.arange(size, size + copies)])
 
-    # Loaders
-
-    def train_dataloader(self) -> ResidentLoader:
-        """Batches of labeled items, in an order that depends on seed, cycle and epoch only.
-
-        A last batch that the network can't train on is left out: other items are in it in the next epoch.
-        """
-        self._train.move_to(self.device)
-        indices = self.pool.labeled_indices
-        rank, world = self.rank_and_world
-        sampler: DistributedSampler[int] = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
-        block = 1 if self.trainer is None else getattr(self.trainer.lightning_module, "block", 1)
-        least = self.least_batch(len(sampler))
-        return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block, least)
-
-    def example(self) -> Tensor:
-        """See :meth:`PoolDataModule.example`."""
-        return torch.zeros(1, *self._train.images.shape[1:])
-
-    def val_dataloader(self) -> ResidentLoader:
-        """Batches of evaluation images; several processes share them without repeating any."""
-        self._eval.move_to(self.device)
-        rank, world = self.rank_and_world
-        indices = torch.arange(rank, len(self._eval), world)
-        return ResidentLoader(self._eval, indices, range(len(indices)), self.eval_batch_size, self.device)
-
-    def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        """See :meth:`PoolDataModule.pool_batches`."""
-        self._train.move_to(self.device)
-        return ((self._train.inputs(indices, self.device), indices) for indices in batches)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The loaders yield on the device."""
-        return batch
+    def inputs_of(self, picture: npt.NDArray[np.uint8]) -> Tensor:
+        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(1, H, W)`` in [0, 1], grey."""
+        grey = np.array(Image.fromarray(picture).convert("L"))
+        return torch.from_numpy(grey).unsqueeze(0).float().div_(255)
 
     # Identity
 
     def item(self, index: int) -> str:
         """The index as text: these images have no names."""
         return str(index)
-
-    def peek(self, indices: Tensor) -> Tensor:
-        """See :meth:`PoolDataModule.peek`."""
-        return self._train.labels[indices.to(self._train.labels.device)]
-
-    def picture(self, index: int) -> npt.NDArray[np.uint8]:
-        """See :meth:`PoolDataModule.picture`."""
-        pixels: npt.NDArray[np.uint8] = self._train.images[index, 0].cpu().numpy()
-        return pixels
 
     def sources(self) -> list[Source]:
         """The four files, by hashes of what was read from them: labels of this kind are read at once, with their images."""

@@ -2,11 +2,12 @@
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from al_lightning import seeds
 from al_lightning.errors import UserError
+from al_lightning.sources import EVALUATION, POOL, UNLABELED
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """Kinds of files that are taken for images; others lie beside them."""
@@ -102,13 +103,62 @@ def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], s
     return held or {min(order, key=lambda each: sizes[each])}
 
 
-def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: Callable[[str], str]) -> None:
+def settled_splits(
+    files: Mapping[str, str],
+    labeled: Collection[str],
+    recorded: Mapping[str, str],
+    share: float | None,
+    group: str | None,
+    seed: int,
+) -> dict[str, str]:
+    """What each image is: of the pool, unlabeled in the pool, or for evaluation; as a run has settled it when it began.
+
+    Args:
+        files: by name of an image its file, as runs record it.
+        labeled: names of those that have a label.
+        recorded: by file what it was when the run began that goes on; empty where a run begins. Labels that came later are unknown to it.
+        share: of the labeled ones that is drawn for evaluation; None where others are for evaluation.
+        group: see :func:`grouping`.
+        seed: of the draw.
+
+    Returns:
+        By name. What is unlabeled is left out where its group is for evaluation.
+
+    Raises:
+        UserError: nothing is labeled, or a label is missing that the run began with.
+    """
+    if not labeled:
+        raise UserError(f"Expected labels of some images, but none of {len(files)} has one. A label has its image's name.")
+    then = {name: recorded.get(file) for name, file in files.items()}
+    if recorded:
+        began = [name for name, split in then.items() if split in (POOL, EVALUATION)]
+        if missing := [name for name in began if name not in labeled]:
+            raise UserError(f"Expected the {len(began)} labels that the run began with, but {len(missing)} are missing: {shown(missing)}.")
+        labeled = began
+    group_of = grouping(group)
+    held = {group_of(name) for name, split in then.items() if split == EVALUATION}
+    if share is not None and not held:
+        held = draw_evaluation(sorted(labeled), share, group_of, seed)
+    return {
+        name: EVALUATION if group_of(name) in held else POOL if name in labeled else UNLABELED
+        for name in files
+        if name in labeled or group_of(name) not in held
+    }
+
+
+def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: str | None) -> None:
     """Refuses a split that somebody made, where images of one group are on both sides.
+
+    Args:
+        pool: names.
+        evaluation: likewise.
+        group: see :func:`grouping`; None where nobody has said what belongs together.
 
     Raises:
         UserError: there is such a group.
     """
-    if shared := sorted({group(name) for name in pool} & {group(name) for name in evaluation}):
+    group_of = grouping(group)
+    if group is not None and (shared := sorted({group_of(name) for name in pool} & {group_of(name) for name in evaluation})):
         raise UserError(
             f"Expected no group of images both in the pool and for evaluation, got {shown(shared)}. Move them to one side, or correct "
             "data.init_args.group."

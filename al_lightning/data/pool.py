@@ -150,7 +150,7 @@ def draw_initial(candidates: Tensor, size: int | Literal["all"], generator: torc
         size = len(candidates)
         labels = None
     if not 1 <= size <= len(candidates):
-        raise UserError(f"Expected an initial_size from 1 to the pool's {len(candidates)} items, or all, got {size}.")
+        raise UserError(f"Expected an initial_size from 1 to the pool's {len(candidates)} labels, or all, got {size}.")
     shuffled = candidates[torch.randperm(len(candidates), generator=generator)]
     if labels is None:
         return shuffled[:size]

@@ -19,16 +19,25 @@ from al_lightning.data.label_survey import LabelSurvey
 from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
-from al_lightning.data.scenes import Box, Pixels, Scene, Size, check_labels, cropped, decode_label, file_names, with_copies
+from al_lightning.data.scenes import (
+    Box,
+    Pixels,
+    Scene,
+    Size,
+    batches_of_one_size,
+    check_labels,
+    cropped,
+    decode_label,
+    file_names,
+    scored_at_once,
+    with_copies,
+)
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
 from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
 from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
-
-# With score_batch_size=auto: pixels in a batch; on a GPU those of one image of 2048x1024.
-_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}
 
 
 class SceneDataModule(PoolDataModule):
@@ -134,9 +143,7 @@ class SceneDataModule(PoolDataModule):
         self._names = file_names(self.root, self._train, self._eval)
         self._paths = {name: path for path, name in self._names.items()}
         self.pool = pool
-        log.info("%s: %d images in the pool, %d for evaluation", self.root, len(self._train), len(self._eval))
-        if unlabeled := int((~pool.answerable).sum()):
-            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
+        self.introduce(str(self.root), len(self._eval))
 
     def _open_files(self) -> SceneFiles:
         colors = self.classes.colors
@@ -182,21 +189,14 @@ class SceneDataModule(PoolDataModule):
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches of images of one size, in their order."""
-        batches: list[list[int]] = []
-        size: Size | None = None
-        for index in indices.tolist():
-            found = self._train[index].item_size
-            if size != found or len(batches[-1]) >= self._score_batch_size(found):
-                batches.append([])
-                size = found
-            batches[-1].append(index)
-        return [torch.tensor(batch) for batch in batches]
+        return batches_of_one_size(indices.tolist(), lambda index: self._train[index].item_size, self._score_batch_size)
 
     def _score_batch_size(self, size: Size) -> int:
-        if self.score_batch_size != "auto":
-            return self.score_batch_size
-        pixels = _PIXELS_AT_ONCE.get(self.device.type, _PIXELS_AT_ONCE["cuda"])
-        return max(1, pixels // (size[0] * size[1]))
+        return scored_at_once(size, self.device) if self.score_batch_size == "auto" else self.score_batch_size
+
+    def inputs_of(self, picture: Pixels) -> Tensor:
+        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
+        return self.normalization(picture)
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""

@@ -2,12 +2,14 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from al_lightning import seeds
 from al_lightning.data.image_files import ids_of, opened, rgb_of, size_of_opened
@@ -16,6 +18,8 @@ from al_lightning.errors import UserError
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width."""
+
+_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # in a batch of scoring; on a GPU those of one image of 2048x1024
 
 
 class Box(NamedTuple):
@@ -122,6 +126,30 @@ def with_copies(scenes: Sequence[Scene], item: str, copies: int) -> list[Scene]:
             f"{len(scenes) - 1}, got {item}."
         )
     return [*scenes, *(by_name[item]._replace(name=f"{by_name[item].name}#{number:04d}") for number in range(copies))]
+
+
+def batches_of_one_size(indices: Iterable[int], size: Callable[[int], Size], most: Callable[[Size], int]) -> list[Tensor]:
+    """Cuts items into batches of images of one size, in their order.
+
+    Args:
+        indices: of the items.
+        size: of an item.
+        most: items in a batch, by their size.
+    """
+    batches: list[list[int]] = []
+    last: Size | None = None
+    for index in indices:
+        found = size(index)
+        if last != found or len(batches[-1]) >= most(found):
+            batches.append([])
+            last = found
+        batches[-1].append(index)
+    return [torch.tensor(batch) for batch in batches]
+
+
+def scored_at_once(size: Size, device: torch.device) -> int:
+    """Images of a size in a batch of scoring."""
+    return max(1, _PIXELS_AT_ONCE.get(device.type, _PIXELS_AT_ONCE["cuda"]) // (size[0] * size[1]))
 
 
 def decode_image(path: Path) -> Pixels:

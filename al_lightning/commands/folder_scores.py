@@ -1,0 +1,203 @@
+"""Scores the images of a folder by a trained network, on one device or several, and ranks them."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from al_lightning import seeds
+from al_lightning.acquisition import Strategy, selection
+from al_lightning.callbacks.scoring import score_batches, shares
+from al_lightning.commands.stored_run import StoredModel
+from al_lightning.data.image_folder import ImageFolder, TakesPictures, scoring_batches
+from al_lightning.data.scenes import Size
+from al_lightning.errors import UserError
+from al_lightning.tasks.fitting import refuse_other_network
+
+
+class Ranked(NamedTuple):
+    """The images to label next.
+
+    Attributes:
+        indices: ``(n,)`` in the folder, the most wanted first.
+        scores: ``(S, n)`` of these, by each strategy, as a person reads them.
+        of: number of images that were scored.
+        tied_share: of the scores of all, by which images were ranked, that another one equals.
+    """
+
+    indices: Tensor
+    scores: Tensor
+    of: int
+    tied_share: float
+
+
+def devices_called(names: Sequence[str] | None) -> list[torch.device]:
+    """Devices by their names; by default all GPUs that there are, else the processor.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if not names:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [torch.device("cpu")]
+    for name in names:
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+            raise UserError(
+                f"Expected --devices of this machine, like cpu, cuda or cuda:1, got {name}: {str(error).splitlines()[0]}"
+            ) from error
+    return [torch.device(name) for name in names]
+
+
+def rank(
+    folder: ImageFolder,
+    candidates: Sequence[int],
+    strategies: Sequence[Strategy],
+    model: StoredModel,
+    devices: Sequence[torch.device],
+    size: int,
+) -> Ranked:
+    """Chooses images, as a query of a run chooses among its pool.
+
+    Args:
+        folder: the images; what can't be read or scored is noted there, and left out.
+        candidates: indices of those that may be chosen.
+        strategies: the first one ranks, the others give further scores. What they share is computed once.
+        model: whose network scores.
+        devices: that share the work; how many does not change a score.
+        size: how many to choose.
+
+    Raises:
+        UserError: a strategy reads labels or does not fit the images, no image can be scored, or a score is not finite.
+    """
+    for strategy in strategies:
+        _refuse_labels(strategy)
+        strategy.meet(len(folder), folder.item, _peek)
+    data, network = takes_pictures(model), model.task.network
+    sizes = _fitting(folder, folder.sizes(candidates), network, data, model.task.dense)
+    batches = scoring_batches(sizes, devices[0])
+    if all(strategy.prediction is None for strategy in strategies):
+        batches = [torch.tensor(folder.whole(sizes), dtype=torch.int64)]
+    with tqdm(total=len(sizes), unit=" images", leave=False, disable=None) as bar:
+
+        def after_batch(items: int) -> None:
+            bar.update(items)
+
+        load = partial(folder.load, inputs_of=data.inputs_of)
+        indices, keys = _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch)
+    if not len(indices):
+        raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
+    _refuse_not_finite(folder, indices, keys.sum(dim=0))
+    priority = torch.randperm(len(folder), generator=seeds.generator(model.seed, "ties", model.cycle))
+    chosen = selection.choose(keys[0], indices, priority, size)
+    places = torch.searchsorted(indices, chosen)
+    scores = torch.stack([strategy.score(its[places]) for strategy, its in zip(strategies, keys, strict=True)])
+    return Ranked(chosen, scores, len(indices), selection.tied_share(keys[0]))
+
+
+def takes_pictures(model: StoredModel) -> TakesPictures:
+    """The model's data, as what makes a network's inputs of any image.
+
+    Raises:
+        UserError: they can't.
+    """
+    data: object = model.data
+    if not isinstance(data, TakesPictures):
+        raise UserError(
+            f"Expected data that know what their network sees of an image, got {type(data).__name__}: it has no inputs_of and class_names."
+        )
+    return data
+
+
+def _score(
+    devices: Sequence[torch.device],
+    strategies: Sequence[Strategy],
+    network: nn.Module,
+    batches: list[Tensor],
+    load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
+    seed: int,
+    after_batch: Callable[[int], None],
+) -> tuple[Tensor, Tensor]:
+    """Sorted indices ``(n,)`` and keys ``(S, n)``; each device has a thread, a copy of the network and a share of the batches.
+
+    Arguments as of :func:`score_batches`. The network ends on the first device.
+    """
+    stop = Event()
+
+    def score(device: torch.device, replica: nn.Module, its: list[Tensor]) -> tuple[Tensor, Tensor]:
+        def on_device(wanted: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+            for inputs, indices in load(wanted):
+                if stop.is_set():
+                    return
+                yield inputs.to(device), indices
+
+        try:
+            return score_batches(strategies, replica, its, on_device, seed, after_batch)
+        except BaseException:
+            stop.set()
+            raise
+
+    work = devices, [network.to(devices[0]), *(copy.deepcopy(network).to(device) for device in devices[1:])], shares(batches, len(devices))
+    if len(devices) == 1:
+        found = [*map(score, *work)]
+    else:
+        with ThreadPoolExecutor(len(devices)) as pool:
+            try:
+                found = [*pool.map(score, *work)]
+            finally:  # after Ctrl-C nobody works on to the end
+                stop.set()
+    indices = torch.cat([its for its, _ in found])
+    order = indices.argsort()
+    return indices[order], torch.cat([keys for _, keys in found], dim=1)[:, order]
+
+
+def _fitting(folder: ImageFolder, sizes: dict[int, Size], network: nn.Module, data: TakesPictures, dense: bool) -> dict[int, Size]:
+    """The images that the network can take; others are noted. One for pixels takes any size, and the most frequent one is tried.
+
+    Raises:
+        UserError: it can take none.
+    """
+    tried = [size for size, _ in Counter(sizes.values()).most_common(1 if dense else None)]
+    refused: dict[Size, UserError] = {}
+    for height, width in tried:
+        example = data.inputs_of(np.zeros((height, width, 3), np.uint8)).unsqueeze(0)
+        try:
+            refuse_other_network(network, example, data.class_names, dense)
+        except UserError as error:
+            refused[height, width] = error
+    if refused and len(refused) == len(tried):
+        raise refused[tried[0]]
+    for index, (height, width) in sizes.items():
+        if (height, width) in refused:
+            path = folder.paths[index]
+            folder.broken[index] = f"Expected an image that {type(network).__name__} can take, but {path} is {width}x{height} pixels large."
+    return {index: size for index, size in sizes.items() if size not in refused}
+
+
+def _refuse_labels(strategy: Strategy) -> None:
+    if strategy.reads_labels:
+        raise UserError(
+            f"Expected a strategy that reads no labels, for nobody has given any to these images, got {strategy}. Name another."
+        )
+
+
+def _peek(indices: Tensor) -> Tensor:
+    raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another.")
+
+
+def _refuse_not_finite(folder: ImageFolder, indices: Tensor, keys: Tensor) -> None:
+    if not bool(keys.isfinite().all()):
+        wrong = indices[~keys.isfinite()].tolist()
+        names = ", ".join(str(folder.paths[index]) for index in wrong[:5])
+        raise UserError(
+            f"The score of {len(wrong)} images is NaN or infinite, the first of them {names}. Look at these images; if it is every image, "
+            "the network's training diverged."
+        )

@@ -1,0 +1,181 @@
+"""``query``: which images of a folder to label next, by a trained network; a table, and a contact sheet to look at."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from al_lightning import locks, sources
+from al_lightning.acquisition import Strategy
+from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
+from al_lightning.callbacks.scoring import pixel_scores
+from al_lightning.commands.arguments import CommandParser, positive
+from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
+from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
+from al_lightning.data import SceneDataModule
+from al_lightning.data.image_folder import ImageFolder
+from al_lightning.errors import UserError
+from al_lightning.files import as_csv, remove_unfinished, write_atomically
+from al_lightning.labels import distinct_colors
+from al_lightning.runs import RunDirectory
+from al_lightning.text import encoded
+
+SOME_LEFT_OUT = 3
+"""Exit status: the query is there, but images can't be read or scored, and were left out of it."""
+
+_TABLE, _PAGE = "query.csv", "query.html"
+_SHOWN = 200  # images on the page: more would not be looked at, and a browser has to hold them all
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command.
+
+    Args:
+        arguments: the command's name, and its options.
+
+    Raises:
+        UserError: model, images or strategy are not what was expected, or there is a query in the folder already.
+        SystemExit: with status 3 where the query is there, but for images that can't be read or scored.
+    """
+    given = _parser(arguments[0]).parse_args(arguments[1:])
+    out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
+    strategies = _strategies(model, given.strategy)
+    with _claimed(out):
+        candidates, notes = _unlabeled(folder, model, given.run)
+        ranked = rank(folder, candidates, strategies, model, devices, given.n)
+        notes = [f"{len(ranked.indices):,} of {ranked.of:,} images by {strategies[0]}, with the weights of {model.source}.", *notes]
+        if ranked.of > 1 and ranked.tied_share == 1:
+            notes.append(f"{strategies[0]} can't tell them apart: each has the score of another one.")
+        page = _page(folder, model, notes, [*_proposals(folder, ranked, strategies[0], model, devices[0])])
+        write_atomically(out / _PAGE, encoded(page))
+        write_atomically(out / _TABLE, encoded(as_csv(_table(folder, ranked, strategies))))
+    print(*notes, out / _TABLE, out / _PAGE, sep="\n")
+    if folder.broken:
+        print(*(f"al_lightning: left out: {why}" for why in folder.broken.values()), sep="\n", file=sys.stderr)
+        sys.exit(SOME_LEFT_OUT)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog=f"python -m al_lightning {command}",
+        description="Ranks the images of a folder by what is most worth labeling next: query.csv, and query.html to look at. It needs no "
+        f"masks and opens none. Exit status {SOME_LEFT_OUT} says that images which can't be read or scored were left out.",
+    )
+    parser.add_argument("--run", metavar="RUN", help="a run's directory: its last checkpoint, strategy and labeled items")
+    parser.add_argument("--checkpoint", metavar="CKPT", help="in place of --run: the network's weights")
+    parser.add_argument("--config", metavar="CONFIG", help="with --checkpoint: the configuration that they were trained with")
+    parser.add_argument("--images", required=True, metavar="FOLDER", help="the images (PNG, JPEG, TIFF)")
+    parser.add_argument(
+        "--strategy", metavar="YAML", help="Entropy, or {class_path: BALD, init_args: {passes: 20}}; the configuration's by default"
+    )
+    parser.add_argument("--n", type=positive, default=20, help="how many images; 20 by default")
+    parser.add_argument("--devices", nargs="+", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; all GPUs by default, or the processor")
+    parser.add_argument("--out", default="query", metavar="DIR", help="folder for query.csv and query.html; query by default")
+    return parser
+
+
+def _model(given: argparse.Namespace) -> StoredModel:
+    if (given.run is None) == (given.checkpoint is None) or (given.checkpoint is None) != (given.config is None):
+        raise UserError("Expected either --run RUN, or --checkpoint CKPT with --config CONFIG.")
+    if given.run is not None:
+        return load_run(RunDirectory(given.run))
+    return load_checkpoint(Path(given.checkpoint), Path(given.config))
+
+
+def _strategies(model: StoredModel, given: str | None) -> list[Strategy]:
+    """The strategy that ranks, then those whose scores are recorded besides."""
+    configured = model.strategies()
+    if not configured and given is None:
+        raise UserError("Expected --strategy, as the configuration has no active_learning.strategy, got none.")
+    ranking = configured[0] if given is None else read_strategy(given)
+    if oracles := [str(other) for other in configured[1:] if other.reads_labels]:
+        print(f"Nobody has labeled these images: without {', '.join(oracles)}.")
+    return [ranking, *(other for other in configured[1:] if not other.reads_labels and str(other) != str(ranking))]
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Keeps a folder for this process's query.
+
+    Raises:
+        UserError: there is a query already, or another process is about to write one.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not locks.lock(out / ".lock"):
+        raise UserError(f"Another process is writing a query into {out}. Wait for it, or name another --out.")
+    try:
+        remove_unfinished(out, [".csv", ".html"])
+        if there := [name for name in (_TABLE, _PAGE) if (out / name).exists()]:
+            raise UserError(f"Expected no query in {out}, got {' and '.join(there)}. Name another --out, or remove what is there.")
+        yield
+    finally:
+        locks.unlock(out / ".lock")
+
+
+def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[list[int], list[str]]:
+    """The images that may be asked for, and a sentence on each kind of others.
+
+    Raises:
+        UserError: all have labels.
+    """
+    masked = folder.masked() if model.task.dense else set()
+    labeled = {"have a mask" if model.task.dense else "have a class": masked | folder.places(model.data.labeled_images())}
+    if run is not None:
+        labeled[f"are labeled in {run}"] = folder.known(_labeled_files(RunDirectory(run)))
+    candidates = sorted({*range(len(folder))}.difference(*labeled.values()))
+    notes = [f"{len(its):,} images {why}, and are not asked for." for why, its in labeled.items() if its]
+    if not candidates:
+        raise UserError(f"Expected an image without a label in {folder.folder}, got none. {' '.join(notes)}")
+    return candidates, notes
+
+
+def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
+    """Name and identity of the files whose labels a run has: those of its labeled items, and of its evaluation set."""
+    files = sources.read_images(run.images)
+    pool = [file for file in files if file.split != sources.EVALUATION]
+    labeled = [pool[row.index] for row in run.read_labeled()[1] if row.index < len(pool)]  # copies of one image have indices of their own
+    for file in (*labeled, *(file for file in files if file.split == sources.EVALUATION)):
+        yield Path(file.file).name, file.identity
+
+
+def _proposals(folder: ImageFolder, ranked: Ranked, strategy: Strategy, model: StoredModel, device: torch.device) -> Iterator[Proposal]:
+    data, network = takes_pictures(model), model.task.network
+    for index, score in zip(ranked.indices[:_SHOWN].tolist(), ranked.scores[0].tolist(), strict=False):
+        if (picture := folder.picture(index)) is None:  # since it was scored
+            raise UserError(folder.broken[index])
+        inputs = data.inputs_of(picture).unsqueeze(0).to(device)
+        logits, (scores,) = pixel_scores([strategy], network, inputs, torch.tensor([index], device=device), model.scoring_seed)
+        yield thumbnail(
+            Proposal(
+                str(folder.paths[index]),
+                picture,
+                logits[0].argmax(dim=0).cpu().numpy() if model.task.dense else _class_in_words(logits[0], data.class_names),
+                scores[0].float().cpu().numpy() if scores is not None and model.task.dense else None,
+                score,
+            )
+        )
+
+
+def _class_in_words(logits: torch.Tensor, names: Sequence[str]) -> str:
+    p, number = logits.softmax(dim=0).max(dim=0)
+    return f"{names[int(number)]} ({100 * float(p):.0f} %)"
+
+
+def _page(folder: ImageFolder, model: StoredModel, notes: Sequence[str], proposals: Sequence[Proposal]) -> str:
+    names = takes_pictures(model).class_names
+    palette = model.data.classes.palette if isinstance(model.data, SceneDataModule) else distinct_colors(len(names))
+    if len(proposals) == _SHOWN:
+        notes = [*notes, f"No more than {_SHOWN} are shown here; {_TABLE} has all."]
+    return contact_sheet(f"What to label next in {folder.folder}", notes, proposals, names, palette.numpy(), [*folder.broken.values()])
+
+
+def _table(folder: ImageFolder, ranked: Ranked, strategies: Sequence[Strategy]) -> list[list[Any]]:
+    rows = zip(ranked.indices.tolist(), ranked.scores.T.tolist(), strict=True)
+    return [
+        ["rank", "path", "score", *map(str, strategies[1:])],
+        *([place, folder.paths[index], *(f"{score:.9g}" for score in scores)] for place, (index, scores) in enumerate(rows)),
+    ]

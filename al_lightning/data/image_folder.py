@@ -1,0 +1,149 @@
+"""A folder of images, some of which may be broken: they are noted by name and left out."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from al_lightning.data.own_files import SUFFIXES, by_name
+from al_lightning.data.scenes import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
+from al_lightning.errors import UserError
+
+_MOST_THREADS = 8  # each decodes an image, and has as many waiting
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@runtime_checkable
+class TakesPictures(Protocol):
+    """A data module that knows what its networks see of any image.
+
+    Attributes:
+        class_names: in the order of the network's outputs.
+    """
+
+    class_names: Sequence[str]
+
+    def inputs_of(self, picture: Pixels) -> Tensor:
+        """uint8 ``(H, W, 3)``, RGB, to inputs ``(*)`` under the evaluation transform."""
+
+
+class ImageFolder:
+    """The images that lie in a folder, by index in the order of their names. It has no way to any label.
+
+    Args:
+        folder: its own files are meant, not those in folders below it; names that begin with a dot are left out.
+
+    Attributes:
+        folder: as given.
+        paths: of the images.
+        broken: by index, why an image was left out, as far as images were looked at.
+
+    Raises:
+        UserError: there is no image, or two have one name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UserError(f"Expected a folder of images in {folder}, but {'that is a file' if folder.exists() else 'there is none'}.")
+        self.folder = folder
+        found = by_name(folder, "*")
+        if not found:
+            below = sum(path.is_dir() for path in folder.iterdir())
+            hint = f" Images in the {below} folders below it are not looked for: name one of these." if below else ""
+            raise UserError(f"Expected images ({', '.join(SUFFIXES)}) in {folder}, found none.{hint}")
+        self._names = [*found]
+        self.paths = [*found.values()]
+        self.broken: dict[int, str] = {}
+        self._sizes: dict[int, Size] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def item(self, index: int) -> str:
+        """The name of an image: its file's, without the ending."""
+        return self._names[index]
+
+    def masked(self) -> set[int]:
+        """The images with a mask, a file of the same name in the folder ``masks`` beside this one; none is opened."""
+        masks = Path(os.path.abspath(self.folder)).parent / "masks"
+        stems = {path.stem for path in masks.glob("*") if not path.name.startswith(".")}
+        return {index for index, name in enumerate(self._names) if name in stems}
+
+    def places(self, paths: Iterable[Path]) -> set[int]:
+        """Those of these files that lie here."""
+        wanted = {os.path.realpath(path) for path in paths}
+        return {index for index, path in enumerate(self.paths) if os.path.realpath(path) in wanted}
+
+    def known(self, files: Iterable[tuple[str, str]]) -> set[int]:
+        """The images that are files which somebody has described.
+
+        Args:
+            files: of each its name, and what begins with its size in bytes.
+        """
+        described = dict(files)
+        by_name = {path.name: index for index, path in enumerate(self.paths) if path.name in described and path.is_file()}
+        return {index for name, index in by_name.items() if described[name].startswith(f"{self.paths[index].stat().st_size} bytes")}
+
+    def picture(self, index: int) -> Pixels | None:
+        """uint8 ``(H, W, 3)``; None of an image that is broken, which is noted."""
+        return self._noting(index, decode_image)
+
+    def sizes(self, indices: Iterable[int]) -> dict[int, Size]:
+        """Height and width of each of these images, by their headers, without those that are broken."""
+        found = {index: self._noting(index, size_of) for index in indices}
+        return {index: size for index, size in found.items() if size is not None}
+
+    def whole(self, indices: Iterable[int]) -> list[int]:
+        """Those of these images that are not broken, which takes decoding all."""
+        wanted = list(indices)
+        pictures = _read_ahead(self.picture, wanted)
+        return [index for index, picture in zip(wanted, pictures, strict=True) if picture is not None]
+
+    def load(self, batches: Sequence[Tensor], inputs_of: Callable[[Pixels], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs ``(B, *)`` and indices ``(B,)`` of each batch on the CPU, without images that turn out to be broken.
+
+        Args:
+            batches: indices of images of one size.
+            inputs_of: makes a network's inputs of a picture.
+        """
+        pictures = _read_ahead(self.picture, [index for batch in batches for index in batch.tolist()])
+        for batch in batches:
+            read = [(index, inputs_of(picture)) for index in batch.tolist() if (picture := next(pictures)) is not None]
+            if read:
+                yield torch.stack([inputs for _, inputs in read]), torch.tensor([index for index, _ in read])
+
+    def _noting(self, index: int, read: Callable[[Path], _Value]) -> _Value | None:
+        try:
+            return read(self.paths[index])
+        except UserError as error:
+            self.broken[index] = str(error)
+            return None
+
+
+def scoring_batches(sizes: dict[int, Size], device: torch.device) -> list[Tensor]:
+    """Cuts images into batches of one size, in their order.
+
+    Args:
+        sizes: of the images, by index.
+        device: where they are scored.
+    """
+    return batches_of_one_size(sizes, sizes.__getitem__, lambda size: scored_at_once(size, device))
+
+
+def _read_ahead(read: Callable[[_Key], _Value], keys: Iterable[_Key]) -> Iterator[_Value]:
+    """What is read, in the order of the keys, by a few threads, as torch computes with: decoders let others compute meanwhile."""
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[_Value]] = deque()
+        for key in keys:
+            waiting.append(pool.submit(read, key))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

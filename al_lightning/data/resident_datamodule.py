@@ -1,0 +1,71 @@
+"""What all data have in common whose images stay in memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+from al_lightning.data.datamodule import PoolDataModule
+from al_lightning.data.resident import ResidentImages, ResidentLoader
+
+
+class ResidentDataModule(PoolDataModule):
+    """A pool of images in memory, each with a class; ``setup`` of a subclass fills them.
+
+    Attributes:
+        _train: the pool's.
+        _eval: those for evaluation.
+    """
+
+    _train: ResidentImages
+    _eval: ResidentImages
+
+    # Loaders
+
+    def train_dataloader(self) -> ResidentLoader:
+        """Batches of labeled items, in an order that depends on seed, cycle and epoch only.
+
+        A last batch that the network can't train on is left out: other items are in it in the next epoch.
+        """
+        self._train.move_to(self.device)
+        indices = self.pool.labeled_indices
+        rank, world = self.rank_and_world
+        sampler: DistributedSampler[int] = DistributedSampler(range(len(indices)), num_replicas=world, rank=rank, seed=self.shuffle_seed)  # type: ignore[arg-type]
+        block = 1 if self.trainer is None else getattr(self.trainer.lightning_module, "block", 1)
+        least = self.least_batch(len(sampler))
+        return ResidentLoader(self._train, indices, sampler, self.batch_size, self.device, block, least)
+
+    def example(self) -> Tensor:
+        """See :meth:`PoolDataModule.example`."""
+        return torch.zeros(1, *self._train.images.shape[1:])
+
+    def val_dataloader(self) -> ResidentLoader:
+        """Batches of evaluation images; several processes share them without repeating any."""
+        self._eval.move_to(self.device)
+        rank, world = self.rank_and_world
+        indices = torch.arange(rank, len(self._eval), world)
+        return ResidentLoader(self._eval, indices, range(len(indices)), self.eval_batch_size, self.device)
+
+    def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        """See :meth:`PoolDataModule.pool_batches`."""
+        self._train.move_to(self.device)
+        return ((self._train.inputs(indices, self.device), indices) for indices in batches)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The loaders yield on the device."""
+        return batch
+
+    # Looks
+
+    def peek(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.peek`."""
+        return self._train.labels[indices.to(self._train.labels.device)]
+
+    def picture(self, index: int) -> npt.NDArray[np.uint8]:
+        """See :meth:`PoolDataModule.picture`."""
+        pixels: npt.NDArray[np.uint8] = self._train.images[index].cpu().numpy()
+        return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)

@@ -1,0 +1,93 @@
+"""Measures the command ``query`` beside the forward passes that it can't do without: python -m benchmarks.folder [IMAGES]."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor, nn
+
+from al_lightning.commands import query
+from al_lightning.models import DeepLabV3Plus
+from benchmarks.common import alternating, prepare, ratio
+
+_HEIGHT, _WIDTH, _ROUNDS = 360, 480, 3
+_NETWORK = {"num_classes": 3, "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "none"}
+_DATA = {"root": "", "evaluation": "", "classes": {"a": 0, "b": 1, "c": 2}}
+
+
+def draw(folder: Path, images: int) -> None:
+    """JPEG files of smooth colours with noise, of the size of photographs' thumbnails in files as large as theirs."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(images):
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
+        pixels = np.array(coarse).astype(int) + rng.integers(-12, 13, (_HEIGHT, _WIDTH, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04d}.jpg", quality=90)
+
+
+def configuration(folder: Path) -> Path:
+    """Of the network, and of data that nobody looks for."""
+    network = {"class_path": "al_lightning.models.DeepLabV3Plus", "init_args": _NETWORK}
+    path = folder / "config.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "model": {"class_path": "SegmentationTask", "init_args": {"network": network, "channels_last": True}},
+                "data": {"class_path": "FolderSegmentationDataModule", "init_args": _DATA},
+                "active_learning": {"strategy": "Entropy"},
+            }
+        )
+    )
+    return path
+
+
+def forward(network: nn.Module, images: Tensor, times: int) -> None:
+    """The floor: passes over images in memory, one at a time, as many as are scored."""
+    with torch.inference_mode():
+        for _ in range(times):
+            network(images)
+
+
+def elapsed(work: Callable[[], object]) -> complex:
+    """Seconds of the clock, and of the processors as the imaginary part."""
+    began = time.perf_counter(), time.process_time()
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        work()
+    return complex(time.perf_counter() - began[0], time.process_time() - began[1])
+
+
+def main() -> None:
+    """Prints the table."""
+    prepare()
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    network = DeepLabV3Plus(**_NETWORK).eval().to(memory_format=torch.channels_last)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw(folder / "images", images)
+        config, checkpoint = configuration(folder), folder / "last.ckpt"
+        torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, checkpoint)
+        given = ["query", "--checkpoint", checkpoint, "--config", config, "--images", folder / "images", "--n", max(1, images // 25)]
+        outs = iter(range(_ROUNDS + 1))
+
+        def ask() -> None:
+            query.main([*map(str, given), "--devices", "cpu", "--out", str(folder / str(next(outs)))])
+
+        example = torch.rand(1, 3, _HEIGHT, _WIDTH)
+        elapsed(ask)  # what is done once in a process
+        floor, ours = alternating(_ROUNDS, lambda: elapsed(lambda: forward(network, example, images)), lambda: elapsed(ask))
+    print("| measured | value | wanted |\n|---|---|---|")
+    what = f"`query`, {images} images of {_WIDTH}x{_HEIGHT}, entropy / forward passes alone, {torch.get_num_threads()} threads"
+    print(f"| {what}: {floor[0].real:.1f} s | {ratio([t.real for t in ours], [t.real for t in floor]):.2f} | 1.3 |")
+    print(f"| the same, in seconds of a processor | {ratio([t.imag for t in ours], [t.imag for t in floor]):.2f} | 1.3 |")
+
+
+if __name__ == "__main__":
+    main()

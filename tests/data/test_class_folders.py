@@ -1,0 +1,161 @@
+"""A person's own images with classes, through the command line."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from al_lightning.cli import main
+from al_lightning.data import FolderClassificationDataModule
+from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
+from tests.callbacks.test_resume import dies_at
+from tests.conftest import in_child, without_seconds
+
+CLASSES = ["cat", "dog", "emu"]
+NAMES = [f"{number:02d}" for number in range(30)]
+UNLABELED = NAMES[::5]
+
+
+def class_of(name):
+    return CLASSES[int(name) % 3]
+
+
+def image(name, size=(9, 12)):
+    return np.random.default_rng(int(name)).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def write_folders(root="photos", names=NAMES, unlabeled=UNLABELED):
+    for name in names:
+        folder = Path(root, "unlabeled" if name in unlabeled else class_of(name))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image(name, (9, 12 + int(name) % 2))).save(folder / f"{name}.png")
+
+
+def write_table(unlabeled=UNLABELED, root="photos"):
+    Path(root, "images").mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        Image.fromarray(image(name)).save(Path(root, "images", f"{name}.png"))
+    rows = [
+        f"{name}{'.png' * (int(name) % 2)},{'' if name == UNLABELED[0] else class_of(name)}" for name in NAMES if name not in unlabeled[1:]
+    ]
+    Path(root, "labels.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(["name,class", *rows]).encode())  # as a spreadsheet saves it
+
+
+def ready(**arguments):
+    data = FolderClassificationDataModule(**{"root": "photos", "image_size": 8, **arguments})
+    data.setup("fit")
+    return data
+
+
+def fit(*arguments, run="run", shape=(3, 8, 8), cycles=3, **data):
+    network = {"class_path": "al_lightning.models.MLP", "init_args": {"width": 4, "num_classes": 3, "input_shape": list(shape)}}
+    settings = {"root": "photos", "image_size": 8, "initial_size": 4, "batch_size": 4, **data}
+    config = {
+        "model": {"class_path": "ClassificationTask", "init_args": {"network": network}},
+        "data": {"class_path": "FolderClassificationDataModule", "init_args": settings},
+        "active_learning": {"strategy": "MostIncorrect", "query_size": 3, "cycles": cycles},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False},
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    main(["fit", "--config", "config.yaml", "--run_dir", run, *arguments])
+    return RunDirectory(run)
+
+
+def splits(run):
+    rows = list(csv.DictReader(run.images.open()))
+    return {split: [Path(row["file"]).stem for row in rows if row["split"] == split] for split in ("pool", "unlabeled", "evaluation")}
+
+
+@pytest.mark.parametrize("layout", ["folders", "table"])
+def test_a_run_asks_for_what_has_a_class(layout, caplog):
+    if layout == "folders":
+        write_folders()
+    else:
+        write_table()
+    settings = {} if layout == "folders" else {"labels": "labels.csv", "channels": 1, "image_size": None, "shape": (1, 9, 12)}
+    run = fit(**settings)
+    found = splits(run)
+    assert sorted(found["unlabeled"]) == UNLABELED and len(found["evaluation"]) == 5 and len(found["pool"]) == 19
+    queried = [row.item for row in run.read_queries()]
+    assert len(set(queried)) == 10 and {Path(item).name for item in queried} <= set(found["pool"])
+    assert all(item == f"{class_of(item[-2:])}/{item[-2:]}" * (layout == "folders") or item in NAMES for item in queried)
+    assert "6 images of the pool have no label" in caplog.text and "WARNING" not in caplog.text
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_resized_and_keep_their_classes(channels):
+    write_folders()
+    data = ready(channels=channels, image_size=[6, 7], initial_size="all", evaluation=0.5)
+    assert data.class_names == CLASSES and len(data.pool.labeled_indices) == 12 and len(data._eval) == 12
+    assert data.example().shape == (1, channels, 6, 7)
+    for index in range(len(data.pool.labeled)):
+        folder, name = data.item(index).split("/")
+        stored = Image.fromarray(image(name, (9, 12 + int(name) % 2))).convert("L" if channels == 1 else "RGB")
+        assert np.array_equal(data.picture(index), np.array(stored.resize((7, 6), Image.Resampling.BILINEAR)))
+        assert int(data._train.labels[index]) == (-1 if folder == "unlabeled" else CLASSES.index(class_of(name)))
+
+
+def test_classes_that_arrive_change_nothing_and_those_that_were_read_must_stay(capsys):
+    settings = {"labels": "labels.csv", "cycles": 2}
+    write_table()
+    whole = fit(run="whole", **settings)
+
+    def die():
+        dies_at(RunDirectory, "append_cycle", 2)
+        fit(**settings)
+
+    assert in_child(die) == -9
+    write_table(unlabeled=UNLABELED[:1])
+    run = fit("--resume", **settings)
+    assert run.queries.read_bytes() == whole.queries.read_bytes() and without_seconds(run) == without_seconds(whole)
+    item = run.read_queries()[0].item
+    table = Path("photos/labels.csv")
+    table.write_text(re.sub(rf"(?m)^({item}(\.png)?),.*$", rf"\1,{CLASSES[(int(item) + 1) % 3]}", table.read_text()))
+    with pytest.raises(SystemExit) as ended:
+        fit("--resume", **settings)
+    assert f"1 changed: class of {item}" in capsys.readouterr().err + str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "match"),
+    [
+        (None, {"image_size": None}, r"images of one size, got 1[23]x9 in photos/.* and 1[23]x9 in photos/.*image_size"),
+        (None, {"root": "nowhere"}, r"in folders of nowhere, one a class, found none"),
+        (None, {"classes": ["cat", "dog"]}, r"the classes cat, dog, got emu for photos/emu/02.png"),
+        (None, {"classes": ["cat"]}, "at least 2 classes"),
+        (None, {"evaluation": "other"}, r"in folders of other, one a class, found none. Set data.init_args.evaluation"),
+        (None, {"evaluation": "photos"}, "a class for each image in photos.*none for unlabeled/00, .* and 1 more"),
+        (None, {"evaluation": "photos", "group": "[0-9]"}, "no group of images both .*got 0, 1, 2"),
+        (lambda: Path("photos/cat/03.png").write_bytes(b"no"), {}, "an image in photos/cat/03.png"),
+        (lambda: Image.new("RGB", (9, 9)).save("photos/cat/03.jpg"), {}, "one file of each name in photos/cat, got 03.jpg and 03.png"),
+        ("name,klass\n", {}, "the columns name and class in the first row of photos/labels.csv, got 'name,klass'"),
+        ("name,class\n01,cat\n99,dog\n", {}, "the names of images in photos/labels.csv, each once, but 99 in row 2 is none"),
+        ("name,class\n01,cat\n01.png,cat\n", {}, "each once, but 01.png in row 2 is named twice"),
+        ("name,class\n", {}, "labels of some images, but none of 30 has one"),
+        ("name,class\n01,cat\n02,cat\n", {}, "at least 2 classes in photos, each once, got cat"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_used_is_named(spoil, arguments, match):
+    if isinstance(spoil, str):
+        write_table()
+        Path("photos/labels.csv").write_text(spoil)
+        arguments = {"labels": "labels.csv", **arguments}
+    else:
+        write_folders()
+        if spoil is not None:
+            spoil()
+    with pytest.raises(UserError, match=match):
+        ready(**arguments)
+
+
+def test_a_class_without_labels_is_said(caplog):
+    write_folders()
+    ready(classes=[*CLASSES, "fox"], evaluation=0.05)
+    assert re.search(
+        r"WARNING: the pool has no labeled image of fox\. Labeled images by class: cat \d+, dog \d+, emu \d+, fox 0$", caplog.text, re.M
+    )
