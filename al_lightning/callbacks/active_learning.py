@@ -2,12 +2,10 @@
 
 import copy
 import time
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
@@ -18,10 +16,11 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
-from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord, marked_weights
+from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
-from al_lightning.callbacks.scoring import PeakMemory, score_pool
+from al_lightning.callbacks.scoring import PeakMemory, constant_scores, refuse_not_finite, score_pool
+from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
@@ -98,15 +97,12 @@ class ActiveLearningCallback(Callback):
         if target is not None and (not target or any("loss" in name for name in target)):
             raise UserError(f"Expected active_learning.target to name metrics of which more is better, like val/accuracy, got {target}.")
         if retrain == "warm" and keep == "none":
-            raise UserError(
-                "Expected active_learning.keep to be all or last with retrain=warm: a resumed run begins with the last weights."
-            )
+            raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
         self.strategy = strategy
         self.cycles = cycles
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
-        if initial_strategy is not None:
-            refuse_initial(initial_strategy)
+        refuse_initial(initial_strategy)
         self.oracle: Oracle = Human(enough) if oracle == "human" else Dataset()
         self.retrain = retrain
         self.initial_weights = initial_weights
@@ -115,13 +111,10 @@ class ActiveLearningCallback(Callback):
         self.target = target
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
-        given = also_record or []
-        self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in given]
+        self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
         names = [str(each) for each in (strategy, *self.also_record)]
         if len(set(names)) < len(names):
-            raise UserError(
-                f"Expected active_learning.also_record to name each score once, not the strategy's own, got {', '.join(names)}."
-            )
+            raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
         self.seed = seed
         self.resume = resume
         self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
@@ -198,10 +191,7 @@ class ActiveLearningCallback(Callback):
     def _take_over(self) -> None:
         """In place of cycle 0's training: the weights of the initial run."""
         assert self.initial_run is not None
-        path = self.initial_run.checkpoint(0)
-        if not path.is_file():
-            raise UserError(f"Expected the checkpoint {path} of the initial run, but it is missing. Was the run made with keep: all?")
-        self.task.load_state_dict(marked_weights(path, self.initial_run.read_environment().get("run"), 0, self.task))
+        self.task.load_state_dict(weights_of_cycle_0(self.initial_run, self.task))
 
     def _draw_weights(self) -> None:
         if self.retrain == "scratch" or self.cycle == 0:
@@ -216,20 +206,10 @@ class ActiveLearningCallback(Callback):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
-            self.task.load_state_dict(self._best_weights())
+            self.task.load_state_dict(best_weights(self.trainer, self.record.id, self.cycle, self.task))
             self._validated = None
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
-
-    def _best_weights(self) -> dict[str, Any]:
-        monitoring = [c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
-        if not monitoring or not monitoring[0].best_model_path:
-            raise UserError(
-                "Expected a ModelCheckpoint with a monitored metric among trainer.callbacks for active_learning.query_weights=best, "
-                f"and at least one checkpoint of it, got {'no checkpoint' if monitoring else 'no such callback'}."
-            )
-        best = monitoring[0]
-        return marked_weights(Path(best.best_model_path), None if best.save_weights_only else self.record.id, self.cycle, self.task)
 
     def _evaluate(self) -> dict[str, float]:
         """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""
@@ -253,8 +233,9 @@ class ActiveLearningCallback(Callback):
                 seeds.derive(self.seed, "scoring", self.cycle),
                 self._scored,
             )
-        self._refuse_not_finite(indices, keys + sum(other_keys))
-        self._report_constant([keys, *other_keys])
+        refuse_not_finite(self.data, indices, keys + sum(other_keys), f"in cycle {self.cycle}")
+        for line in constant_scores([self.strategy, *self.also_record], [keys, *other_keys]):
+            self._say(line)
         size = min(selection.of_cycle(self.query_sizes, self.cycle), len(indices))
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
@@ -277,20 +258,6 @@ class ActiveLearningCallback(Callback):
     def _scored(self, done: int, total: int) -> None:
         self._tell("on_scoring", self.trainer, done, total)
         self._stop_if_terminated()
-
-    def _refuse_not_finite(self, indices: Tensor, keys: Tensor) -> None:
-        if not bool(keys.isfinite().all()):
-            names = [self.data.item(int(index)) for index in indices[~keys.isfinite()]]
-            raise UserError(
-                f"The score of {len(names)} items became NaN or infinite in cycle {self.cycle}, the first of them {', '.join(names[:5])}. "
-                "Look at these items; if it is every item, the training diverged: lower the learning rate."
-            )
-
-    def _report_constant(self, keys: list[Tensor]) -> None:
-        for strategy, its in zip([self.strategy, *self.also_record], keys, strict=True):
-            if len(its) > 1 and bool((its == its[0]).all()):
-                score = float(strategy.score(its[:1]))
-                self._say(f"{strategy} gives all {len(its):,} items the same score, {score:.6g}: it can't tell them apart in this cycle.")
 
     def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
         trainer = self.trainer

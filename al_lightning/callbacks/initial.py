@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
 from al_lightning.acquisition.inference import ByExpert
-from al_lightning.callbacks.scoring import batches_of, score_batches
+from al_lightning.callbacks.scoring import batches_of, refuse_not_finite, score_batches
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
 
-def refuse_initial(strategy: Strategy) -> None:
-    """Refuses what can't choose an initial set.
+def refuse_initial(strategy: Strategy | None) -> None:
+    """Refuses what can't choose an initial set; None is no strategy, and fine.
 
     Raises:
         UserError: the strategy asks a network of this run, of which none is trained yet.
     """
-    if strategy.prediction is not None and not isinstance(strategy.prediction, ByExpert):
+    if strategy is not None and strategy.prediction is not None and not isinstance(strategy.prediction, ByExpert):
         raise UserError(
             f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
             "FromFile, or an Expert with the checkpoint of another run."
@@ -51,9 +51,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
     indices, (keys,) = score_batches(
         [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None
     )
-    if not bool(keys.isfinite().all()):
-        item = data.item(int(indices[~keys.isfinite()][0]))
-        raise UserError(f"The score of {item} for the initial set by {strategy} is NaN or infinite. Look at this item, and at the expert.")
+    refuse_not_finite(data, indices, keys, f"for the initial set by {strategy}")
     indices, order = indices.sort()
     keys = keys[order]
     priority = torch.randperm(len(pool.labeled), generator=seeds.generator(data.initial_seed, "initial ties"))

@@ -142,6 +142,34 @@ def _fitting(score: Scorer) -> Scorer:
     return score_in_parts
 
 
+def refuse_not_finite(data: PoolDataModule, indices: Tensor, keys: Tensor, when: str) -> None:
+    """Refuses scores that are no numbers.
+
+    Args:
+        data: names the items.
+        indices: ``(n,)``.
+        keys: ``(n,)``, of these items.
+        when: in words.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    if not bool(keys.isfinite().all()):
+        names = [data.item(int(index)) for index in indices[~keys.isfinite()]]
+        raise UserError(
+            f"The score of {len(names)} items became NaN or infinite {when}, the first of them {', '.join(names[:5])}. "
+            "Look at these items; if it is every item, the training diverged: lower the learning rate."
+        )
+
+
+def constant_scores(strategies: Sequence[Strategy], keys: Sequence[Tensor]) -> Iterator[str]:
+    """A sentence about each strategy that gives all items, more than one, the same key."""
+    for strategy, its in zip(strategies, keys, strict=True):
+        if len(its) > 1 and bool((its == its[0]).all()):
+            score = float(strategy.score(its[:1]))
+            yield f"{strategy} gives all {len(its):,} items the same score, {score:.6g}: it can't tell them apart in this cycle."
+
+
 def pixel_scores(
     strategies: Sequence[Strategy], network: nn.Module, inputs: Tensor, indices: Tensor, seed: int
 ) -> tuple[Tensor, list[Tensor | None]]:
