@@ -214,7 +214,7 @@ class ActiveLearningCLI(LightningCLI):
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.run is not None
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
-            if self.run.awaited():
+            if self.config_init.fit.active_learning.record.waiting:
                 sys.exit(WAITS_FOR_LABELS)
 
 
