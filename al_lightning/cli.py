@@ -214,7 +214,7 @@ class ActiveLearningCLI(LightningCLI):
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.run is not None
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
-            if self.config_init.fit.active_learning.record.waiting:
+            if self.run.awaited():  # by its files: processes that were forked have run it
                 sys.exit(WAITS_FOR_LABELS)
 
 

@@ -254,6 +254,8 @@ class RunDirectory(RunFiles):
 
     def awaited(self) -> list[Labeled]:
         """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
+        if next(self.path.glob("cycles/*/asked.csv"), None) is None:
+            return []
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
         last = len(cycles) - 1
         if not cycles or cycles[-1].query_seconds is None or not os.path.lexists(self.asked(last)):
