@@ -28,8 +28,9 @@ class Augmentation:
         import albumentations
 
         self.crop, self.scale = crop, scale
-        # The largest is one of them, however it rounds.
-        self.factors = None if step is None else np.arange(scale[0], scale[1] + 1e-6 * step, step)
+        self.step = step
+        # The largest factor is one of them, however it rounds.
+        self.steps = 0 if step is None else int((scale[1] - scale[0]) / step + 1e-6)
         self.resize = albumentations.Resize
         self.transform = albumentations.Compose(
             [
@@ -41,7 +42,7 @@ class Augmentation:
     def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
         """The augmented pair, ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside of the image have the label 255."""
         draw = np.random.default_rng(seed)
-        factor = draw.uniform(*self.scale) if self.factors is None else draw.choice(self.factors)
+        factor = draw.uniform(*self.scale) if self.step is None else self.scale[0] + self.step * draw.integers(0, self.steps + 1)
         edges = [min(max(1, round(self.crop / factor)), edge) for edge in label.shape]
         part = Box(*(int(draw.integers(0, whole - edge + 1)) for whole, edge in zip(label.shape, edges, strict=True)), *edges)
         resize = self.resize(*(max(1, min(self.crop, round(edge * factor))) for edge in edges))
