@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger 
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from al_lightning import data, tasks
+from al_lightning import data, shipped, tasks
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.configuration_files import refuse_variables
@@ -86,6 +86,7 @@ class ActiveLearningCLI(LightningCLI):
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
         refuse_variables(arguments)
+        arguments = shipped.located_in(arguments)
         known, _ = _RESUME_PARSER.parse_known_args(arguments)
         if known.resume and not known.config and known.model is None:
             if known.run_dir is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from al_lightning import locks, sources
+from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
 from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
 from al_lightning.callbacks.scoring import pixel_scores
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: model, images or strategy are not what was expected, or there is a query in the folder already.
         SystemExit: with status 3 where the query is there, but for images that can't be read or scored.
     """
-    given = _parser(arguments[0]).parse_args(arguments[1:])
+    given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
     out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
     strategies = _strategies(model, given.strategy)
     with _claimed(out):
