@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,6 +30,7 @@ from al_lightning.data.scenes import (
     cropped,
     decode_label,
     file_names,
+    resized,
     scored_at_once,
     with_copies,
 )
@@ -62,6 +64,8 @@ class SceneDataModule(PoolDataModule):
             rest of the image takes no part. None for whole images.
         pool_repeat: ``{item: NAME or index, copies: N}`` puts N copies of one item into the pool beside it, as ``<name>#0000``, ... (for
             checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
+        square: edge of the square that all images are scaled to when they are read, whatever their shape, and labels by their nearest
+            pixel: for training, evaluation and scoring alike. None for images as they are.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
         scale_step: between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any between the two.
@@ -93,6 +97,7 @@ class SceneDataModule(PoolDataModule):
         initial_size: PositiveInt | Literal["all"] = 50,
         query_crop: Edge | None = None,
         pool_repeat: Repeat | None = None,
+        square: Edge | None = None,
         crop: Edge = 512,
         scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
         scale_step: PositiveFloat | None = None,
@@ -115,6 +120,7 @@ class SceneDataModule(PoolDataModule):
         self.root = Path(root).expanduser()
         self.query_crop = query_crop
         self.pool_repeat = pool_repeat
+        self.square = square
         self.score_batch_size = score_batch_size
         self.decoded_cache = decoded_cache
         self.cache_folder = Path(cache_folder).expanduser()
@@ -140,6 +146,9 @@ class SceneDataModule(PoolDataModule):
         if hasattr(self, "pool"):
             return
         self._train, self._eval = self.listing()
+        if self.square is not None:
+            to = (self.square, self.square)
+            self._train, self._eval = ([scene._replace(scaled=to) for scene in scenes] for scenes in (self._train, self._eval))
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
         repeated: list[int] = []
@@ -150,7 +159,7 @@ class SceneDataModule(PoolDataModule):
         self.begin(pool, self.initial_size, staying=repeated)
         self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
         evaluated = [*self._validation, *self._eval]
-        sizes = {scene.size for scene in evaluated}
+        sizes = {scene.read_size for scene in evaluated}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
         check_labels([*evaluated, *(self._train[index] for index in pool.labeled_indices.tolist())])
@@ -222,7 +231,9 @@ class SceneDataModule(PoolDataModule):
 
     def inputs_of(self, picture: Pixels) -> Tensor:
         """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
-        return self.normalization(picture)
+        return self.normalization(
+            picture if self.square is None else resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
+        )
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""
