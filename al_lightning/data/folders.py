@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from al_lightning.data.own_files import SUFFIXES, by_name, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.scenes import Scene, size_of
 from al_lightning.errors import UserError
@@ -31,7 +31,8 @@ class FolderSegmentationDataModule(SceneDataModule):
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a mask.
         group: a regular expression that finds an image's group in its name, such as its video or its patient (what it finds, or the first
-            part of that in brackets). All images of a group are on one side of the evaluation split. None splits images one by one.
+            part of that in brackets). All images of a group are for one of training, validation and evaluation. None splits them one by
+            one.
         images: where images lie in ``root``; ``*`` stands for the name.
         masks: where masks lie likewise, like ``masks/*_mask.png``.
         unnamed: ``refuse`` masks with ids or colours that are none of ``classes``, or ``ignore`` such pixels.
@@ -78,6 +79,10 @@ class FolderSegmentationDataModule(SceneDataModule):
         if missing := [scene.label for scene in evaluation if not scene.has_label]:
             raise UserError(f"Expected a mask {missing[0]} for every evaluation image, but {len(missing)} of {len(evaluation)} have none.")
         return pool, evaluation
+
+    def group_of(self, index: int) -> str:
+        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        return grouping(self.group)(self.item(index))
 
     def labeled_images(self) -> list[Path]:
         """See :meth:`PoolDataModule.labeled_images`; no mask is opened."""
