@@ -49,7 +49,7 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
         """
-        ids = self._read(scene.label, self.decode_label)
+        ids = self._read(scene.label, self.decode_label) if scene.drawing is None else scene.drawing.ids()
         if ids.shape != scene.size:
             check_labels([scene])
         return ids if scene.box is None else scene.box.of(ids)

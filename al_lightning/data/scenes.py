@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,20 @@ class Box(NamedTuple):
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+class Drawing(Protocol):
+    """A label that is no file."""
+
+    def ids(self) -> Pixels:
+        """Label ids, uint8 ``(H, W)`` of the whole image.
+
+        Raises:
+            UserError: they can't be drawn.
+        """
+
+    def sha256(self) -> str:
+        """What tells it from others."""
+
+
 class Scene(NamedTuple):
     """An image and where its label lies.
 
@@ -45,6 +59,7 @@ class Scene(NamedTuple):
         size: of the image.
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
+        drawing: the label, where it is no file.
     """
 
     name: str
@@ -53,6 +68,7 @@ class Scene(NamedTuple):
     size: Size
     box: Box | None = None
     has_label: bool = True
+    drawing: Drawing | None = None
 
     @property
     def item_size(self) -> Size:
@@ -81,7 +97,7 @@ def check_labels(scenes: Sequence[Scene]) -> None:
         UserError: a file is not readable as an image, or its size is not its image's.
     """
     for scene in scenes:
-        if (found := size_of(scene.label)) != scene.size:
+        if scene.drawing is None and (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
             stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
             raise UserError(
