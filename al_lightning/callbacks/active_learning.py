@@ -1,7 +1,6 @@
 """The experiment: train, evaluate, score the pool, label, start again."""
 
 import copy
-import time
 from typing import Any, Literal
 
 import torch
@@ -16,10 +15,10 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
+from al_lightning.callbacks.querying import query_pool
 from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, refuse_not_finite, score_pool
 from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -222,36 +221,15 @@ class ActiveLearningCallback(Callback):
 
     def _query(self) -> Query:
         self.restart.end_loading()
-        started = time.perf_counter()
-        memory = PeakMemory(self.data.device)
-        with self.restart.forward_context():
-            indices, (keys, *other_keys) = score_pool(
-                self.trainer,
-                self.data,
-                [self.strategy, *self.also_record],
-                self.task.network,
-                seeds.derive(self.seed, "scoring", self.cycle),
-                self._scored,
-            )
-        refuse_not_finite(self.data, indices, keys + sum(other_keys), f"in cycle {self.cycle}")
-        for line in constant_scores([self.strategy, *self.also_record], [keys, *other_keys]):
-            self._say(line)
-        size = min(selection.of_cycle(self.query_sizes, self.cycle), len(indices))
+        size = selection.of_cycle(self.query_sizes, self.cycle)
         if self.label_budget is not None:
             size = min(size, self.label_budget - self.labeled)
-        priority = torch.randperm(len(self.data.pool.labeled), generator=seeds.generator(self.seed, "ties", self.cycle))
-        chosen = selection.choose(keys, indices, priority, size, selection.of_cycle(self.strides, self.cycle))
-        scores = self.strategy.score(keys)
-        query = Query(
-            indices=chosen,
-            scores=scores[torch.searchsorted(indices, chosen)],
-            pool_indices=indices,
-            pool_scores=scores,
-            recorded={str(other): other.score(its) for other, its in zip(self.also_record, other_keys, strict=True)},
-            tied_share=selection.tied_share(keys),
-            seconds=time.perf_counter() - started,
-            peak_bytes=memory.bytes(),
-        )
+        stride = selection.of_cycle(self.strides, self.cycle)
+        strategies = [self.strategy, *self.also_record]
+        with self.restart.forward_context():
+            query = query_pool(self.trainer, self.data, self.task.network, strategies, size, stride, self.seed, self._scored)
+        for line in query.notes:
+            self._say(line)
         self._tell("on_query", self.trainer, self.trainer.lightning_module, query)
         return query
 

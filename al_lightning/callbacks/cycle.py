@@ -18,6 +18,7 @@ class Query:
         pool_scores: float64 ``(N,)``, of these.
         recorded: by name, further scores ``(N,)`` of these, which decided nothing.
         tied_share: share of the pool's ranking keys that another one equals.
+        notes: sentences for a person who watches.
         seconds: for scoring and selecting.
         peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
     """
@@ -28,6 +29,7 @@ class Query:
     pool_scores: Tensor
     recorded: dict[str, Tensor]
     tied_share: float
+    notes: list[str]
     seconds: float
     peak_bytes: int
 

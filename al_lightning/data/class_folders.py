@@ -61,7 +61,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         channels: 3 for colours, 1 for grey.
         initial_size: labeled images that a simulation begins with, or ``all``.
         batch_size: items in a training batch, on each device.
-        eval_batch_size: items in a batch of evaluation and of scoring.
+        eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
         seed: of the batch order. The command line links it to ``seed_everything``.
         initial_seed: of evaluation split and initial set, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw.

@@ -46,7 +46,7 @@ class _IDXDataModule(ResidentDataModule):
         pool_size: use a seeded subset of the training images as the pool; None for all of them.
         pool_repeat: ``{item: index, copies: N}`` puts N copies of one image behind the pool, to check what duplicates do; None for none.
         batch_size: items in a training batch, on each device.
-        eval_batch_size: items in a batch of evaluation and of scoring.
+        eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
         seed: of the batch order. The command line links it to ``seed_everything``.
         initial_seed: of pool subset and initial set, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by index, one a line, in place of a draw of ``initial_size``.

@@ -12,6 +12,9 @@ from torch.utils.data import DistributedSampler
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.resident import ResidentImages, ResidentLoader
 
+# A processor scores so many pixels at a time: glibc gives larger tensors back after each batch, and the next one waits for fresh pages.
+_PIXELS_AT_ONCE = 2**19
+
 
 class ResidentDataModule(PoolDataModule):
     """A pool of images in memory, each with a class; ``setup`` of a subclass fills them.
@@ -49,6 +52,13 @@ class ResidentDataModule(PoolDataModule):
         rank, world = self.rank_and_world
         indices = torch.arange(rank, len(self._eval), world)
         return ResidentLoader(self._eval, indices, range(len(indices)), self.eval_batch_size, self.device)
+
+    def scoring_batches(self, indices: Tensor) -> list[Tensor]:
+        """Cuts pool items into batches to score, in their order; of ``eval_batch_size`` at most."""
+        at_once = self.eval_batch_size
+        if self.device.type == "cpu":
+            at_once = min(at_once, max(1, _PIXELS_AT_ONCE // self._train.images[0].numel()))
+        return list(indices.split(at_once)) if len(indices) else []
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""

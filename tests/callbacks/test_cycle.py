@@ -5,7 +5,15 @@ import torch
 from al_lightning.callbacks import FinishedCycle, Query
 
 QUERY = Query(
-    torch.tensor([3]), torch.tensor([0.5]), torch.tensor([3, 4]), torch.tensor([0.5, 0.1]), {}, tied_share=0.0, seconds=2.0, peak_bytes=1024
+    torch.tensor([3]),
+    torch.tensor([0.5]),
+    torch.tensor([3, 4]),
+    torch.tensor([0.5, 0.1]),
+    {},
+    tied_share=0.0,
+    notes=[],
+    seconds=2.0,
+    peak_bytes=1024,
 )
 FINISHED = FinishedCycle(1, 200, {"val/accuracy": 0.5}, 20, 140, train_seconds=10.0, logged_steps=210, query=QUERY)
 
