@@ -16,9 +16,18 @@ ANNOTATIONS = "annotations.json"
 Entry = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
+def check(classes: Classes) -> None:
+    """Makes sure that annotations can be written and read.
+
+    Raises:
+        UserError: whole images have classes, or pycocotools is not installed.
+    """
+    refuse_whole_images("coco", classes)
+    coco.pycocotools()
+
+
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> Entry:
     """An image, and its annotations, which have no ids yet; arguments as for Label Studio."""
-    refuse_whole_images("coco", classes)
     height, width = item.size
     image = {"id": rank + 1, "file_name": item.image.name, "height": height, "width": width}
     return image, [*_annotations(rank + 1, item.predicted, classes)]
@@ -53,7 +62,7 @@ def answers(document: object, where: object, classes: Classes) -> Iterator[Answe
     Raises:
         UserError: it is no such file. What is wrong with an annotation is raised where it is read.
     """
-    refuse_whole_images("coco", classes)
+    check(classes)
     for name, its in coco.annotated(document, where).items():
         yield Answer(name, lambda size, its=its: _read(its, size, classes))  # type: ignore[misc]
 

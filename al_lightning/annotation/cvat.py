@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from al_lightning.annotation.items import Answer, Classes, Item, refuse_whole_images
@@ -30,9 +31,20 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same package twice is the same bytes
 # What is written
 
 
+def check(classes: Classes) -> None:
+    """Makes sure that CVAT can have such labels.
+
+    Raises:
+        UserError: whole images have classes, or a name can't stand in its list of labels.
+    """
+    refuse_whole_images("cvat", classes)
+    for place in classes.drawn:
+        if set(name := classes.names[place]) & set(":\n\r") or name.strip() != name or name.startswith("#") or name.lower() == _BACKGROUND:
+            raise UserError(f"Expected names of classes that CVAT's list of labels can have (no colon, and not background), got {name!r}.")
+
+
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> tuple[str, bytes | None]:
     """The image's name, and its mask as a file; arguments as for Label Studio."""
-    refuse_whole_images("cvat", classes)
     if isinstance(item.predicted, str | None):
         return item.image.stem, None
     palette = np.zeros((256, 3), np.uint8)
@@ -67,14 +79,7 @@ def readme(folder: Path, root: Path, then: str) -> str:
 
 
 def _colors(classes: Classes) -> dict[int, Color]:
-    """The colour of each class that is drawn: VOC's, from 1 on without gaps, as 0 is black.
-
-    Raises:
-        UserError: a name can't stand in the list of labels.
-    """
-    for place in classes.drawn:
-        if set(name := classes.names[place]) & set(":\n\r") or name.strip() != name or name.startswith("#") or name.lower() == _BACKGROUND:
-            raise UserError(f"Expected names of classes that CVAT's list of labels can have (no colon, and not background), got {name!r}.")
+    """The colour of each class that is drawn: VOC's, from 1 on without gaps, as 0 is black."""
     return {place: _voc_color(number) for number, place in enumerate(classes.drawn, 1)}
 
 
@@ -105,7 +110,7 @@ def answers(folder: Path, classes: Classes) -> Iterator[Answer]:
     Raises:
         UserError: it is no such export. What is wrong with a mask is raised where it is read.
     """
-    refuse_whole_images("cvat", classes)
+    check(classes)
     colors = read_label_map(folder / LABEL_MAP)
     masks = sorted((folder / MASKS).rglob("*.png"))
     if not masks:
@@ -155,6 +160,7 @@ def _read(path: Path, size: Size, colors: Mapping[str, Color], classes: Classes)
     return painted(size, regions, classes.rest, "refuse")
 
 
-def _codes(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _codes(pixels: Pixels) -> npt.NDArray[np.int64]:
     """RGB ``(..., 3)`` as one number each."""
-    return pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    codes: npt.NDArray[np.int64] = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return codes

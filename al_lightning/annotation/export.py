@@ -1,6 +1,6 @@
 """What a tool exports, as what people give without one: a folder of masks, or a table of classes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ from PIL import Image
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.archives import unpack
 from al_lightning.annotation.items import Answer, Classes
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes import Size
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv
 from al_lightning.labels import ClassMap
@@ -67,8 +67,8 @@ def read_export(path: Path, classes: Classes, annotators: Annotators, scratch: P
     raise UserError(f"Expected Label Studio's export (JSON) or COCO's {', '.join(sorted(_COCO))} in {path}, got something else.")
 
 
-def drawn(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> dict[str, str]:
-    """Draws each mask, called as it will be called.
+def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> dict[str, str]:
+    """Draws masks, each called as it will be called.
 
     Args:
         answers: of an export.
@@ -79,38 +79,39 @@ def drawn(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: Clas
     Returns:
         By name, why an answer is refused.
     """
-    refused: dict[str, str] = {}
-    into.mkdir()
-    for answer in answers:
-        try:
-            _draw(answer, asked, class_map, into)
-        except UserError as error:
-            refused[answer.name] = str(error)
+
+    def one(answer: Answer) -> None:
+        if (its := asked.get(answer.name)) is None:
+            raise UserError("it was not asked for")
+        if (classes := answer.read(its.size)) is None:
+            return
+        if (path := into / its.label.name).exists():
+            raise UserError("the export has it twice, by two of its names")
+        assert not isinstance(classes, str)
+        Image.fromarray(class_map.drawn(classes)).save(path)
+
+    return _refused(answers, one)
+
+
+def tabulate(answers: Iterator[Answer], into: Path) -> dict[str, str]:
+    """Writes the classes of images into a table of the columns name and class; by name, why an answer is refused."""
+    rows: list[tuple[str, str]] = [("name", "class")]
+
+    def one(answer: Answer) -> None:
+        if isinstance(label := answer.read((0, 0)), str):
+            rows.append((answer.name, label))
+
+    refused = _refused(answers, one)
+    into.write_bytes(encoded(as_csv(rows)))
     return refused
 
 
-def _draw(answer: Answer, asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> None:
-    if (its := asked.get(answer.name)) is None:
-        raise UserError("it was not asked for")
-    classes = answer.read(its.size)
-    if classes is None:
-        return
-    if (path := into / its.label.name).exists():
-        raise UserError("it is there twice, by several of its names")
-    assert not isinstance(classes, str)
-    Image.fromarray(class_map.drawn(classes)).save(path)
-
-
-def table(answers: Iterator[Answer], into: Path) -> dict[str, str]:
-    """Writes the classes of images into a table ``name,class``; by name, why an answer is refused."""
+def _refused(answers: Iterator[Answer], take: Callable[[Answer], None]) -> dict[str, str]:
+    """Takes answers; why some are refused, by name."""
     refused: dict[str, str] = {}
-    rows: list[tuple[str, Pixels | str]] = []
     for answer in answers:
         try:
-            label = answer.read((0, 0))
+            take(answer)
         except UserError as error:
             refused[answer.name] = str(error)
-        else:
-            rows += [] if label is None else [(answer.name, label)]
-    into.write_bytes(encoded(as_csv([("name", "class"), *rows])))
     return refused

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.scenes import Pixels, Size
 from al_lightning.errors import UserError
+from al_lightning.labels import distinct_colors
 
 
 class Classes(NamedTuple):
@@ -57,6 +59,13 @@ class Answer(NamedTuple):
 
     name: str
     read: Callable[[Size], Pixels | str | None]
+
+
+def classes_of(data: PoolDataModule) -> Classes:
+    """The classes of some data, in the colours that its pictures have."""
+    if isinstance(data, SceneDataModule):
+        return Classes(data.classes.names, [*map(tuple, data.classes.palette.tolist())], True, data.classes.rest)
+    return Classes(data.class_names, [*map(tuple, distinct_colors(len(data.class_names)).tolist())], False)
 
 
 def refuse_whole_images(tool: str, classes: Classes) -> None:

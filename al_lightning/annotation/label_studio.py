@@ -28,6 +28,10 @@ _IMAGE, _BRUSH, _POLYGON, _CHOICE = "image", "brush", "polygon", "choice"  # nam
 # What is written
 
 
+def check(classes: Classes) -> None:
+    """It can have every kind of label."""
+
+
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> dict[str, Any]:
     """A task.
 
@@ -58,8 +62,8 @@ def readme(folder: Path, root: Path, then: str) -> str:
 
 2. Make a project (a title has at least 3 characters); Settings > Labeling Interface > Code: paste {CONFIG}.
 3. Settings > Cloud Storage > Add Source Storage > Local files: {folder}, and save it without a sync.
-4. Import {TASKS}. The most wanted image is the first; so it is by the order "Uncertainty sampling" (Settings > Annotation, where predictions
-   can be shown, too).
+4. Import {TASKS}. The most wanted image is the first, by the order "Uncertainty sampling" too (Settings > Annotation, where predictions can
+   be shown).
 5. Correct or draw, submit, export as JSON. Regions of different labels must not overlap. Then:
 
     {then} export.json

@@ -1,10 +1,10 @@
 """What a query hands to a person: the images, and what tools read of them."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.items import Classes, Item
@@ -24,28 +24,40 @@ def copied(image: Path, folder: Path, name: str | None = None) -> Path:
     return Path(shutil.copyfile(image, folder / (name or image.name)))
 
 
-def write_tools(folder: Path, items: Iterable[Item], of: int, classes: Classes, tools: Sequence[Tool], model: str, root: Path, then: str) -> None:
+def refuse_tools(tools: Sequence[Tool], classes: Classes) -> None:
+    """Makes sure that packages can be made, before anything is.
+
+    Raises:
+        UserError: a tool can't have such labels, or what it takes is not installed.
+    """
+    for tool in tools:
+        if tool != PLAIN:
+            _FORMATS[tool].check(classes)
+
+
+def write_tools(
+    folder: Path, items: Sequence[Item], classes: Classes, tools: Sequence[Tool], model: str, root: Path, place: Path, then: str
+) -> None:
     """Writes what tools read, each into a folder of its own beside the images.
 
     Args:
-        folder: of the package.
-        items: whose images lie there, the most wanted first.
-        of: their number.
+        folder: to write into.
+        items: whose images lie in the package, the most wanted first.
         classes: that they may have.
         tools: which.
         model: what has predicted, for people.
         root: the folder that Label Studio serves.
-        then: the command that takes an export in, without the export.
+        place: where the package will be.
+        then: the command that takes an export in, but for the export.
 
     Raises:
         UserError: a tool can't have such labels.
     """
-    formats = {tool: _FORMATS[tool] for tool in tools if tool != PLAIN}
-    entries: dict[str, list[Any]] = {tool: [] for tool in formats}
-    for rank, item in enumerate(items):
-        for tool, format in formats.items():
-            entries[tool].append(format.entry(rank, of, item, classes, model, root))
-    for tool, format in formats.items():
-        for name, content in format.files(entries[tool], classes).items():
-            write_atomically(folder / tool / name, content)
-        write_atomically(folder / tool / "README.txt", encoded(format.readme(folder.resolve(), root.resolve(), then)))
+    for tool in tools:
+        if tool == PLAIN:
+            continue
+        format = _FORMATS[tool]
+        entries = [format.entry(rank, len(items), item, classes, model, root) for rank, item in enumerate(items)]
+        content = format.files(entries, classes) | {"README.txt": encoded(format.readme(place.resolve(), root.resolve(), then))}
+        for name, each in content.items():
+            write_atomically(folder / tool / name, each)

@@ -1,8 +1,8 @@
 """Label Studio's run lengths of a mask.
 
-It packs the RGBA bytes of an image, row by row, with rle-pack of thi.ng: 32 bits for their number, 5 for the bits of a value less one, 4 for
-the bits of each of four kinds of counts less one; then for each run one bit (whether all its values are the same), two for the kind of its
-count, the count less one, and one value, or all of them. A mask has each value four times, 0 or 255.
+It packs the RGBA bytes of an image, row by row, with rle-pack of thi.ng: 32 bits for their number, 5 for the bits of a value less one,
+4 for the bits of each of four kinds of counts less one; then for each run one bit (whether all its values are the same), two for the kind
+of its count, the count less one, and one value, or all of them. A mask has each value four times, 0 or 255.
 
 Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
@@ -27,7 +27,11 @@ def packed(mask: Inside) -> list[int]:
     kinds = np.searchsorted([1 << bits for bits in _COUNTS], lengths)
     widths = 1 + 2 + np.array(_COUNTS)[kinds] + _VALUE
     starts = _HEAD + widths.cumsum() - widths
-    head = mask.size * _CHANNELS << 21 | _VALUE - 1 << 16 | sum(count - 1 << shift for count, shift in zip(_COUNTS, (12, 8, 4, 0), strict=True))
+    head = (
+        mask.size * _CHANNELS << 21
+        | _VALUE - 1 << 16
+        | sum(count - 1 << shift for count, shift in zip(_COUNTS, (12, 8, 4, 0), strict=True))
+    )
     bits = np.zeros(_HEAD + int(widths.sum()), np.uint8)
     bits[:_HEAD] = _bits_of(np.array([head]), _HEAD)
     for kind, count in enumerate(_COUNTS):

@@ -18,7 +18,6 @@ from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
 from al_lightning.reading import field, fields, read_any_json
 
-
 _LONGEST = 60  # bits of a run length
 
 
@@ -33,7 +32,9 @@ class Annotated(NamedTuple):
     size: Size
     parts: tuple[tuple[str, Any], ...]
 
-    def mask(self, names: Sequence[str], unnamed: Literal["refuse", "ignore"], rest: int | None, overlaps: Literal["refuse", "smaller"]) -> Pixels:
+    def mask(
+        self, names: Sequence[str], unnamed: Literal["refuse", "ignore"], rest: int | None, overlaps: Literal["refuse", "smaller"]
+    ) -> Pixels:
         """The class of each pixel, uint8 ``(H, W)``, 255 is ignored.
 
         Args:
@@ -82,6 +83,7 @@ def read_coco(path: Path) -> dict[str, Annotated]:
 
 def annotated(document: object, where: object) -> dict[str, Annotated]:
     """Likewise of what stands in such a file."""
+    pycocotools()  # without which no mask can be drawn later
     categories = _by_id(document, "categories", where)
     images = _by_id(document, "images", where)
     parts: dict[int, list[tuple[str, Any]]] = {}
@@ -123,7 +125,8 @@ def inside(segmentation: object, size: Size) -> Inside:
     """The pixels of a segmentation, bool ``(H, W)``.
 
     Args:
-        segmentation: polygons ``[[x, y, x, y, ...], ...]`` in pixels, or run lengths ``{size, counts}`` column by column: numbers, or COCO's text.
+        segmentation: polygons ``[[x, y, x, y, ...], ...]`` in pixels, or run lengths ``{size, counts}`` column by column, as numbers or
+            as COCO's text.
         size: of the image.
 
     Raises:

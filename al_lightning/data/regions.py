@@ -49,8 +49,8 @@ def painted(size: Size, regions: Iterable[Region], rest: int | None, overlaps: L
         classes[uncovered] = rest
     elif uncovered.any():
         raise UserError(
-            f"Expected a region over each pixel, but none covers {int(uncovered.sum()):,} of {classes.size:,}. If they have a class all the "
-            "same, name it as rest (data.init_args.rest, or --rest); ignore leaves them out."
+            f"Expected a region over each pixel, but none covers {int(uncovered.sum()):,} of {classes.size:,}. If they have a class all "
+            "the same, name it as rest (data.init_args.rest, or --rest); ignore leaves them out."
         )
     return classes.astype(np.uint8)
 
