@@ -94,14 +94,18 @@ class Human(Oracle):
         run.write_asked(cycle, asked)
 
     def _write_tools(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
+        if {*self.tools} == {PLAIN}:
+            return
+
+        def item(row: Labeled) -> Item:
+            image, _ = data.image_and_label(row.index)
+            prediction = None if network is None else predicted(network, data, decode_image(image))
+            return Item(row.item, folder / image.name, size_of(image), row.score, prediction)
+
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
-        images = {row: data.image_and_label(row.index)[0] for row in asked}
-        if {*self.tools} != {PLAIN}:
-            predict = (lambda image: None) if network is None else lambda image: predicted(network, data, decode_image(image))
-            items = [Item(row.item, folder / image.name, size_of(image), row.score, predict(image)) for row, image in images.items()]
-            then = f"python -m al_lightning ingest {run.path}"
-            write_tools(folder, items, classes_of(data), self.tools, f"{run.path.name}, cycle {cycle}", run.path, folder, then)
+        model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {run.path}"
+        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; as soon as there are enough."""

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
             refused = intake.take(files)
         taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
         whys = unread | {file.name: why for file, why in refused.items()}
-        print(f"{taken} masks are taken, {same} were there already, {len(whys)} are refused{':' if whys else '.'}")
+        print(f"{taken} masks are taken, {same} were there already, {len(whys)} files are refused{':' if whys else '.'}")
         for name, why in whys.items():
             print(f"  {name}: {why}")
         if wanted := labels_wanted(run, data):
