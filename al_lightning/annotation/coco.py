@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from al_lightning.annotation.items import Answer, Classes, Item, refuse_whole_images
+from al_lightning.annotation.items import Answer, Classes, Item, Rules, refuse_whole_images
 from al_lightning.data import coco
 from al_lightning.data.regions import Inside
 from al_lightning.data.scenes import Pixels, Size
@@ -56,7 +56,7 @@ def _box(inside: Inside) -> list[int]:
     return [int(number) for number in (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)]
 
 
-def answers(document: object, where: object, classes: Classes) -> Iterator[Answer]:
+def answers(document: object, where: object, classes: Classes, rules: Rules) -> Iterator[Answer]:
     """What somebody says in a file of annotations, of the images that have any.
 
     Raises:
@@ -64,12 +64,12 @@ def answers(document: object, where: object, classes: Classes) -> Iterator[Answe
     """
     check(classes)
     for name, its in coco.annotated(document, where).items():
-        yield Answer(name, lambda size, its=its: _read(its, size, classes))  # type: ignore[misc]
+        yield Answer(name, lambda size, its=its: _read(its, size, classes, rules))  # type: ignore[misc]
 
 
-def _read(annotated: coco.Annotated, size: Size, classes: Classes) -> Pixels:
+def _read(annotated: coco.Annotated, size: Size, classes: Classes, rules: Rules) -> Pixels:
     annotated.refuse_other_size(size)
-    return annotated.mask(classes.names, "refuse", classes.rest, "refuse")
+    return annotated.mask(classes.names, "refuse", classes.rest, rules.overlaps)
 
 
 def readme(folder: Path, root: Path, then: str) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.archives import unpack
-from al_lightning.annotation.items import Answer, Classes
+from al_lightning.annotation.items import Answer, Classes, Rules
 from al_lightning.data.scenes import Size
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv
@@ -16,7 +16,6 @@ from al_lightning.labels import ClassMap
 from al_lightning.reading import read_any_json
 from al_lightning.text import encoded
 
-Annotators = Literal["refuse", "latest"]
 _COCO = {"images", "annotations", "categories"}
 
 
@@ -37,13 +36,13 @@ def is_export(path: Path) -> bool:
     return path.suffix.lower() in (".json", ".zip") or (path / cvat.LABEL_MAP).is_file()
 
 
-def read_export(path: Path, classes: Classes, annotators: Annotators, scratch: Path) -> Iterator[Answer]:
+def read_export(path: Path, classes: Classes, rules: Rules, scratch: Path) -> Iterator[Answer]:
     """What people say in an export of Label Studio (JSON), CVAT (Segmentation mask 1.1) or in COCO's format.
 
     Args:
         path: of the export.
         classes: that they could choose from.
-        annotators: see :func:`label_studio.answers`.
+        rules: of what is refused.
         scratch: an empty folder, to unpack into.
 
     Raises:
@@ -61,9 +60,9 @@ def read_export(path: Path, classes: Classes, annotators: Annotators, scratch: P
         return cvat.answers(path, classes)
     document = read_any_json(path)
     if isinstance(document, list):
-        return label_studio.answers(document, path, classes, annotators)
+        return label_studio.answers(document, path, classes, rules)
     if isinstance(document, dict) and set(document) >= _COCO:
-        return coco.answers(document, path, classes)
+        return coco.answers(document, path, classes, rules)
     raise UserError(f"Expected Label Studio's export (JSON) or COCO's {', '.join(sorted(_COCO))} in {path}, got something else.")
 
 

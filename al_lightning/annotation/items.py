@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.scenes import Pixels, Size
@@ -29,6 +29,18 @@ class Classes(NamedTuple):
     def drawn(self) -> list[int]:
         """The places of the classes that somebody draws."""
         return [place for place in range(len(self.names)) if place != self.rest]
+
+
+class Rules(NamedTuple):
+    """How exports are read that say several things.
+
+    Attributes:
+        annotators: whether several annotations of one image are refused, or the ``latest`` one counts.
+        overlaps: whether regions of several classes that overlap are refused, or the ``smaller`` one is on top.
+    """
+
+    annotators: Literal["refuse", "latest"] = "refuse"
+    overlaps: Literal["refuse", "smaller"] = "refuse"
 
 
 class Item(NamedTuple):

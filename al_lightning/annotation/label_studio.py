@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 from al_lightning.annotation import run_lengths
-from al_lightning.annotation.items import Answer, Classes, Item
+from al_lightning.annotation.items import Answer, Classes, Item, Rules
 from al_lightning.data.regions import Inside, Region, painted, polygon, refuse_outside
 from al_lightning.data.scenes import Pixels, Size
 from al_lightning.errors import UserError
@@ -113,14 +113,14 @@ def _brushes(item: Item, predicted: Pixels, classes: Classes) -> Iterator[dict[s
 # What is read
 
 
-def answers(document: object, where: object, classes: Classes, annotators: Literal["refuse", "latest"]) -> Iterator[Answer]:
+def answers(document: object, where: object, classes: Classes, rules: Rules) -> Iterator[Answer]:
     """What people say in an export.
 
     Args:
         document: of the export type JSON.
         where: it stands, for errors.
         classes: that they could choose from.
-        annotators: whether several annotations of one image are refused, or the ``latest`` one counts.
+        rules: of what is refused.
 
     Raises:
         UserError: it is no such export. What is wrong with an annotation is raised where it is read.
@@ -133,7 +133,7 @@ def answers(document: object, where: object, classes: Classes, annotators: Liter
         made = [each for each in fields(task, "annotations", dict, its) if each.get("was_cancelled") is not True]
         by_item.setdefault(_name(field(task, "data", dict, its), its), []).extend(made)
     for name, made in by_item.items():
-        yield Answer(name, lambda size, made=made: _read(made, size, classes, annotators))  # type: ignore[misc]
+        yield Answer(name, lambda size, made=made: _read(made, size, classes, rules))  # type: ignore[misc]
 
 
 def _name(data: dict[str, Any], where: str) -> str:
@@ -145,16 +145,16 @@ def _name(data: dict[str, Any], where: str) -> str:
     return re.sub("^[0-9a-f]{8}-", "", stem) if "/upload/" in path.path else stem  # which it puts before the names of uploaded files
 
 
-def _read(made: Sequence[dict[str, Any]], size: Size, classes: Classes, annotators: str) -> Pixels | str | None:
+def _read(made: Sequence[dict[str, Any]], size: Size, classes: Classes, rules: Rules) -> Pixels | str | None:
     if not made:
         return None
-    if len(made) > 1 and annotators == "refuse":
+    if len(made) > 1 and rules.annotators == "refuse":
         raise UserError(f"Expected one annotation, got {len(made)}. Remove the others in Label Studio, or say --annotators latest.")
     latest = made[0] if len(made) == 1 else max(made, key=lambda each: field(each, "updated_at", str, "an annotation"))
     result = fields(latest, "result", dict, "the annotation")
     if not classes.dense:
         return _choice(result, classes)
-    return painted(size, (_region(each, size, classes) for each in result), classes.rest, "refuse")
+    return painted(size, (_region(each, size, classes) for each in result), classes.rest, rules.overlaps)
 
 
 def _choice(result: Sequence[dict[str, Any]], classes: Classes) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from al_lightning.annotation.export import Annotators, Asked, draw, is_export, read_export, tabulate
-from al_lightning.annotation.items import classes_of
+from al_lightning.annotation.export import Asked, draw, is_export, read_export, tabulate
+from al_lightning.annotation.items import Rules, classes_of
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.scenes import size_of
 from al_lightning.labels import rest_of
@@ -14,7 +14,7 @@ from al_lightning.labels import rest_of
 
 @contextmanager
 def simple(
-    source: Path, data: PoolDataModule, indices: Sequence[int], annotators: Annotators, rest: str | None
+    source: Path, data: PoolDataModule, indices: Sequence[int], rules: Rules, rest: str | None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder of masks, or a table of classes; there as long as the block.
 
@@ -22,7 +22,7 @@ def simple(
         source: as the user names it.
         data: whose classes it may have.
         indices: of the items that somebody was asked to label.
-        annotators: see :func:`~al_lightning.annotation.export.read_export`.
+        rules: of what is refused.
         rest: the class of pixels that no region covers, see :func:`rest_of`; None for what the data say.
 
     Yields:
@@ -41,7 +41,7 @@ def simple(
         unpacked, labels = Path(scratch, "unpacked"), Path(scratch, "labels")
         unpacked.mkdir()
         labels.mkdir()
-        answers = read_export(source, classes, annotators, unpacked)
+        answers = read_export(source, classes, rules, unpacked)
         if isinstance(data, SceneDataModule):
             yield labels, draw(answers, _asked(data, indices), data.classes, labels)
         else:

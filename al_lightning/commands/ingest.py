@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from al_lightning import locks
+from al_lightning.annotation.items import Rules
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.from_tools import simple
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
         data = load_data(run)
         queried = [] if options.query is None else _queried(options.query, data)
         intake = Intake(run, data, queried, options.allow_empty, options.replace)
-        with simple(options.source, data, intake.indices, options.annotators, options.rest) as (source, unread):
+        with simple(options.source, data, intake.indices, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
             files = _files(source, may_be_empty=bool(unread))
             refused = intake.take(files)
         taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
@@ -196,6 +197,9 @@ def _parser() -> argparse.ArgumentParser:
         "--rest", metavar="CLASS", help="the class of pixels that no region of an export covers, or ignore; the data's by default"
     )
     parser.add_argument("--annotators", choices=["refuse", "latest"], default="refuse", help="of several annotations of one image")
+    parser.add_argument(
+        "--overlaps", choices=["refuse", "smaller"], default="refuse", help="of regions of several classes: the smaller one is on top"
+    )
     parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
     parser.add_argument("--replace", action="store_true", help="take a mask in place of a different one, which is kept beside it as *.old")
     return parser

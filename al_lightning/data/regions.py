@@ -42,7 +42,10 @@ def painted(size: Size, regions: Iterable[Region], rest: int | None, overlaps: L
     order = sorted(regions, key=lambda region: -int(region.inside.sum())) if overlaps == "smaller" else regions
     for place, inside in order:
         if overlaps == "refuse" and (shared := int((inside & (classes != _NOBODY) & (classes != place)).sum())):
-            raise UserError(f"Expected regions of different classes to share no pixels, but some share {shared:,}.")
+            raise UserError(
+                f"Expected regions of different classes to share no pixels, but some share {shared:,}. "
+                "To have the smaller one on top, say --overlaps smaller."
+            )
         classes[inside] = place
     uncovered = classes == _NOBODY
     if rest is not None:
