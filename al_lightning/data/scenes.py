@@ -76,6 +76,7 @@ class Scene(NamedTuple):
     def read_size(self) -> Size:
         """Size of the whole image when it was read."""
         return self.scaled or self.size
+
     drawing: Drawing | None = None
 
     @property
