@@ -31,6 +31,7 @@ from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
 from al_lightning.parsing import Parser
 from al_lightning.processes import lost_processes, speak_for_the_observer
 from al_lightning.refusals import GO_ON, WAITS_FOR_LABELS, lost_process, one_message
+from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
@@ -94,7 +95,7 @@ class ActiveLearningCLI(LightningCLI):
             stored = RunDirectory(known.run_dir).config
             if not stored.exists():
                 raise UserError(f"Expected {stored}, the configuration of the run to resume, but it is missing. Is --run_dir right?")
-            RunDirectory(known.run_dir).read_config()
+            _refuse_script(RunDirectory(known.run_dir))
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
 
@@ -102,7 +103,7 @@ class ActiveLearningCLI(LightningCLI):
         """Compares the keys that begin with one of ``parts``."""
         if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
-        RunDirectory(stored.parent).read_config()
+        _refuse_script(RunDirectory(stored.parent))
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
         if changed := [line for line in differences(then, now) if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
@@ -158,6 +159,7 @@ class ActiveLearningCLI(LightningCLI):
         for logger, known in zip_longest(loggers, _listed(trainer.get("logger") if isinstance(trainer, dict) else None)):
             _identify_logger(logger, known)
         if run.holds_run():
+            _refuse_script(run)
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
@@ -272,6 +274,19 @@ _RESUME_PARSER.add_argument("-c", "--config", action="append")
 _RESUME_PARSER.add_argument("--model")
 
 
+def _refuse_script(run: RunDirectory) -> None:
+    """Makes sure that a run's configuration can be read, and is one of ``fit``.
+
+    Raises:
+        UserError: it is not: a Python script has made the run.
+    """
+    if run.read_config().get(MADE_IN_PYTHON):
+        raise UserError(
+            f"Expected a run of `fit`, but {run.path} was made by a Python script, which alone can build its model and data again. Go on "
+            "with that script and ActiveLearningCallback(..., resume=True)."
+        )
+
+
 def _rank() -> int:
     """This process's number, before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0))
@@ -336,11 +351,7 @@ def _default_run_dir(config: Namespace) -> str:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What is not the same in two configurations, a line a dotted key; where a run lies and whether it goes on does not count."""
-    return [
-        f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
-        for key in sorted({*then, *now} - _NOT_COMPARED)
-        if then.get(key) != now.get(key)
-    ]
+    return settings.differences(then, now, _NOT_COMPARED)
 
 
 def _quiet_lightning() -> None:

@@ -1,6 +1,6 @@
 """The names of a run's files; no other module knows them.
 
-    config.yaml           the configuration, as resolved
+    config.yaml           the configuration, as resolved; of a run that a script has made what can be told of it
     learning_curve.csv    one row a finished cycle
     queries.csv           one row a labeled item
     crops.csv             the part of each image that is the item, where items are crops
@@ -22,6 +22,8 @@
 
 import os
 from pathlib import Path
+
+MADE_IN_PYTHON = "made_in_python"  # a key of the configuration of a run that a script has made: no command can build it again
 
 
 class RunFiles:

@@ -72,16 +72,20 @@ class RunDirectory(RunFiles):
         others = (self.config, self.queries, self.environment)
         return os.path.lexists(self.learning_curve) or sum(map(os.path.lexists, others)) > 1
 
-    def refuse_run(self) -> None:
+    def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory is free.
+
+        Args:
+            script: whether a Python script wants it.
 
         Raises:
             UserError: a run has finished a cycle here.
         """
         if self.holds_run():
-            raise UserError(
-                f"{self.path} holds a run already. Continue it with `fit --resume --run_dir {self.path}`, or name another --run_dir."
-            )
+            go_on = f"with `fit --resume --run_dir {self.path}`, or name another --run_dir"
+            if script:
+                go_on = "by its script with ActiveLearningCallback(..., resume=True), or give the Trainer another default_root_dir"
+            raise UserError(f"{self.path} holds a run already. Continue it {go_on}.")
 
     # One writer
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Settings = Mapping[str, Any]
@@ -67,6 +67,21 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value is not None:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()) -> list[str]:
+    """What is not the same in two configurations, a line a dotted key.
+
+    Args:
+        then: the one.
+        now: the other.
+        indifferent: keys that do not count.
+    """
+    return [
+        f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*then, *now} - {*indifferent})
+        if then.get(key) != now.get(key)
+    ]
 
 
 def choice(settings: Settings, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from al_lightning.callbacks.querying import query_pool
 from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
+from al_lightning.callbacks.script_settings import settings_of
 from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -144,6 +145,11 @@ class ActiveLearningCallback(Callback):
             if answer is not None:
                 self._begin_cycle()
                 train = again
+
+    @property
+    def default_run_dir(self) -> str:
+        """Where a run lies that nobody has given a place."""
+        return f"runs/{type(self.strategy).__name__}-seed{self.seed}"
 
     @property
     def cycle(self) -> int:
@@ -274,6 +280,8 @@ class ActiveLearningCallback(Callback):
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = None
+        if self.record.script and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.record.describe(settings_of(trainer, pl_module, datamodule, self))
         cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
         self._refuse_small_budget()
         self._refuse_nothing_to_query()

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+import yaml
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning import environment
+from al_lightning.analysis.settings import differences, flat
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part, wrong_rows
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
@@ -37,9 +40,10 @@ class RunRecord:
         trainer: its ``default_root_dir`` is the run directory.
         data: set up, with the initial set labeled.
         oracle: who labels what is queried.
-        run: the directory, where the caller holds it already.
+        run: the directory, where the caller holds it already, and has written its configuration.
 
     Attributes:
+        script: whether nobody has: a Python script makes the run.
         data_record: what the run remembers of its data.
         waiting: what a person is asked to do before the run can go on, in a sentence; None where it waits for nobody.
         id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
@@ -49,6 +53,7 @@ class RunRecord:
         self.trainer = trainer
         self.data = data
         self.oracle = oracle
+        self.script = run is None
         self.run = run or RunDirectory(trainer.default_root_dir)
         self.data_record = DataRecord(self.run, data)
         self.id: str | None = None
@@ -78,6 +83,28 @@ class RunRecord:
             if cycle > 0:
                 self.data.pool.label(torch.tensor(indices))
         return cycles
+
+    def describe(self, settings: str) -> None:
+        """Records what a script's run is, before :meth:`open`, or makes sure that it still is that.
+
+        Args:
+            settings: in YAML.
+
+        Raises:
+            UserError: it is another one now.
+        """
+
+        def write() -> None:
+            self.run.hold()
+            if not self.run.holds_run():
+                return self.run.write_config(settings)
+            stored = self.run.read_config() if self.run.config.is_file() else {}
+            changed = differences(flat(stored), flat(yaml.safe_load(settings)))
+            if changed and stored.get(MADE_IN_PYTHON):  # what `fit` has made says more than a script can
+                raise UserError(f"Expected the run that {self.run.config} tells of, but it differs: {'; '.join(changed)}.")
+            return None
+
+        self.on_rank_zero(write)
 
     def begin(self, cycle: int, keep: Sequence[str] = ()) -> str:
         """Removes what a killed process left of a cycle that now begins, and records the labels that it will read.
@@ -182,7 +209,7 @@ class RunRecord:
         run = self.run
         run.hold()
         if not resume:
-            run.refuse_run()
+            run.refuse_run(self.script)
         here = environment.describe(self.data.device, self.trainer.world_size)
         known = run.read_environment() if run.finished() else {}
         if known:
