@@ -1,0 +1,28 @@
+"""What `make docs` builds the site from. Its links are checked when it is built."""
+
+import pydoc
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_every_page_is_in_the_navigation():
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    listed = [page for entry in nav for page in entry.values()]
+    assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+def test_what_the_api_page_shows_is_there():
+    shown = re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert len(shown) > 5
+    assert [name for name in shown if pydoc.locate(name) is None] == []
+
+
+def test_roles_in_docstrings_are_of_the_kind_that_the_site_turns_into_links():
+    text = "".join(path.read_text() for path in (ROOT / "al_lightning").rglob("*.py"))
+    every, known = (re.findall(pattern, text) for pattern in (r":[a-z]+:`[^`]*`", r":[a-z]+:`~?[\w.]+`"))
+    assert len(known) > 50
+    assert every == known
