@@ -5,6 +5,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from tools import draw_architecture
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
@@ -26,3 +28,7 @@ def test_roles_in_docstrings_are_of_the_kind_that_the_site_turns_into_links():
     every, known = (re.findall(pattern, text) for pattern in (r":[a-z]+:`[^`]*`", r":[a-z]+:`~?[\w.]+`"))
     assert len(known) > 50
     assert every == known
+
+
+def test_the_picture_of_the_architecture_is_what_its_script_draws():
+    assert draw_architecture.PICTURE.read_text() == draw_architecture.drawn()
