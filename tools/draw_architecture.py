@@ -12,8 +12,8 @@ STEPS = [
     ("keep", "the weights that evaluate and query", "cycles/NNN/last.ckpt"),
     ("evaluate", "on images that are never queried", ""),
     ("score", "the unlabeled pool, shared out among all processes", ""),
-    ("choose", "what is worth labeling most; the seed breaks ties", "cycles/NNN: scores.csv, queried.csv, pictures"),
-    ("label", "by the data set, or by a person", "queries.csv, or cycles/NNN/asked.csv"),
+    ("choose", "what is worth labeling most; the seed breaks ties", "cycles/NNN/scores.csv"),
+    ("label", "by the data set, or by a person", "queries.csv, queried.csv; or asked.csv"),
     ("finish", "one row says that all of this is there", "learning_curve.csv"),
 ]
 WIDTH, LEFT, TOP, GAP = 480, 44, 16, 20
