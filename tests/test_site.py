@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from al_lightning.commands import main
 from tools import draw_architecture
 
 ROOT = Path(__file__).parent.parent
@@ -32,3 +33,12 @@ def test_roles_in_docstrings_are_of_the_kind_that_the_site_turns_into_links():
 
 def test_the_picture_of_the_architecture_is_what_its_script_draws():
     assert draw_architecture.PICTURE.read_text() == draw_architecture.drawn()
+
+
+def test_the_sweep_of_the_page_on_clusters_is_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sweep, jobs = re.findall(r"```yaml\n(.*?)```", (DOCS / "clusters.md").read_text(), re.DOTALL)
+    Path("width.yaml").write_text(sweep + jobs)
+    main(["configs", "copy", "fashion_mnist/entropy"])
+    main(["sweep", "width.yaml", "--list"])
+    assert capsys.readouterr().out.count("new        runs/width/") == 4 * 5 * (3 + 1)  # seeds, widths, strategies and their cycle 0
