@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-gpu stress lint bench bench-gpu bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-gpu stress lint bench bench-gpu bench-baal docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,14 @@ bench-baal: pyproject.toml constraints.txt  ## Measure dense BALD beside baal's,
 	.venv-baal/bin/python -m pip install --quiet --constraint constraints.txt --editable . "baal>=2"
 	$(KEPT_MEMORY) OMP_NUM_THREADS=1 .venv-baal/bin/python -m benchmarks.against_baal
 
-clean:  ## Remove the environment and caches; runs stay
-	rm -rf .venv .venv-baal .mypy_cache .ruff_cache build *.egg-info
+docs: pyproject.toml constraints.txt  ## Build the site into build/site, in an environment of its own; a broken link is an error
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet "pip>=25.1"
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt --group docs
+	.venv-docs/bin/zensical build --clean --strict
+
+clean:  ## Remove the environments and caches; runs stay
+	rm -rf .venv .venv-baal .venv-docs .cache .mypy_cache .ruff_cache build *.egg-info
 	find al_lightning tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt
