@@ -50,13 +50,14 @@ def main(arguments: Sequence[str]) -> None:
         queried = [] if options.query is None else _queried(options.query, data)
         intake = Intake(run, data, queried, options.allow_empty, options.replace)
         with simple(options.source, data, intake.indices, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
-            files = _files(source, may_be_empty=bool(unread))
+            if not (files := _files(source)) and not unread:
+                raise UserError(f"Expected masks ({', '.join(SUFFIXES)}), or a tool's export with labels, in {options.source}, found none.")
             refused = intake.take(files)
         taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
         whys = unread | {file.name: why for file, why in refused.items()}
         print(f"{taken} masks are taken, {same} were there already, {len(whys)} files are refused{':' if whys else '.'}")
         for name, why in whys.items():
-            print(f"  {name}: {why}")
+            print(f"  {name if name.isprintable() else repr(name)}: {why}")
         if wanted := labels_wanted(run, data):
             print(wanted)
     finally:
@@ -168,14 +169,11 @@ def _queried(query: Path, data: PoolDataModule) -> list[int]:
     return found
 
 
-def _files(folder: Path, may_be_empty: bool) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     """The files that may be masks, by name."""
     if not folder.is_dir():
-        raise UserError(f"Expected a folder of masks, got {folder}, which is none.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not found and not may_be_empty:
-        raise UserError(f"Expected masks ({', '.join(SUFFIXES)}) in {folder}, found none.")
-    return found
+        raise UserError(f"Expected a folder of masks, or a tool's export as JSON or ZIP, got {folder}, which is none.")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def _parser() -> argparse.ArgumentParser:

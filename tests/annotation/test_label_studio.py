@@ -19,7 +19,9 @@ CORNERS = [[100 * x / 14, 100 * y / 9] for x, y in ((3, 2), (11, 2), (11, 5), (3
 
 
 def files(its, classes):
-    return label_studio.files([label_studio.entry(rank, len(its), item, classes, "m", Path("run")) for rank, item in enumerate(its)], classes)
+    return label_studio.files(
+        [label_studio.entry(rank, len(its), item, classes, "m", Path("run")) for rank, item in enumerate(its)], classes
+    )
 
 
 def region(label="edge", size=SIZE, **change):
@@ -46,7 +48,12 @@ def test_tasks_fit_the_configuration_and_the_most_wanted_is_first():
     tags = {tag.get("name"): tag for tag in view if tag.get("toName")}
     assert view.find("Image").get("name") == "image" and view.find("Image").get("value") == "$image"
     for rank, (each, item) in enumerate(zip(json.loads(written["tasks.json"]), items(), strict=True)):
-        assert each["data"] == {"image": f"/data/local-files/?d=to_label/s{rank}.jpg", "item": f"s{rank}", "rank": rank, "score": item.score}
+        assert each["data"] == {
+            "image": f"/data/local-files/?d=to_label/s{rank}.jpg",
+            "item": f"s{rank}",
+            "rank": rank,
+            "score": item.score,
+        }
         (prediction,) = each["predictions"]
         assert prediction["score"] == rank / 3
         assert len(prediction["result"]) == 2  # what is not drawn is in no region

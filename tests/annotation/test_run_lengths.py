@@ -5,7 +5,6 @@ from al_lightning.annotation.run_lengths import packed, unpacked
 from al_lightning.errors import UserError
 
 
-
 def read_by_the_bit(data):
     """Values, as https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack describes them, with nothing of ours."""
     text, at = "".join(f"{byte:08b}" for byte in data), 0
