@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from al_lightning import seeds
-from al_lightning.acquisition import Aggregation, Strategy, selection
+from al_lightning.acquisition import Aggregation, Random, Strategy, selection
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
@@ -23,6 +23,7 @@ from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
+from al_lightning.refusals import WaitsForLabels
 from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
@@ -49,9 +50,15 @@ class ActiveLearningCallback(Callback):
             have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
         initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
+            Where nothing is labeled, it chooses what a human is asked for before cycle 0: ``Random`` then, if it is None.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+            Where nothing is labeled, it asks first: for ``initial_size`` items, or ``query_size`` where that is ``all``, in
+            ``cycles/initial``.
         enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
+        evaluation_first: before anything else so many items are drawn uniformly from the whole pool, by ``data.init_args.initial_seed``
+            (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human
+            is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -77,6 +84,7 @@ class ActiveLearningCallback(Callback):
         initial_strategy: Strategy | None = None,
         oracle: Literal["dataset", "human"] = "dataset",
         enough: Share = 1.0,
+        evaluation_first: PositiveInt | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -103,6 +111,7 @@ class ActiveLearningCallback(Callback):
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
         self.oracle: Oracle = Human(enough) if oracle == "human" else Dataset()
+        self.evaluation_first = evaluation_first
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -277,6 +286,9 @@ class ActiveLearningCallback(Callback):
         self._introduce_strategies()
         self._stopped = self._validated = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
+        if self.cycle < 0:
+            self._say(str(self.record.waiting))
+            raise WaitsForLabels
         self._refuse_small_budget()
         self._refuse_nothing_to_query()
         self._resumed = bool(cycles)
@@ -343,8 +355,16 @@ class ActiveLearningCallback(Callback):
             self.task.load_state_dict(self.record.weights(row.cycle))
 
     def _initial_choice(self) -> Choice | None:
-        strategy = self.initial_strategy
-        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network)
+        strategy, size = self.initial_strategy, None
+        if not self.labeled and not self.initial_run:
+            if not self.oracle.asks:
+                raise UserError(
+                    f"Expected labels of some images, but none of {len(self.data.pool.labeled)} has one, and in a simulation nobody can be "
+                    "asked. A label has its image's name. Set active_learning.oracle=human to be asked."
+                )
+            strategy = strategy or Random()
+            size = self.query_sizes[0] if self.data.initial_size == "all" else self.data.initial_size
+        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network, size)
 
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)

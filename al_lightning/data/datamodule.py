@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from al_lightning import seeds
+from al_lightning.data.own_files import draw_evaluation
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.errors import UserError
 from al_lightning.item_lists import read_items
 from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
+from al_lightning.run_files import EVALUATION_FIRST
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import Source, read_images, sha256_of
+from al_lightning.sources import ADDED, Source, read_images, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,17 @@ class PoolDataModule(LightningDataModule, ABC):
         initial_items: file of the items that are labeled before cycle 0, one a line, by name or by index, in place of a draw; None draws.
 
     Attributes:
-        pool: filled by ``setup``, which also labels the initial set.
+        pool: filled by ``setup``, which also labels the initial set, if anything has a label.
+        initial_size: items in a draw of the initial set, or ``all``.
         class_names: of the classes, in the order of a network's outputs.
         run: whose data they are, for who has no trainer; to be set before ``setup``.
+        held_out: the pool's items that a run evaluates on, where it draws its evaluation set itself; they take no part in the pool.
     """
 
     run: RunDirectory | None = None
     pool: Pool
+    initial_size: int | Literal["all"]
+    held_out: Sequence[int] = ()
     class_names: Sequence[str]
 
     @checked
@@ -112,6 +118,74 @@ class PoolDataModule(LightningDataModule, ABC):
             return draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels)
         return torch.tensor(read_items(self.initial_items, len(pool.labeled), self.item, "the initial set"))
 
+    def settle(self, pool: Pool, labels: Tensor | None = None) -> None:
+        """Makes this the pool: takes out of it what the run evaluates on, and labels the initial set, if anything has a label.
+
+        Args:
+            pool: of which nothing is labeled.
+            labels: of a draw that is balanced by them.
+
+        Raises:
+            UserError: as of :meth:`initial_set`, or the run evaluates on what are no items of these data.
+        """
+        self.pool = pool
+        run = self._run()
+        begun = run is not None and run.has_begun()
+        if run is not None and begun:
+            for row in (rows := run.read_evaluation() or run.read_asked_by(EVALUATION_FIRST)):
+                if row.index >= len(pool.labeled) or self.item(row.index) != row.item:
+                    raise UserError(
+                        f"Expected items of these data in {run.evaluation}, but {row.item!r} is not at index {row.index} there."
+                    )
+            self.evaluate_on([row.index for row in rows])
+        elif (learning := self._learning()) is not None:
+            self.evaluate_on(self._drawn_for_evaluation(learning.evaluation_first, learning.oracle.asks))
+        if self.initial_items is not None or len(pool.candidates):
+            pool.label(self.initial_set(pool, self.initial_size, labels))
+
+    @property
+    def evaluates_first(self) -> bool:
+        """Whether the run draws its evaluation set from the whole pool, before anything else."""
+        return self._learning() is not None
+
+    def _learning(self) -> Any:
+        """The callback that has asked for an evaluation set of the run's own."""
+        callbacks: Sequence[Any] = () if self.trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
+        return next((callback for callback in callbacks if getattr(callback, "evaluation_first", None) is not None), None)
+
+    def _drawn_for_evaluation(self, size: int, asks: bool) -> list[int]:
+        """Draws the evaluation set from the whole pool, by groups where there are some."""
+        names = {self.item(index): index for index in (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()}
+        if size >= len(names):
+            raise UserError(f"Expected active_learning.evaluation_first below the {len(names)} images of the pool, got {size}.")
+        group_of = self.grouping()
+        held = draw_evaluation(sorted(names), size / len(names), group_of, self.initial_seed)
+        return [index for name, index in names.items() if group_of(name) in held]
+
+    def grouping(self) -> Callable[[str], str]:
+        """From an item's name to what it belongs together with in an evaluation split; here itself."""
+        return lambda name: name
+
+    def evaluate_on(self, indices: Sequence[int]) -> None:
+        """Takes items out of the pool, and evaluates on them in place of whatever was for evaluation; what belongs together with them
+        takes no part. None leaves all as it is, but for those that were taken out before.
+        """
+        group_of, size = self.grouping(), len(self.pool.labeled)
+        held = {group_of(self.item(index)) for index in indices}
+        apart = torch.tensor([bool(held) and group_of(self.item(index)) in held for index in range(size)], dtype=torch.bool)
+        self.pool.set_apart(apart)
+        self.held_out = indices
+        if indices:
+            self.evaluate_items(indices)
+
+    def evaluation_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of the items that were labeled first which are for evaluation: none where there is an evaluation set already."""
+        return []
+
+    @abstractmethod
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """Evaluates on these items of the listing in place of whatever was for evaluation."""
+
     def introduce(self, what: str, evaluation: int) -> None:
         """Says what there is, once the pool is made.
 
@@ -164,15 +238,20 @@ class PoolDataModule(LightningDataModule, ABC):
         return None
 
     def recorded(self) -> dict[str, str]:
-        """By file the split that it had when a run began that has finished cycles: what was drawn once is not drawn again.
+        """By file, in the run's order, the split that it had when the run began: what was drawn once is not drawn again.
+
+        Empty where nothing is lost by beginning anew.
 
         Raises:
             UserError: the run's tables are damaged.
         """
-        run = self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
-        if run is None or not run.images.is_file() or not run.finished():
+        run = self._run()
+        if run is None or not run.images.is_file() or not run.has_begun():
             return {}
         return {source.file: source.split for source in read_images(run.images)}
+
+    def _run(self) -> RunDirectory | None:
+        return self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 
@@ -199,8 +278,23 @@ class PoolDataModule(LightningDataModule, ABC):
         """
         raise UserError(
             f"Expected data whose labels are files, each of an image, to ask a person for labels, got {type(self).__name__}. Set "
-            "active_learning.oracle=dataset, or take FolderSegmentationDataModule."
+            "active_learning.oracle=dataset, or take FolderSegmentationDataModule or FolderClassificationDataModule."
         )
+
+    answers_in_table = False
+    """Whether a person answers by a row in a table, in place of a file for each image."""
+
+    def is_answered(self, index: int) -> bool:
+        """Whether somebody has given an item's label, whatever a run knows of it."""
+        return self.image_and_label(index)[1].is_file()
+
+    def check_answer(self, index: int) -> None:
+        """Makes sure that the label which somebody has given to an item is one.
+
+        Raises:
+            UserError: it can't be read, or is no label of this image.
+        """
+        self.label_in(index, self.image_and_label(index)[1])
 
     def label_in(self, index: int, file: Path) -> Tensor:
         """Classes of the pixels of an item's whole image by a label file, wherever that lies; int64 ``(H, W)``, 255 is ignored.
@@ -219,14 +313,17 @@ class PoolDataModule(LightningDataModule, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def fingerprint(self) -> dict[str, int | str]:
-        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources.
+        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources; of what the run began with.
 
         Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has a hash of its own
         (``crops_sha256``).
         """
-        found: dict[str, int | str] = {"items": len(self.pool.labeled), "sha256": sha256_of(self.sources())}
+        sources = self.sources()
+        began = [source for source in sources if source.split != ADDED]
+        items = len(self.pool.labeled) - (len(sources) - len(began))
+        found: dict[str, int | str] = {"items": items, "sha256": sha256_of(began)}
         boxes = self.boxes()
-        return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes))}
+        return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes[:items]))}
 
     def state_dict(self) -> dict[str, Any]:
         """The pool's state; Lightning puts it into every checkpoint."""

@@ -143,6 +143,7 @@ class _IDXDataModule(ResidentDataModule):
         if self._train.images.shape[1:] != self._eval.images.shape[1:]:
             sizes = ("x".join(map(str, data.images.shape[2:])) for data in (self._train, self._eval))
             raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are the files of two data sets?")
+        self._own_evaluation = self._eval
         size = len(self._train)
         members = None
         if self.pool_size is not None:
@@ -153,8 +154,7 @@ class _IDXDataModule(ResidentDataModule):
             members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
         pool = Pool(len(self._train), members)
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool.label(self.initial_set(pool, self.initial_size, labels))
-        self.pool = pool
+        self.settle(pool, labels)
         self.introduce(f"{self.title} from {folder}", len(self._eval))
 
     def _read(self, folder: Path, split: str) -> ResidentImages:
@@ -188,7 +188,7 @@ class _IDXDataModule(ResidentDataModule):
 
     def sources(self) -> list[Source]:
         """The four files, by hashes of what was read from them: labels of this kind are read at once, with their images."""
-        parts = {POOL: (self._train, _SPLITS["train"]), EVALUATION: (self._eval, _SPLITS["eval"])}
+        parts = {POOL: (self._train, _SPLITS["train"]), EVALUATION: (self._own_evaluation, _SPLITS["eval"])}
         return [
             Source(split, file, hashlib.sha256(content.cpu().numpy().data).hexdigest())
             for split, (data, files) in parts.items()

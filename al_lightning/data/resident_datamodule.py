@@ -69,6 +69,11 @@ class ResidentDataModule(PoolDataModule):
         """The loaders yield on the device."""
         return batch
 
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`."""
+        rows = torch.tensor(indices)
+        self._eval = ResidentImages(self._train.images[rows], self._train.labels[rows])
+
     # Looks
 
     def peek(self, indices: Tensor) -> Tensor:

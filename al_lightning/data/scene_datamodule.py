@@ -35,7 +35,7 @@ from al_lightning.data.scenes import (
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
 from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
-from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source, sha256_of_file
+from al_lightning.sources import ADDED, EVALUATION, POOL, UNLABELED, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -128,28 +128,37 @@ class SceneDataModule(PoolDataModule):
         if hasattr(self, "pool"):
             return
         self._train, self._eval = self.listing()
+        own_evaluation = self._eval
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
+            self._train.sort(key=lambda scene: scene.is_added)  # the copies have the indices that they began with
+        self._refuse_unequal_sizes()
+        self._own_evaluation = own_evaluation
+        self.settle(Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train])))
+        check_labels([*own_evaluation, *(self._train[index] for index in self.pool.labeled_indices.tolist())])
+        self._files = self._open_files()
+        self._survey = LabelSurvey(self._files, self.classes)
+        self._names = file_names(self.root, self._train, own_evaluation)
+        self._paths = {name: path for path, name in self._names.items()}
+        self.introduce(str(self.root), len(self._eval))
+
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`; on whole images."""
+        self._eval = [self._train[index]._replace(box=None) for index in indices]
+        self._refuse_unequal_sizes()
+
+    def _refuse_unequal_sizes(self) -> None:
         sizes = {scene.size for scene in self._eval}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
-        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
-        pool.label(self.initial_set(pool, self.initial_size))
-        check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
-        self._files = self._open_files()
-        self._survey = LabelSurvey(self._files, self.classes)
-        self._names = file_names(self.root, self._train, self._eval)
-        self._paths = {name: path for path, name in self._names.items()}
-        self.pool = pool
-        self.introduce(str(self.root), len(self._eval))
 
     def _open_files(self) -> SceneFiles:
         colors = self.classes.colors
         decode = ColorDecoder(colors, ignore_others=bool(self.classes.known.all())) if colors else decode_label
         if self.decoded_cache == "memory":
-            return InMemory([*self._train, *self._eval], decode)
+            return InMemory([*self._train, *self._own_evaluation], decode)
         return OnDisk(self.cache_folder, decode) if self.decoded_cache == "disk" else Uncached(decode)
 
     # Loaders
@@ -269,8 +278,8 @@ class SceneDataModule(PoolDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
-        files = {scene.image: (POOL if scene.has_label else UNLABELED, scene) for scene in self._train}
-        files |= {scene.image: (EVALUATION, scene) for scene in self._eval}
+        splits = [(ADDED if scene.is_added else POOL if scene.has_label else UNLABELED, scene) for scene in self._train]
+        files = {scene.image: (split, scene) for split, scene in [*splits, *((EVALUATION, scene) for scene in self._own_evaluation)]}
         return [
             Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
             for path, (split, scene) in files.items()

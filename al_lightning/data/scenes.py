@@ -45,6 +45,7 @@ class Scene(NamedTuple):
         size: of the image.
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
+        is_added: whether it came when the run had begun.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scene(NamedTuple):
     size: Size
     box: Box | None = None
     has_label: bool = True
+    is_added: bool = False
 
     @property
     def item_size(self) -> Size:
