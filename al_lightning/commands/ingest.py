@@ -1,4 +1,4 @@
-"""``python -m al_lightning ingest RUN FROM``: masks that a person has drawn go to where a run's data have them, once they are checked.
+"""``python -m al_lightning ingest RUN FROM``: what a person has drawn or said goes to where a run's data have it, once it is checked.
 
 A mask is there as a whole or not at all, and what is there is never lost, whenever the process dies: the same command goes on.
 """
@@ -14,11 +14,13 @@ import torch
 from al_lightning import locks
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
+from al_lightning.commands.ingest_classes import ClassIntake
 from al_lightning.commands.stored_run import labels_wanted, load_data
-from al_lightning.data import PoolDataModule
+from al_lightning.data import FolderClassificationDataModule, PoolDataModule
 from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically
+from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_labels
 
@@ -41,22 +43,53 @@ def main(arguments: Sequence[str]) -> None:
     run = RunDirectory(options.run)
     if not run.config.is_file():
         raise UserError(f"Expected {run.config}, the configuration of a run, but it is missing. Is it the directory of a run?")
-    files = _files(options.folder)
     run.hold()
     try:
         data = load_data(run)
-        intake = Intake(run, data, options.allow_empty, options.replace)
-        refused = intake.take(files)
-        taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
-        print(f"{taken} masks are taken, {same} were there already, {len(refused)} files are refused{':' if refused else '.'}")
-        for file, why in refused.items():
-            print(f"  {file.name}: {why}")
+        given_in_table = isinstance(data, FolderClassificationDataModule)
+        refused = _take_classes(run, data, options) if given_in_table else _take_masks(run, data, options)
+        for name, why in refused.items():
+            print(f"  {name}: {why}")
         if wanted := labels_wanted(run, data):
             print(wanted)
     finally:
         run.release()
     if refused:
         sys.exit(1)
+
+
+def _take_masks(run: RunDirectory, data: PoolDataModule, options: argparse.Namespace) -> dict[str, str]:
+    """Takes masks; gives by name of a file, why it is refused."""
+    files = _files(options.folder)
+    intake = Intake(run, data, options.allow_empty, options.replace)
+    refused = intake.take(files)
+    _tell("masks", len(files), len(intake.taken), len(refused))
+    return {file.name: why for file, why in refused.items()}
+
+
+def _take_classes(run: RunDirectory, data: FolderClassificationDataModule, options: argparse.Namespace) -> dict[str, str]:
+    """Takes classes; gives by where they stand, why they are refused."""
+    intake = ClassIntake(run, data, asked_for(run, data), options.replace)
+    count, refused = intake.take(options.folder)
+    _tell("classes", count, len(intake.taken), len(refused))
+    return refused
+
+
+def _tell(what: str, count: int, taken: int, refused: int) -> None:
+    same = count - taken - refused
+    print(f"{taken} {what} are taken, {same} were there already, {refused} are refused{':' if refused else '.'}")
+
+
+def asked_for(run: RunDirectory, data: PoolDataModule) -> list[Labeled]:
+    """All that a run has asked a person for.
+
+    Raises:
+        UserError: it has asked nobody, or for what are no items of these data.
+    """
+    refuse_other_items(data, asked := run.read_asked())
+    if not asked:
+        raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
+    return asked
 
 
 class Intake:
@@ -80,14 +113,11 @@ class Intake:
         self.allow_empty, self.replace = allow_empty, replace
         self.taken: list[Path] = []
         self._wanted: dict[str, _Wanted] = {}
-        refuse_other_items(data, asked := run.read_asked())
-        for row in asked:
+        for row in asked_for(run, data):
             place = data.image_and_label(row.index)[1]
             self._wanted |= dict.fromkeys((row.item, place.stem), (row.index, place))
-        if not self._wanted:
-            raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
         finished = run.finished()
-        self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished}
+        self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
 
     def take(self, files: Sequence[Path]) -> dict[Path, str]:
         """Takes what is good.
@@ -158,11 +188,18 @@ def _files(folder: Path) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning ingest",
-        description="Takes masks of images that a run has asked for into its data: checks each, copies the good ones, and says of the "
-        "others why not. Images are not touched. Done twice it changes nothing.",
+        description="Takes masks or classes of images that a run has asked for into its data: checks each, copies the good ones, and says "
+        "of the others why not. Images are not touched. Done twice it changes nothing.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory")
-    parser.add_argument("folder", type=Path, metavar="FROM", help="folder of masks, each with the name of its image")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="FROM",
+        help="folder of masks, each with the name of its image; of classes a table (name,class), or a folder of images for each class",
+    )
     parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
-    parser.add_argument("--replace", action="store_true", help="take a mask in place of a different one, which is kept beside it as *.old")
+    parser.add_argument(
+        "--replace", action="store_true", help="take what differs from a label that is there, which is kept beside it as *.old"
+    )
     return parser

@@ -17,13 +17,16 @@ class Spellings:
 
     Args:
         images: by name, their files.
+        also: further ways, with the name that each stands for.
     """
 
-    def __init__(self, images: Mapping[str, Path]) -> None:
+    def __init__(self, images: Mapping[str, Path], also: Mapping[str, str] | None = None) -> None:
         self._names: dict[str, set[str]] = {}
         for name, path in images.items():
             for way in (path.stem, path.name, f"{name}{path.suffix}"):
                 self._names.setdefault(way, set()).add(name)
+        for way, name in (also or {}).items():
+            self._names |= {way: {name}, Path(way).stem: {name}}
         self._names |= {name: {name} for name in images}
 
     def all_of(self, way: str) -> set[str]:
