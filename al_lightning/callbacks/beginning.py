@@ -65,6 +65,7 @@ class Beginning:
         if self.run.has_begun():
             known = self.run.read_environment()
             self.data_record.take_in_added()
+            self.run.learning_curve.unlink(missing_ok=True)  # a dead process's first row, not written to its end
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
             id = known.get("run")
         else:
