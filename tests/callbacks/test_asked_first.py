@@ -25,9 +25,9 @@ from tests.tasks.test_segmentation import Tiny
 FIRST = {"evaluation_first": 5, "evaluation": 0.4}
 
 
-def fit(run, oracle="human", evaluation="evaluation", group=None, **arguments):
+def fit(run, oracle="human", evaluation="evaluation", group=None, size=6, **arguments):
     """Begins a run, or goes on with it."""
-    settings = {"crop": 16, "batch_size": 2, "num_workers": 0, "initial_size": 6}
+    settings = {"crop": 16, "batch_size": 2, "num_workers": 0, "initial_size": size}
     data = FolderSegmentationDataModule("data", {"ground": 0, "cell": 7}, evaluation, group, **settings)
     settings = {"query_size": 4, "cycles": 3, "trainer": {"max_epochs": 1, "check_val_every_n_epoch": 1}, "resume": True}
     try:
