@@ -88,9 +88,9 @@ class Beginning:
             self.run.write_evaluation(found)
             return found
         asked = self.run.read_asked_by(EVALUATION_FIRST)
-        if not asked and self.data.held_out:
-            asked = self.rows(EVALUATION_FIRST + 1, self.data.held_out)
-            self.oracle.ask(self.run, self.data, asked)
+        if not asked and self.data.evaluated:
+            asked = self.rows(EVALUATION_FIRST + 1, self.data.evaluated)
+            self.oracle.ask(self.run, self.data, asked, None)
         answered = self.oracle.answer(self.data, asked) if asked else []
         if answered:
             self.run.write_evaluation(answered)
@@ -107,7 +107,7 @@ class Beginning:
         if not (asked := self.run.read_asked_by(INITIAL)):
             asked = begin()
             self.data.evaluation_among([row.index for row in asked])  # refuses what none can be held out of
-            self.oracle.ask(self.run, self.data, asked)
+            self.oracle.ask(self.run, self.data, asked, None)
         if not (answered := self.oracle.answer(self.data, asked)):
             return []
         if not (held := self.run.read_evaluation()):

@@ -12,15 +12,17 @@ from pathlib import Path
 import torch
 
 from al_lightning import locks
+from al_lightning.annotation.items import Rules
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
+from al_lightning.commands.from_tools import simple
 from al_lightning.commands.ingest_classes import ClassIntake
 from al_lightning.commands.stored_run import labels_wanted, load_data
 from al_lightning.data import FolderClassificationDataModule, PoolDataModule
 from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically
-from al_lightning.run_tables import Labeled
+from al_lightning.reading import ANY, TEXT, read_table
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_labels
 
@@ -46,50 +48,37 @@ def main(arguments: Sequence[str]) -> None:
     run.hold()
     try:
         data = load_data(run)
-        given_in_table = isinstance(data, FolderClassificationDataModule)
-        refused = _take_classes(run, data, options) if given_in_table else _take_masks(run, data, options)
-        for name, why in refused.items():
+        asked = _asked(run, options.query, data)
+        intake: Intake | ClassIntake = (
+            ClassIntake(run, data, asked, options.replace)
+            if isinstance(data, FolderClassificationDataModule)
+            else Intake(run, data, asked, options.allow_empty, options.replace)
+        )
+        with simple(options.source, data, asked, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
+            count, refused = intake.take(source, may_be_empty=bool(unread))
+        taken, same, whys = len(intake.taken), count - len(intake.taken) - len(refused), unread | refused
+        print(f"{taken} {intake.what} are taken, {same} were there already, {len(whys)} {intake.where} are refused{':' if whys else '.'}")
+        for name, why in whys.items():
             print(f"  {name}: {why}")
         if wanted := labels_wanted(run, data):
             print(wanted)
     finally:
         run.release()
-    if refused:
+    if whys:
         sys.exit(1)
 
 
-def _take_masks(run: RunDirectory, data: PoolDataModule, options: argparse.Namespace) -> dict[str, str]:
-    """Takes masks; gives by name of a file, why it is refused."""
-    files = _files(options.folder)
-    intake = Intake(run, data, options.allow_empty, options.replace)
-    refused = intake.take(files)
-    _tell("masks", len(files), len(intake.taken), len(refused))
-    return {file.name: why for file, why in refused.items()}
-
-
-def _take_classes(run: RunDirectory, data: FolderClassificationDataModule, options: argparse.Namespace) -> dict[str, str]:
-    """Takes classes; gives by where they stand, why they are refused."""
-    intake = ClassIntake(run, data, asked_for(run, data), options.replace)
-    count, refused = intake.take(options.folder)
-    _tell("classes", count, len(intake.taken), len(refused))
-    return refused
-
-
-def _tell(what: str, count: int, taken: int, refused: int) -> None:
-    same = count - taken - refused
-    print(f"{taken} {what} are taken, {same} were there already, {refused} are refused{':' if refused else '.'}")
-
-
-def asked_for(run: RunDirectory, data: PoolDataModule) -> list[Labeled]:
-    """All that a run has asked a person for.
+def _asked(run: RunDirectory, queried: Path | None, data: PoolDataModule) -> list[int]:
+    """The items that a person was asked for, by a run or also by ``query``.
 
     Raises:
-        UserError: it has asked nobody, or for what are no items of these data.
+        UserError: there are none, or they are no items of these data.
     """
     refuse_other_items(data, asked := run.read_asked())
-    if not asked:
+    found = sorted({row.index for row in asked} | {*([] if queried is None else _queried(queried, data))})
+    if not found:
         raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
-    return asked
+    return found
 
 
 class Intake:
@@ -98,33 +87,41 @@ class Intake:
     Args:
         run: says what was asked for.
         data: of the run.
+        asked: the items that were asked for.
         allow_empty: whether a mask may be the same in all its pixels.
         replace: whether a mask may take the place of another one, which is kept beside it.
 
     Attributes:
         taken: the places of the masks that were written.
-
-    Raises:
-        UserError: the run has asked nobody, or another process takes masks into the same folder.
     """
 
-    def __init__(self, run: RunDirectory, data: PoolDataModule, allow_empty: bool, replace: bool) -> None:
+    what, where = "masks", "files"
+
+    def __init__(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[int], allow_empty: bool, replace: bool) -> None:
         self.data = data
         self.allow_empty, self.replace = allow_empty, replace
         self.taken: list[Path] = []
         self._wanted: dict[str, _Wanted] = {}
-        for row in asked_for(run, data):
-            place = data.image_and_label(row.index)[1]
-            self._wanted |= dict.fromkeys((row.item, place.stem), (row.index, place))
+        for index in asked:
+            place = data.image_and_label(index)[1]
+            self._wanted |= dict.fromkeys((data.item(index), place.stem), (index, place))
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
 
-    def take(self, files: Sequence[Path]) -> dict[Path, str]:
+    def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
         """Takes what is good.
 
+        Args:
+            source: a folder of masks.
+            may_be_empty: whether no mask is fine.
+
         Returns:
-            By file, why it is refused.
+            The number of files, and by their names why some are refused.
+
+        Raises:
+            UserError: there are none, or another process takes masks into the same folder.
         """
+        files = _files(source, may_be_empty)
         folders = {place.parent for _, place in self._wanted.values()}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +129,7 @@ class Intake:
                 raise UserError(f"Another process takes masks into {folder}. Wait for it, or end it.")
             remove_unfinished(folder, SUFFIXES)
         try:
-            return {file: why for file in files if (why := self._refusal(file)) is not None}
+            return len(files), {file.name: why for file in files if (why := self._refusal(file)) is not None}
         finally:
             for folder in folders:
                 locks.unlock(folder / _LOCK)
@@ -175,12 +172,26 @@ class Intake:
         return None
 
 
-def _files(folder: Path) -> list[Path]:
+def _queried(query: Path, data: PoolDataModule) -> list[int]:
+    """The items whose images ``query`` has asked for, that are in the pool.
+
+    Raises:
+        UserError: there is no query, or none of its images is in the pool.
+    """
+    rows = read_table(query / "query.csv", {"path": TEXT}, {ANY: TEXT})
+    pool = {data.image_and_label(index)[0].resolve(): index for index in range(len(data.pool.labeled))}
+    found = [index for row in rows if (index := pool.get(Path(row["path"]).resolve())) is not None]
+    if not found:
+        raise UserError(f"Expected images of the run's pool in {query / 'query.csv'}, but none of {len(rows)} is there.")
+    return found
+
+
+def _files(folder: Path, may_be_empty: bool) -> list[Path]:
     """The files that may be masks, by name."""
     if not folder.is_dir():
         raise UserError(f"Expected a folder of masks, got {folder}, which is none.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not found:
+    if not found and not may_be_empty:
         raise UserError(f"Expected masks ({', '.join(SUFFIXES)}) in {folder}, found none.")
     return found
 
@@ -193,10 +204,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory")
     parser.add_argument(
-        "folder",
+        "source",
         type=Path,
         metavar="FROM",
-        help="folder of masks, each with the name of its image; of classes a table (name,class), or a folder of images for each class",
+        help="folder of masks, each with the name of its image; of classes a table (name,class), or a folder of images for each; or a "
+        "tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP file, or unpacked), or annotations in COCO's format",
+    )
+    parser.add_argument("--query", type=Path, metavar="DIR", help="what query has written there was asked for, too")
+    parser.add_argument(
+        "--rest", metavar="CLASS", help="the class of pixels that no region of an export covers, or ignore; the data's by default"
+    )
+    parser.add_argument("--annotators", choices=["refuse", "latest"], default="refuse", help="of several annotations of one image")
+    parser.add_argument(
+        "--overlaps", choices=["refuse", "smaller"], default="refuse", help="of regions of several classes: the smaller one is on top"
     )
     parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
     parser.add_argument(

@@ -41,28 +41,32 @@ class ClassIntake:
     Args:
         run: says what was asked for.
         data: of the run.
-        asked: all that was asked for.
+        asked: the items that were asked for.
         replace: whether a class may take the place of another one; the table as it was is kept beside it then.
 
     Attributes:
         taken: by index, the classes that were written.
     """
 
-    def __init__(self, run: RunDirectory, data: FolderClassificationDataModule, asked: Sequence[Labeled], replace: bool) -> None:
+    what, where = "classes", "rows or files"
+
+    def __init__(self, run: RunDirectory, data: FolderClassificationDataModule, asked: Sequence[int], replace: bool) -> None:
         self.data, self.replace = data, replace
         self.taken: dict[int, str] = {}
-        self._indices = {row.item: row.index for row in asked}
-        self._spellings = Spellings({row.item: data.image_and_label(row.index)[0] for row in asked}, _called_in_packages(data, asked))
+        self._indices = {data.item(index): index for index in asked}
+        images = {item: data.image_and_label(index)[0] for item, index in self._indices.items()}
+        self._spellings = Spellings(images, _called_in_packages(data, run.read_asked()))
         self._table = data.image_and_label(0)[1]
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
         self._replaces = False
 
-    def take(self, source: Path) -> tuple[int, dict[str, str]]:
+    def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
         """Takes what is good.
 
         Args:
             source: a table with the columns name and class, or a folder with a folder of images for each class.
+            may_be_empty: whether none is fine.
 
         Returns:
             How many were looked at, and why some are refused.
@@ -71,6 +75,10 @@ class ClassIntake:
             UserError: there are none, or another process takes classes for the same data.
         """
         given = _given(source)
+        if not given and not may_be_empty:
+            raise UserError(
+                f"Expected a table with the columns name and class, or a folder of images for each class, got none in {source}."
+            )
         if not locks.lock(self._table.parent / _LOCK):  # other runs may have the same data
             raise UserError(f"Another process takes classes into {self._table}. Wait for it, or end it.")
         try:
@@ -132,14 +140,9 @@ def _given(source: Path) -> list[Given]:
     if not source.is_dir():
         return [Given(f"{name} in row {number}", name, label) for number, (name, label) in enumerate(given_classes(source), 1)]
     folders = [folder for folder in sorted(source.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
-    found = [
+    return [
         Given(f"{folder.name}/{path.name}", path.name, folder.name)
         for folder in folders
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     ]
-    if not found:
-        raise UserError(
-            f"Expected a table with the columns name and class, or a folder with a folder of images for each class, got {source}."
-        )
-    return found

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,23 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from al_lightning.data.class_tables import Spellings, read_classes
-from al_lightning.data.own_files import (
-    SUFFIXES,
-    by_name,
-    draw_evaluation,
-    evaluation_share,
-    grouping,
-    refuse_shared_groups,
-    settled_splits,
-    shown,
-)
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.pool import Pool
 from al_lightning.data.resident import ResidentImages
 from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.data.scenes import Pixels, decode_image
 from al_lightning.errors import UserError
-from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveInt, checked
-from al_lightning.sources import ADDED, EVALUATION, POOL, UNLABELED, Source
+from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt, checked
+from al_lightning.sources import ADDED, EVALUATION, POOL, Source
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +61,16 @@ class FolderClassificationDataModule(ResidentDataModule):
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a class. With ``active_learning.evaluation_first`` there is no such share.
         group: a regular expression that finds an image's group in its name (``<class>/<name>`` where there are folders), such as its video
-            or its patient. All images of a group are on one side of the evaluation split. None splits images one by one.
+            or its patient. All images of a group are for one of training, validation and evaluation. None splits images one by one.
         image_size: height and width that images are resized to, or one number for both; None where they have one size.
         channels: 3 for colours, 1 for grey.
         initial_size: labeled images that a simulation begins with, or ``all``.
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
         seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of evaluation split and initial set, to draw the same ones under several seeds; None for ``seed``.
+        initial_seed: of evaluation split, validation and initial set, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw.
+        validation_size: labeled images that are held out of the pool for validation, a count or, below 1, a share of them; None for none.
 
     Raises:
         UserError: a file is missing or bad, a class unknown, or a size does not fit.
@@ -101,8 +93,9 @@ class FolderClassificationDataModule(ResidentDataModule):
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
+        validation_size: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
         self.root = Path(root).expanduser()
         self.labels, self.images = labels, images
         self.classes = classes
@@ -124,8 +117,10 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._sizes: dict[Path, tuple[int, int]] = {}
         self._train, self._eval = self._read(pool), self._read(evaluation)
         answerable = torch.tensor([photo.has_label for photo in pool])
-        self.settle(Pool(len(pool), answerable=answerable))
-        self._warn_of_missing(self._train.labels[answerable], "pool")
+        self.begin(Pool(len(pool), answerable=answerable))
+        self._warn_of_missing(self._train.labels[answerable & (self.pool.labeled | self.pool.unlabeled)], "pool")
+        if len(self.validation):
+            self._warn_of_missing(self._train.labels[self.validation], "validation set")
         self._warn_of_missing(self._eval.labels[self._eval.labels >= 0], "evaluation set")
         self.introduce(str(self.root), len(self._evaluation))
 
@@ -232,9 +227,13 @@ class FolderClassificationDataModule(ResidentDataModule):
         """The name of its image."""
         return self._photos[index].name
 
+    def group_of(self, index: int) -> str:
+        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        return grouping(self.group)(self.item(index))
+
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels."""
-        splits = [(ADDED if photo.is_added else POOL if photo.has_label else UNLABELED, photo, self.root) for photo in self._photos]
+        splits = [(self.split_of(index, photo.has_label, photo.is_added), photo, self.root) for index, photo in enumerate(self._photos)]
         folder = Path(self.evaluation).expanduser() if isinstance(self.evaluation, str) else self.root
         splits += [(EVALUATION, photo, folder) for photo in self._own_evaluation]
         return [Source(split, self._file(photo, root), self._identity(photo)) for split, photo, root in splits]
@@ -264,17 +263,10 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     answers_in_table = True
 
-    def grouping(self) -> Callable[[str], str]:
-        """See :meth:`PoolDataModule.grouping`."""
-        return grouping(self.group)
-
     def evaluation_among(self, indices: Sequence[int]) -> list[int]:
         """See :meth:`PoolDataModule.evaluation_among`."""
-        if (share := evaluation_share(self.evaluation, self.evaluates_first)) is None:
-            return []
-        names = {self.item(index): index for index in indices}
-        held = draw_evaluation(sorted(names), share, group := self.grouping(), self.initial_seed)
-        return [index for name, index in names.items() if group(name) in held]
+        share = evaluation_share(self.evaluation, self.evaluates_first)
+        return [] if share is None else self.drawn_of(indices, share)
 
     def image_and_label(self, index: int) -> tuple[Path, Path]:
         """See :meth:`PoolDataModule.image_and_label`; all classes lie in one table."""

@@ -56,7 +56,7 @@ def test_good_masks_are_taken_once_and_the_others_are_named(asked, capsys):
     save(f"{asked[2]}.tif", 7)
     save(f"{asked[3]}.png", 7)
     status, said = ingest(capsys)
-    assert status == 1 and "2 masks are taken, 0 were there already, 3 are refused:" in said
+    assert status == 1 and "2 masks are taken, 0 were there already, 3 files are refused:" in said
     assert "s01.png: it was not asked for" in said and f"{asked[2]}.tif: expected a .png file" in said
     assert f"{asked[3]}.png: it is empty" in said and "2 of 4 labels are there: put masks of the images in run/cycles/000/to_label" in said
     assert Path(f"data/masks/{asked[0]}.png").read_bytes() == Path(f"annotator/{asked[0]}.png").read_bytes()

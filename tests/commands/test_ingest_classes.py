@@ -98,7 +98,7 @@ def test_a_person_says_what_the_data_set_knows(layout, capsys):
         assert "labeled: one of the classes cat, dog, emu for each" in (package / "README.txt").read_text()
         assert f"0 of {asked} labels" in command(capsys, "status", "run")[1]
         status, said = command(capsys, "ingest", "run", how(names))
-        assert status == 0 and f"{asked} classes are taken, 0 were there already, 0 are refused." in said
+        assert status == 0 and f"{asked} classes are taken, 0 were there already, 0 rows or files are refused." in said
         assert f"{asked} of {asked} labels" in said
     assert not fit(layout)
     run, table = RunDirectory("run"), Path("photos/labels.csv").read_bytes()
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_named_and_nothing_is_overwritten(capsys):
     assert status == 1 and f"it has the class {first}, which a finished cycle has read" in said
     assert "Expected the file nowhere" in command(capsys, "ingest", "run", "nowhere")[0]
     Path("empty").mkdir()
-    assert "a folder of images for each class, got empty" in command(capsys, "ingest", "run", "empty")[0]
+    assert "a folder of images for each class, got none in empty" in command(capsys, "ingest", "run", "empty")[0]
     asked = wanted()
     table.write_text(table.read_text() + "".join(f"{name},{kind}\n" for name, kind in zip(asked, ("fox", "cat", "dog"), strict=True)))
     with pytest.raises(UserError, match=f"the classes cat, dog, emu, got fox for photos/{asked[0]}.png"):
