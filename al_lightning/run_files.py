@@ -9,8 +9,10 @@
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
+    evaluation.csv        the items that the run took out of its pool to evaluate on, one row each, where it did
     cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
     cycles/NNN/to_label/  these images, and a README.txt that says where masks go
+    cycles/evaluation/, cycles/initial/ the same of what a person is asked before cycle 0: what to evaluate on, and the initial set
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
     maps/*.png            score maps of images, where somebody asked for them
@@ -22,6 +24,10 @@
 
 import os
 from pathlib import Path
+
+INITIAL, EVALUATION_FIRST = -1, -2
+"""In place of the cycle that asks, what is asked before cycle 0: the initial set, and before that the evaluation set."""
+_ASKED_BEFORE = {INITIAL: "initial", EVALUATION_FIRST: "evaluation"}
 
 
 class RunFiles:
@@ -65,6 +71,11 @@ class RunFiles:
         return self.path / "labels.csv"
 
     @property
+    def evaluation(self) -> Path:
+        """The table of the items that the run took out of its pool to evaluate on."""
+        return self.path / "evaluation.csv"
+
+    @property
     def environment(self) -> Path:
         """What the run ran on."""
         return self.path / "environment.json"
@@ -95,8 +106,8 @@ class RunFiles:
         return self.path / "maps"
 
     def cycle(self, cycle: int) -> Path:
-        """The directory of a cycle."""
-        return self.path / "cycles" / f"{cycle:03d}"
+        """The directory of a cycle, or of what is asked before the first one."""
+        return self.path / "cycles" / _ASKED_BEFORE.get(cycle, f"{cycle:03d}")
 
     def checkpoint(self, cycle: int) -> Path:
         """The checkpoint of a cycle's last weights."""

@@ -3,16 +3,16 @@
 import copy
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
 from al_lightning import seeds
-from al_lightning.acquisition import Aggregation, Strategy, selection
+from al_lightning.acquisition import Aggregation, Random, Strategy, selection
 from al_lightning.annotation.package import PLAIN, Tool
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
@@ -24,7 +24,8 @@ from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
-from al_lightning.run_tables import CycleRow
+from al_lightning.refusals import WaitsForLabels
+from al_lightning.run_tables import VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -50,16 +51,22 @@ class ActiveLearningCallback(Callback):
             have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
         initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
+            Where nothing is labeled, it chooses what a human is asked for before cycle 0: ``Random`` then, if it is None.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+            Where nothing is labeled, it asks first: for ``initial_size`` items, or ``query_size`` where that is ``all``, in
+            ``cycles/initial``.
         package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
             ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
         enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
+        evaluation_first: before anything else so many items are drawn uniformly from the whole pool, by ``data.init_args.initial_seed``
+            (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human
+            is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
         label_budget: stop when this many items are labeled.
-        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``.
+        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``; those of the test set are not looked at.
         checkpoint_minutes: the training of a cycle is kept between its epochs, at most every so many minutes, and goes on from there after
             a death; 0 is every epoch, None never.
         keep: checkpoints to keep, of ``all`` cycles, of the ``last`` finished one, or ``none``.
@@ -80,6 +87,7 @@ class ActiveLearningCallback(Callback):
         initial_strategy: Strategy | None = None,
         oracle: Literal["dataset", "human"] = "dataset",
         enough: Share = 1.0,
+        evaluation_first: PositiveInt | None = None,
         package: list[Tool] | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
@@ -97,8 +105,10 @@ class ActiveLearningCallback(Callback):
         for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
             if not values:
                 raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
-        if target is not None and (not target or any("loss" in name for name in target)):
-            raise UserError(f"Expected active_learning.target to name metrics of which more is better, like val/accuracy, got {target}.")
+        if target is not None and (not target or any("loss" in name or not name.startswith(VALIDATED) for name in target)):
+            raise UserError(
+                f"Expected active_learning.target to name metrics val/... of which more is better, like val/accuracy, got {target}."
+            )
         if retrain == "warm" and keep == "none":
             raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
         self.strategy = strategy
@@ -107,6 +117,7 @@ class ActiveLearningCallback(Callback):
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
         self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
+        self.evaluation_first = evaluation_first
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -122,7 +133,6 @@ class ActiveLearningCallback(Callback):
         self.resume = resume
         self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
         self._stopped: str | None = None  # why, once it has
-        self._validated: tuple[float, dict[str, float]] | None = None  # the sum of which weights, and what came out
 
     # The experiment
 
@@ -133,7 +143,7 @@ class ActiveLearningCallback(Callback):
             seconds = self.interim.run(train, self.cycle)
             self._stop_if_terminated()
             self._settle_weights()
-            metrics = self._evaluate()
+            metrics = self.evaluation.metrics()
             self._stopped = self._reason_to_stop(metrics)
             query = None if self._stopped else self._query()
             finished, answer = self._finish_cycle(metrics, seconds, query)
@@ -157,7 +167,8 @@ class ActiveLearningCallback(Callback):
     def _reason_to_stop(self, metrics: dict[str, float]) -> str | None:
         if self.target is not None:
             if missing := set(self.target) - set(metrics):
-                raise UserError(f"Expected active_learning.target to name metrics from {sorted(metrics)}, got {sorted(missing)}.")
+                known = [name for name in metrics if name.startswith(VALIDATED)]
+                raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
             if all(metrics[name] >= value for name, value in self.target.items()):
                 return "the target is reached"
         cycles = self.cycles
@@ -173,7 +184,7 @@ class ActiveLearningCallback(Callback):
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
-        self._validated = None
+        self.evaluation.forget()
         directory = self.record.begin(self.cycle)
         self._seed("cycle", self.cycle)
         self.restart.begin(self._draw_weights if weights is None else lambda: self.task.load_state_dict(weights), directory)
@@ -210,18 +221,9 @@ class ActiveLearningCallback(Callback):
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
             self.task.load_state_dict(best_weights(self.trainer, self.record.id, self.cycle, self.task))
-            self._validated = None
+            self.evaluation.forget()
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
-
-    def _evaluate(self) -> dict[str, float]:
-        """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""
-        if self._validated is None or self._validated[0] != self._sum_of_weights():
-            self.restart.evaluate()
-        return self._validated[1] if self._validated else {}
-
-    def _sum_of_weights(self) -> float:
-        return float(sum(tensor.sum(dtype=torch.float64) for tensor in self.task.state_dict().values()))
 
     def _query(self) -> Query:
         self.restart.end_loading()
@@ -277,10 +279,14 @@ class ActiveLearningCallback(Callback):
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, datamodule, self.oracle, self.run)
+        self.evaluation = Evaluation(self.restart, datamodule, pl_module)
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
-        self._stopped = self._validated = None
+        self._stopped = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
+        if self.cycle < 0:
+            self._say(str(self.record.waiting))
+            raise WaitsForLabels
         self._refuse_small_budget()
         self._refuse_nothing_to_query()
         self._resumed = bool(cycles)
@@ -306,9 +312,13 @@ class ActiveLearningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the metrics of the current weights."""
-        if not trainer.sanity_checking:
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self._validated = (self._sum_of_weights(), dict(sorted(metrics.items())))
+        if not trainer.sanity_checking and hasattr(self, "evaluation"):  # not so where a trainer does nothing but validate
+            self.evaluation.validated(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the metrics of the evaluation set."""
+        if hasattr(self, "evaluation"):
+            self.evaluation.tested(trainer)
 
     @property
     def state_key(self) -> str:
@@ -347,8 +357,21 @@ class ActiveLearningCallback(Callback):
             self.task.load_state_dict(self.record.weights(row.cycle))
 
     def _initial_choice(self) -> Choice | None:
-        strategy = self.initial_strategy
-        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network)
+        strategy, size = self.initial_strategy, None
+        if not self.labeled and not self.initial_run:
+            if not self.oracle.asks:
+                raise UserError(
+                    f"Expected labels of some images, but none of {len(self.data.pool.labeled)} has one, and in a simulation nobody can be "
+                    "asked. A label has its image's name. Set active_learning.oracle=human to be asked."
+                )
+            if self.data.validation_size is not None:
+                raise UserError(
+                    f"Expected labels to draw data.init_args.validation_size={self.data.validation_size:g} of them, but there are "
+                    "none yet. Leave it out."
+                )
+            strategy = strategy or Random()
+            size = self.query_sizes[0] if self.data.initial_size == "all" else self.data.initial_size
+        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network, size)
 
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)

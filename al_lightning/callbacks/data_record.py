@@ -10,7 +10,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import EVALUATION, POOL, ReadLabel
+from al_lightning.sources import ADDED, EVALUATION, POOL, VALIDATION, ReadLabel
 
 
 class DataRecord:
@@ -40,7 +40,7 @@ class DataRecord:
 
     def discard(self) -> None:
         """Removes what a start has left."""
-        for path in (self.run.images, self.run.labels, self.run.crops):
+        for path in (self.run.images, self.run.labels, self.run.crops, self.run.evaluation):
             path.unlink(missing_ok=True)
 
     def refuse_other_images(self, run: RunDirectory, whose: str) -> None:
@@ -57,10 +57,25 @@ class DataRecord:
         if then == now:
             if (crops := self._crops()) is not None:
                 run.refuse_other_crops(*crops)
+            self._refuse_other_added(run, whose)
             return
         keys = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
         changed = sources.changed_images(run.images, self.data.sources()) or ", ".join(keys)
         raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}.")
+
+    def _refuse_other_added(self, run: RunDirectory, whose: str) -> None:
+        """As above, of the images that came when the run had begun."""
+        listings = sources.read_images(run.images), self.data.sources()
+        then, now = ({source.file: source.identity for source in listing if source.split == ADDED} for listing in listings)
+        if changed := sources.differences(then, {file: now.get(file) for file in then}):
+            raise UserError(f"Expected the images that {whose} in {run.path} has taken in, but they are not the same: {changed}.")
+
+    def take_in_added(self) -> None:
+        """Records the images that came since: their indices stay theirs from now on."""
+        known = sources.read_images(self.run.images)
+        files = {source.file for source in known}
+        if added := [source for source in self.data.sources() if source.split == ADDED and source.file not in files]:
+            sources.write_images(self.run.images, [*known, *added])
 
     def refuse_other_labels(self, run: RunDirectory, whose: str, labeled: Sequence[Labeled], finished: int) -> None:
         """Makes sure that the labels which finished cycles have read are as they were.
@@ -74,7 +89,7 @@ class DataRecord:
         Raises:
             UserError: a label changed, or is missing; the message names the files.
         """
-        files = self.data.label_files([row.index for row in labeled if row.cycle < finished]) + self.data.evaluation_label_files()
+        files = [*self.data.label_files([row.index for row in labeled if row.cycle < finished]), *self._labels_to_evaluate_by()]
         if files and finished and (changed := self.changed_labels(run, range(finished), files)):
             raise UserError(
                 f"Expected the labels that finished cycles of {whose} in {run.path} have read, but they are not the same: {changed}. "
@@ -155,15 +170,20 @@ class DataRecord:
         return sources.read_labels(self.run.labels) if self.run.labels.is_file() else []
 
     def _add_labels(self, known: list[ReadLabel], cycle: int, items: Tensor) -> None:
-        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of the evaluation set."""
+        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of what is validated and evaluated on."""
         files = dict.fromkeys(self.data.label_files(items.nonzero().flatten().tolist()), POOL)
         if cycle == 0:
-            files |= dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
+            files |= self._labels_to_evaluate_by()
         for file in {label.file for label in known} & set(files):
             del files[file]
         if known or files:
             read = [ReadLabel(cycle, split, file, self._sha256(file)) for file, split in files.items()]
             sources.write_labels(self.run.labels, known + read)
+
+    def _labels_to_evaluate_by(self) -> dict[str, str]:
+        """The files of these labels, each with the split that it is of."""
+        validation = dict.fromkeys(self.data.label_files(self.data.validation.tolist()), VALIDATION)
+        return validation | dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
 
     def _sha256(self, file: str) -> str:
         if (found := self.data.label_sha256(file)) is None:

@@ -26,13 +26,14 @@ def refuse_initial(strategy: Strategy | None) -> None:
         )
 
 
-def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Chooses as many items as the data module has drawn, from the whole pool; nothing is changed.
+def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module, size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Chooses items from the whole pool; nothing is changed.
 
     Args:
         strategy: chooses.
         data: with its own draw labeled.
         network: of the shape that the strategy's expert has, on any device.
+        size: how many of all that have no label, where nothing is labeled; None for as many as the data module has drawn.
 
     Returns:
         Indices ``(n,)`` and their scores ``(n,)``, first one first.
@@ -46,7 +47,8 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
             f"{data.initial_items} beside {strategy}. Leave one out."
         )
     pool = data.pool
-    batches = batches_of(data, [strategy], (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten())
+    members = pool.unlabeled if size is not None else pool.labeled | pool.unlabeled & pool.answerable
+    batches = batches_of(data, [strategy], members.nonzero().flatten())
     seed = seeds.derive(data.initial_seed, "initial")
     indices, (keys,) = score_batches(
         [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None
@@ -55,5 +57,5 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
     indices, order = indices.sort()
     keys = keys[order]
     priority = torch.randperm(len(pool.labeled), generator=seeds.generator(data.initial_seed, "initial ties"))
-    chosen = selection.choose(keys, indices, priority, int(pool.labeled.sum()))
+    chosen = selection.choose(keys, indices, priority, int(pool.labeled.sum()) if size is None else size)
     return chosen, strategy.score(keys)[torch.searchsorted(indices, chosen)]

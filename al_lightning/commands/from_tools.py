@@ -45,12 +45,15 @@ def simple(
         try:
             answers = read_export(source, classes, rules, unpacked)
             if isinstance(data, SceneDataModule):
-                refused, where = draw(answers, _asked(data, indices), data.classes, labels), labels
+                where = labels
+                found, refused = draw(answers, _asked(data, indices), data.classes, labels)
             else:
                 where = labels / "labels.csv"
-                refused = tabulate(answers, where)
+                found, refused = tabulate(answers, where)
         except UserError as error:
             raise UserError(str(error).replace(str(unpacked), str(source))) from error
+        if not found and not refused:
+            raise UserError(f"Expected labels in {source}, but nobody has given any there.")
         yield where, {name: why.replace(str(unpacked), str(source)) for name, why in refused.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from al_lightning import locks, sources
+from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
 from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
 from al_lightning.annotation.items import classes_of
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: model, images or strategy are not what was expected, or there is a query in the folder already.
         SystemExit: with status 3 where the query is there, but for images that can't be read or scored.
     """
-    given = _parser(arguments[0]).parse_args(arguments[1:])
+    given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
     out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
     strategies = _strategies(model, given.strategy)
     if given.package:
@@ -148,11 +148,11 @@ def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tupl
 
 
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
-    """Name and identity of the files whose labels a run has: those of its labeled items, and of its evaluation set."""
+    """Name and identity of the files whose labels a run has: those of its labeled items, and of what it is validated and evaluated on."""
     files = sources.read_images(run.images)
     pool = [file for file in files if file.split != sources.EVALUATION]
     labeled = [pool[row.index] for row in run.read_labeled()[1] if row.index < len(pool)]  # copies of one image have indices of their own
-    for file in (*labeled, *(file for file in files if file.split == sources.EVALUATION)):
+    for file in (*labeled, *(file for file in files if file.split in (sources.VALIDATION, sources.EVALUATION))):
         yield Path(file.file).name, file.identity
 
 

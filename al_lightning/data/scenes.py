@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from al_lightning import seeds
@@ -56,9 +57,11 @@ class Scene(NamedTuple):
         name: what a person calls it.
         image: path.
         label: path; where the label would lie, if there is none.
-        size: of the image.
+        size: of the image, as its file has it.
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
+        is_added: whether it came when the run had begun.
+        scaled: the size that it is scaled to when it is read; None for its own.
         drawing: the label, where it is no file.
     """
 
@@ -68,12 +71,20 @@ class Scene(NamedTuple):
     size: Size
     box: Box | None = None
     has_label: bool = True
+    is_added: bool = False
+    scaled: Size | None = None
+
+    @property
+    def read_size(self) -> Size:
+        """Size of the whole image when it was read."""
+        return self.scaled or self.size
+
     drawing: Drawing | None = None
 
     @property
     def item_size(self) -> Size:
         """Size of the part that is the item."""
-        return self.size if self.box is None else (self.box.height, self.box.width)
+        return self.read_size if self.box is None else (self.box.height, self.box.width)
 
 
 def file_names(root: Path, pool: Sequence[Scene], evaluation: Sequence[Scene]) -> dict[Path, str]:
@@ -117,10 +128,9 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
     parts = []
     for index, scene in enumerate(scenes):
         draw = random.Random(seeds.derive(seed, "query crop", index))
-        height, width = (min(crop, edge) for edge in scene.size)
-        parts.append(
-            scene._replace(box=Box(draw.randint(0, scene.size[0] - height), draw.randint(0, scene.size[1] - width), height, width))
-        )
+        height, width = (min(crop, edge) for edge in scene.read_size)
+        top, left = draw.randint(0, scene.read_size[0] - height), draw.randint(0, scene.read_size[1] - width)
+        parts.append(scene._replace(box=Box(top, left, height, width)))
     return parts
 
 
@@ -186,6 +196,11 @@ def decode_label(path: Path) -> Pixels:
     """
     with opened(path) as image:
         return ids_of(image, path)
+
+
+def resized(pixels: Pixels, size: Size, how: Image.Resampling) -> Pixels:
+    """An image ``(H, W)`` or ``(H, W, 3)`` of another size."""
+    return np.array(Image.fromarray(pixels).resize(size[::-1], how))
 
 
 def size_of(path: Path) -> Size:

@@ -156,6 +156,19 @@ class Task(LightningModule, ABC):
         if refused:
             raise UserError(f"Block training (model.init_args.block={self.block}) can't be used with {', '.join(refused)}. Set block to 1.")
 
+    @property
+    def evaluated_on(self) -> str:
+        """What names of metrics begin with: ``test`` in Lightning's test loop, where that is the evaluation set, else ``val``."""
+        return "test" if self.trainer.testing else "val"
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the metrics, as :meth:`validation_step` does."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics, as :meth:`on_validation_epoch_end` does."""
+        self.on_validation_epoch_end()
+
     def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
         """What the optimizer gets: the parameters that want a gradient, or groups of them."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -16,7 +16,7 @@ from al_lightning.tasks.fitting import agreed_classes
 
 
 class ClassificationTask(Task):
-    """Cross-entropy training; ``val/accuracy`` and ``val/loss`` over the whole evaluation set, ``train/loss`` by epoch.
+    """Cross-entropy training; ``val/accuracy`` and ``val/loss`` (and ``test/...``) over a whole set of images, ``train/loss`` by epoch.
 
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
@@ -65,4 +65,4 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Logs accuracy and loss of all processes' images together."""
-        self.log_dict({"val/accuracy": self.val_accuracy, "val/loss": self.val_loss})
+        self.log_dict({f"{self.evaluated_on}/accuracy": self.val_accuracy, f"{self.evaluated_on}/loss": self.val_loss})

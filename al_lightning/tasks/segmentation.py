@@ -24,7 +24,7 @@ _POLY_POWER = 0.9  # of the decay that goes with every optimizer
 
 
 class SegmentationTask(Task):
-    """Pixel-wise cross-entropy; mean IoU, IoU by class and pixel accuracy from one confusion matrix over the whole evaluation set.
+    """Pixel-wise cross-entropy; mean IoU, IoU by class and pixel accuracy from one confusion matrix over a whole set of images.
 
     A class that neither occurs nor is predicted has no IoU: it is NaN, and not part of the mean.
 
@@ -110,22 +110,23 @@ class SegmentationTask(Task):
         """Logs the metrics of all processes' images together."""
         confusion = self.val_confusion.compute()
         self.val_confusion.reset()
-        self.log_dict(iou_metrics(confusion, self.classes))
+        self.log_dict(iou_metrics(confusion, self.classes, self.evaluated_on))
 
 
-def iou_metrics(confusion: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def iou_metrics(confusion: Tensor, classes: Sequence[str], of: str = "val") -> dict[str, Any]:
     """Metrics of a confusion matrix.
 
     Args:
         confusion: ``(C, C)``, pixels by true class (rows) and predicted class (columns).
         classes: names of the C classes.
+        of: which set of images; ``val`` or ``test``.
 
     Returns:
-        ``val/miou`` over the classes that occur or are predicted, ``val/pixel_accuracy``, and ``val/iou/<class>``, all in [0, 1].
+        ``<of>/miou`` over the classes that occur or are predicted, ``<of>/pixel_accuracy``, and ``<of>/iou/<class>``, all in [0, 1].
     """
     counts = confusion.double()
     hits = counts.diagonal()
     unions = counts.sum(0) + counts.sum(1) - hits
     ious = (hits / unions).float()  # 0 / 0 is NaN: no such class here
-    by_class = {f"val/iou/{name}": iou for name, iou in zip(classes, ious, strict=True)}
-    return {"val/miou": ious.nanmean(), "val/pixel_accuracy": (hits.sum() / counts.sum()).float(), **by_class}
+    by_class = {f"{of}/iou/{name}": iou for name, iou in zip(classes, ious, strict=True)}
+    return {f"{of}/miou": ious.nanmean(), f"{of}/pixel_accuracy": (hits.sum() / counts.sum()).float(), **by_class}

@@ -13,15 +13,15 @@ from al_lightning.errors import UserError
 from tests.annotation.made import CLASSES, WHOLE, items
 
 SIZE = (9, 14)
+STRICT = Rules()
 MASK = np.zeros(SIZE, bool)
 MASK[2:5, 3:11] = True
 CORNERS = [[100 * x / 14, 100 * y / 9] for x, y in ((3, 2), (11, 2), (11, 5), (3, 5))]
 
 
 def files(its, classes):
-    return label_studio.files(
-        [label_studio.entry(rank, len(its), item, classes, "m", Path("run")) for rank, item in enumerate(its)], classes
-    )
+    entries = [label_studio.entry(rank, len(its), item, classes, "m", Path("run")) for rank, item in enumerate(its)]
+    return label_studio.files(entries, classes)
 
 
 def region(label="edge", size=SIZE, **change):
@@ -38,7 +38,7 @@ def task(*results, name="s0", **more):
     return {"data": {"image": f"/data/local-files/?d=to_label/{name}.jpg", "item": name}, "annotations": made, **more}
 
 
-def read(*tasks, classes=CLASSES, rules=Rules()):
+def read(*tasks, classes=CLASSES, rules=STRICT):
     return {answer.name: answer.read(SIZE) for answer in label_studio.answers([*tasks], "export.json", classes, rules)}
 
 

@@ -175,7 +175,7 @@ def test_files_that_are_none_are_one_error():
         with pytest.raises(UserError, match=why):
             data()
     Path("photos/coco.json").unlink()
-    with pytest.raises(UserError, match="Expected the file photos/coco.json, but it is missing"):
+    with pytest.raises(UserError, match=r"Expected the file photos/coco.json, but it is missing"):
         data()
 
 

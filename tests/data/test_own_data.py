@@ -149,7 +149,6 @@ def test_all_that_has_a_mask_is_the_initial_set():
         ({"group": "^"}, r"labels of at least 2 images, or groups of images, .* got 1 \(\)"),
         ({"images": "images"}, r"one \* in its last part"),
         ({"images": "../photos/images/*"}, r"a pattern inside of photos"),
-        ({"masks": "masks/*_mask.png"}, r"labels of some images, but none of 20 has one"),
         ({"evaluation": 1.0}, "evaluation"),
         ({"evaluation": "other"}, r"in other/images, found none\. Set data.init_args.evaluation"),
         ({"evaluation": "photos", "group": "^[a-z]+"}, r"no group of images both .*, got ant, bee, cow, dog, elk and 1 more"),
