@@ -228,6 +228,9 @@ def test_killed_while_it_writes_a_package_the_run_asks_the_same(asked):
 def test_a_query_of_a_run_that_asked_nobody_has_its_package_and_its_answer(folder, capsys):  # noqa: F811
     pytest.importorskip("pycocotools")
     label("s02", "s03", "s04")
+    for path in Path("data/images").iterdir():  # which no browser shows
+        Image.open(path).save(path.with_suffix(".tif"))
+        path.unlink()
     Path("first.txt").write_text("s01\ns05\ns09\n")
     settings = CONFIG.replace("crop: 16,", "crop: 16, rest: ground, initial_items: first.txt,").replace(", oracle: human", "")
     Path("c.yaml").write_text(settings.replace("cycles: 3", "cycles: 1"))
@@ -237,10 +240,12 @@ def test_a_query_of_a_run_that_asked_nobody_has_its_package_and_its_answer(folde
     package = Path("out/to_label")
     tasks = json.loads((package / "label_studio" / "tasks.json").read_text())
     names = [task["data"]["item"] for task in tasks]
+    shown = [np.array(Image.open(package / f"{name}.png")) for name in names]
     table = Path("out/query.csv").read_text().splitlines()[1:]
     assert [Path(row.split(",")[1]).stem for row in table] == names
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=to_label/{name}.png" for name in names]
-    assert all((package / f"{name}.png").read_bytes() == Path(f"data/images/{name}.png").read_bytes() for name in names)
+    assert all(np.array_equal(its, np.array(Image.open(f"data/images/{name}.tif"))) for name, its in zip(names, shown, strict=True))
+    assert all((package / f"{name}.tif").read_bytes() == Path(f"data/images/{name}.tif").read_bytes() for name in names)
     assert "python -m al_lightning ingest run --query out FOLDER" in (package / "README.txt").read_text()
     assert not [*Path("out").glob("*unfinished*")]
     assert "got query.csv and query.html and to_label" in command(capsys, *query, "--out", "out")[0]
