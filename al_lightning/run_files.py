@@ -10,6 +10,9 @@
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     evaluation.csv        the items that the run took out of its pool to evaluate on, one row each, where it did
+    cycles/NNN/random.csv the items of the query that were drawn at random, where some are
+    cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted, where a person watches
+    cycles/NNN/errors.csv how wrong the network was on what it asked for, where some of that was drawn at random
     cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
     cycles/NNN/to_label/  these images, and a README.txt that says where masks go
     cycles/evaluation/, cycles/initial/ the same of what a person is asked before cycle 0: what to evaluate on, and the initial set
@@ -124,6 +127,18 @@ class RunFiles:
     def queried(self, cycle: int) -> Path:
         """The table of what a cycle's queried images hold."""
         return self.cycle(cycle) / "queried.csv"
+
+    def random(self, cycle: int) -> Path:
+        """The table of what a cycle's query has drawn at random."""
+        return self.cycle(cycle) / "random.csv"
+
+    def evaluated(self, cycle: int) -> Path:
+        """The table of what each evaluation image counts for in a cycle's metrics."""
+        return self.cycle(cycle) / "evaluated.csv"
+
+    def errors(self, cycle: int) -> Path:
+        """The table of how wrong a cycle's network is on what it asked for."""
+        return self.cycle(cycle) / "errors.csv"
 
     def asked(self, cycle: int) -> Path:
         """The table of what a person was asked to label after a cycle."""

@@ -160,6 +160,10 @@ class RunDirectory(RunFiles):
         """Writes a cycle's asked.csv."""
         self._write_ranked(self.asked(cycle), rows)
 
+    def write_control(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Writes one of a cycle's tables that let a person see when to stop: random.csv, errors.csv or evaluated.csv."""
+        write_atomically(path, encoded(as_csv([columns, *rows])))
+
     def write_evaluation(self, rows: Sequence[Labeled]) -> None:
         """Writes evaluation.csv."""
         self._write_ranked(self.evaluation, rows)
@@ -296,6 +300,15 @@ class RunDirectory(RunFiles):
         """All that a person was ever asked to label, by cycle and rank."""
         cycles = sorted(int(path.parent.name) for path in self.path.glob("cycles/*/asked.csv") if re.fullmatch(_CYCLE, path.parent.name))
         return [row for cycle in (EVALUATION_FIRST, INITIAL, *cycles) for row in self.read_asked_by(cycle)]
+
+    def still_asked(self, cycle: int) -> list[int]:
+        """The items that a person was asked for after a cycle and has not labeled, by rank; none where nobody was asked."""
+        labeled = {row.index for row in self.read_queries()}
+        return [row.index for row in self.read_asked_by(cycle) if row.index not in labeled]
+
+    def read_random(self, cycle: int) -> set[int]:
+        """The items that a cycle's query has drawn at random."""
+        return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else set()
 
     def read_evaluation(self) -> list[Labeled]:
         """The items that the run took out of its pool to evaluate on, by rank; empty where it took none."""

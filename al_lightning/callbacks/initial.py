@@ -1,12 +1,13 @@
 """The items of cycle 0, where a strategy chooses them."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from al_lightning import seeds
-from al_lightning.acquisition import Strategy, selection
+from al_lightning.acquisition import Random, Strategy, selection
 from al_lightning.acquisition.inference import ByExpert
 from al_lightning.callbacks.scoring import batches_of, refuse_not_finite, score_batches
 from al_lightning.data import PoolDataModule
@@ -23,6 +24,58 @@ def refuse_initial(strategy: Strategy | None) -> None:
         raise UserError(
             f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
             "FromFile, or an Expert with the checkpoint of another run."
+        )
+
+
+def first_choice(
+    strategy: Strategy | None, data: PoolDataModule, network: nn.Module, asks: bool, query_size: int
+) -> Callable[[], tuple[Tensor, Tensor]] | None:
+    """What chooses the items of cycle 0; None where the data module has drawn them.
+
+    Args:
+        strategy: chooses; None for that draw or, where nothing is labeled, for lots.
+        data: set up.
+        network: as of :func:`choose_initial`.
+        asks: whether somebody can be asked for labels.
+        query_size: of the first query: as many are asked for, where the data say no number.
+
+    Raises:
+        UserError: nothing is labeled, and nobody can be asked.
+    """
+    if bool(data.pool.labeled.any()):
+        return None if strategy is None else lambda: choose_initial(strategy, data, network)
+    if not asks:
+        raise UserError(
+            f"Expected labels of some images, but none of {len(data.pool.labeled)} has one, and in a simulation nobody can be asked. A "
+            "label has its image's name. Set active_learning.oracle=human to be asked."
+        )
+    if data.validation_size is not None:
+        raise UserError(
+            f"Expected labels to draw data.init_args.validation_size={data.validation_size:g} of, but there are none yet. Leave it out."
+        )
+    size = query_size if data.initial_size == "all" else data.initial_size
+    return lambda: choose_initial(strategy or Random(), data, network, size)
+
+
+def refuse_no_query(data: PoolDataModule, cycles: int | None, label_budget: int | None) -> None:
+    """Makes sure that something can be asked for after cycle 0, where more cycles are wanted.
+
+    Args:
+        data: with the initial set labeled.
+        cycles: how many are wanted; None for as many as there can be.
+        label_budget: of all labels; None for no limit.
+
+    Raises:
+        UserError: nobody can answer, or the initial set is larger than the budget.
+    """
+    pool, labeled = data.pool, int(data.pool.labeled.sum())
+    if label_budget is not None and labeled > label_budget:
+        raise UserError(f"Expected active_learning.label_budget of at least the initial set's {labeled}, got {label_budget}.")
+    if cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
+        raise UserError(
+            f"Expected items to query, but all {labeled} that have a label are in the initial set, and in a simulation nobody can "
+            f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, active_learning.cycles=1 to "
+            "train on these only, or active_learning.oracle=human to be asked."
         )
 
 

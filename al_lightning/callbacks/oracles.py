@@ -74,13 +74,15 @@ class Human(Oracle):
     Args:
         enough: share of what was asked for with which a run goes on.
         tools: what the package of images is made for.
+        blind: whether tools get no scores, by which one sees what was drawn at random.
     """
 
     asks = True
 
-    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,)) -> None:
+    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,), blind: bool = False) -> None:
         self.enough = enough
         self.tools = tools
+        self.blind = blind
 
     def meet(self, data: PoolDataModule) -> None:
         """A person can answer for every item.
@@ -111,7 +113,7 @@ class Human(Oracle):
         def item(row: Labeled, name: str) -> Item:
             image, _ = data.image_and_label(row.index)
             prediction = None if network is None else predicted(network, data, decode_image(image))
-            return Item(row.item, folder / name, size_of(image), row.score, prediction)
+            return Item(row.item, folder / name, size_of(image), None if self.blind else row.score, prediction)
 
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)

@@ -19,7 +19,7 @@ from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
+from al_lightning.run_tables import RANDOM_COLUMNS, CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
 from al_lightning.tasks import Task
@@ -160,6 +160,9 @@ class RunRecord:
         if query.recorded:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
+        if drawn := {*query.at_random.tolist()}:
+            rows = [[row.index, row.item] for row in asked if row.index in drawn]
+            self.run.write_control(self.run.random(cycle), [*RANDOM_COLUMNS], rows)
         self.oracle.ask(self.run, self.data, asked, cast(Task, self.trainer.lightning_module).network)
         answered: list[Labeled] = []
         with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost
@@ -170,6 +173,15 @@ class RunRecord:
         indices = torch.tensor([row.index for row in answered])
         self.data_record.finish(cycle, indices)
         return indices
+
+    def asked_again(self, cycle: int) -> tuple[list[int], list[int]]:
+        """The items of the last query that nobody has labeled and that are still to be, and those of them that were drawn at random."""
+
+        def read() -> tuple[list[int], list[int]]:
+            again = self.run.still_asked(cycle - 1) if cycle else []
+            return again, sorted(self.run.read_random(cycle - 1) & {*again})
+
+        return self.on_rank_zero(read)
 
     def _write_scores(self, cycle: int, query: Query) -> None:
         items = [self.data.item(index) for index in query.pool_indices.tolist()]
