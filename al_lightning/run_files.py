@@ -14,7 +14,7 @@
     cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted, where a person watches
     cycles/NNN/errors.csv how wrong the network was on what it asked for, where some of that was drawn at random
     cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
-    cycles/NNN/to_label/  these images, and a README.txt that says where masks go
+    cycles/NNN/to_label/  these images, a README.txt that says where masks go, and a folder for each tool
     cycles/evaluation/, cycles/initial/ the same of what a person is asked before cycle 0: what to evaluate on, and the initial set
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run

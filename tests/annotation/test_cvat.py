@@ -118,5 +118,5 @@ def test_classes_that_it_cannot_have_are_refused_at_once():
     for name in ("a:b", " a", "#a", "Background", "a\nb"):
         with pytest.raises(UserError, match="names of classes that CVAT's list of labels can have"):
             cvat.check(CLASSES._replace(names=["ground", name, "edge"]))
-    with pytest.raises(UserError, match="whose pixels have classes for a package of cvat"):
+    with pytest.raises(UserError, match="whose pixels have classes for the format of cvat"):
         cvat.check(WHOLE)

@@ -15,9 +15,11 @@ from al_lightning import files
 from al_lightning.annotation.run_lengths import packed, unpacked
 from al_lightning.callbacks import oracles
 from al_lightning.commands import main
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_oracles import CONFIG, begin, folder, label, wanted  # noqa: F401
 from tests.callbacks.test_resume import dies_at
+from tests.commands import test_ingest_classes as classified
 from tests.commands.test_ingest import command, masks
 from tests.conftest import in_child, weights
 from tests.tasks.test_segmentation import Tiny
@@ -261,3 +263,32 @@ def test_a_query_of_a_run_that_asked_nobody_has_its_package_and_its_answer(folde
     Path("out/query.csv").write_text("rank,path,score\n0,elsewhere/s02.png,1\n")
     assert "images of the run's pool in out/query.csv, but none of 1" in command(capsys, "ingest", "run", path, "--query", "out")[0]
     assert "nowhere/query.csv" in command(capsys, "ingest", "run", path, "--query", "nowhere")[0]
+
+
+def test_images_are_classified_by_choices(capsys):
+    """First those to begin with, of which no network says anything, then those that one asks for, with what it says of them."""
+    classified.begin("folders")
+    for predicts, asked in ((0, 6), (1, 3)):
+        assert classified.fit("folders", package=["label_studio"])
+        names = classified.wanted()
+        assert len(names) == asked
+        package = RunDirectory("run").package(RunDirectory("run").finished() - 1) / "label_studio"
+        tasks = json.loads((package / "tasks.json").read_text())
+        assert [task["data"]["item"] for task in tasks] == names
+        for task, name in zip(tasks, names, strict=True):
+            (prediction,) = task["predictions"]
+            assert len(prediction["result"]) == predicts
+            assert all(result["value"]["choices"][0] in classified.CLASSES for result in prediction["result"])
+            task["annotations"] = [{"result": [{"value": {"choices": [classified.class_of(Path(name).name)]}}]}]
+        other = {"data": {"image": "/data/upload/3/0123abcd-40.png"}, "annotations": tasks[0]["annotations"]}
+        wrong = {**tasks[0], "annotations": [{"result": [{"value": {"choices": ["wasp"]}}]}]}
+        Path("export.json").write_text(json.dumps([wrong, *tasks[1:], other]))
+        status, said = command(capsys, "ingest", "run", "export.json")
+        assert status == 1 and f"{asked - 1} classes are taken, 0 were there already, 2 rows or files are refused:" in said
+        assert f"  {names[0]}: Expected one of the classes cat, dog, emu, got wasp." in said and "it was not asked for" in said
+        Path("export.json").write_text(json.dumps(tasks))
+        status, said = command(capsys, "ingest", "run", "export.json")
+        assert status == 0 and f"1 classes are taken, {asked - 1} were there already" in said
+    with pytest.raises(UserError, match="whose pixels have classes for the format of cvat"):
+        classified.fit("folders", package=["cvat"])
+    assert "whose pixels have classes for the format of coco" in command(capsys, "ingest", "run", coco([]))[0]
