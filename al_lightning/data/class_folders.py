@@ -118,7 +118,8 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._train, self._eval = self._read(pool), self._read(evaluation)
         answerable = torch.tensor([photo.has_label for photo in pool])
         self.begin(Pool(len(pool), answerable=answerable))
-        self._warn_of_missing(self._train.labels[answerable & (self.pool.labeled | self.pool.unlabeled)], "pool")
+        known = answerable if bool(answerable.any()) else self._train.labels >= 0  # of a run that began with nothing, what came since
+        self._warn_of_missing(self._train.labels[known & (self.pool.labeled | self.pool.unlabeled)], "pool")
         if len(self.validation):
             self._warn_of_missing(self._train.labels[self.validation], "validation set")
         self._warn_of_missing(self._eval.labels[self._eval.labels >= 0], "evaluation set")

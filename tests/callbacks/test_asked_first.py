@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import shutil
 import signal
 from pathlib import Path
 
@@ -10,15 +9,12 @@ import pytest
 
 from al_lightning import files
 from al_lightning.acquisition import Random
-from al_lightning.callbacks import beginning, oracles
-from al_lightning.commands import main
+from al_lightning.callbacks import oracles
 from al_lightning.data import FolderSegmentationDataModule
-from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from tests.callbacks.test_oracles import EVERY, assert_same, draw, folder, label, only  # noqa: F401
 from tests.callbacks.test_resume import dies_at, dies_in_row
-from tests.commands.test_ingest import command
 from tests.conftest import in_child, run_experiment
 from tests.tasks.test_segmentation import Tiny
 
@@ -73,8 +69,8 @@ def test_a_person_who_is_asked_first_answers_as_the_data_set_does(folder, first)
     assert run.asked(-1) == Path("run/cycles/initial/asked.csv") and run.package(-2) == Path("run/cycles/evaluation/to_label")
 
 
-# Written are environment.json, images.csv, the README's and asked.csv of what is evaluated on; then, in processes of their own, evaluation.csv
-# and the same of the initial set; queries.csv.
+# Written are environment.json, images.csv, README.txt and asked.csv of what is evaluated on; then, in processes of their own,
+# evaluation.csv and the same of the initial set; queries.csv.
 DEATHS = [
     lambda: dies_at(RunDirectory, "write_environment", 1),
     lambda: dies_at(files.os, "replace", 2),

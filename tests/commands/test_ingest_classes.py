@@ -92,7 +92,9 @@ def sort_copies(names):
 def test_a_person_says_what_the_data_set_knows(layout, capsys):
     begin(layout)
     for asked, how in ((6, say), (3, sort_copies), (3, say)):
-        assert fit(layout) and len(names := wanted()) == asked
+        assert fit(layout)
+        names = wanted()
+        assert len(names) == asked
         package = RunDirectory("run").package(RunDirectory("run").finished() - 1)
         assert {path.stem for path in package.glob("*.png")} == {Path(name).name for name in names}
         assert "labeled: one of the classes cat, dog, emu for each" in (package / "README.txt").read_text()

@@ -32,9 +32,9 @@ def listed(run):
         return [(row["split"], Path(row["file"]).stem) for row in csv.DictReader(file)]
 
 
-def rows_fit(run, folder=0):
+def rows_fit(run, skipped=0):
     pool = [name for split, name in listed(run) if split != "evaluation"]
-    return all(pool[row.index] == row.item[folder:] for row in (*run.read_queries(), *run.read_asked()))
+    return all(pool[row.index] == row.item[skipped:] for row in (*run.read_queries(), *run.read_asked()))
 
 
 def die():
@@ -92,9 +92,9 @@ def test_of_classes(layout, capsys):
     assert classes.fit(layout)
     names, new = classes.wanted(), [f"{number}" for number in range(50, 60)]
     classes.command(capsys, "ingest", "run", classes.say(names))
-    folder = Path("photos", "unlabeled" if layout == "folders" else "images")
+    place = Path("photos", "unlabeled" if layout == "folders" else "images")
     for name in new:
-        Image.fromarray(image(name)).save(folder / f"0{name}.png")
+        Image.fromarray(image(name)).save(place / f"0{name}.png")
     run = RunDirectory("run")
     before = listed(run)
     assert classes.fit(layout, query_size=20, cycles=2)
@@ -102,6 +102,6 @@ def test_of_classes(layout, capsys):
     assert any(row.index >= 30 for row in run.awaited()) and rows_fit(run, len("unlabeled/") * (layout == "folders"))
     classes.command(capsys, "ingest", "run", classes.say(classes.wanted()))
     assert not classes.fit(layout, query_size=20, cycles=2) and run.read_curve()[1].labeled == 26
-    (folder / "050.png").unlink()
-    with pytest.raises(UserError, match="1 missing: .*/050.png"):
+    (place / "050.png").unlink()
+    with pytest.raises(UserError, match=r"1 missing: .*/050\.png"):
         classes.fit(layout, query_size=20, cycles=2)
