@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,11 @@ def test_run_lengths_are_theirs():
             assert np.array_equal(inside(encoded(pixels), size), pixels)
             counts = theirs.decode({"size": [*size], "counts": encoded(pixels)["counts"].encode()})
             assert np.array_equal(counts, pixels)
+
+
+def test_without_pycocotools_it_says_what_to_install(monkeypatch):
+    write(names=["s0", "s1"], labeled=[])
+    save(document(["s0", "s1"]))
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UserError, match=r"Install it: pip install 'al_lightning\[coco\]'"):
+        data()
