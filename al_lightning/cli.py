@@ -21,6 +21,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from al_lightning import data, shipped, tasks
 from al_lightning.analysis import plots, settings
@@ -209,6 +210,10 @@ class ActiveLearningCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except ProcessExitedException as error:
+            if error.exit_code != WAITS_FOR_LABELS:
+                raise
+            sys.exit(WAITS_FOR_LABELS)  # forked processes have said why
         except RuntimeError as error:
             if lost_process(error) and self.trainer.received_sigterm:
                 raise SIGTERMException from error

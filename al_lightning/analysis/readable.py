@@ -25,6 +25,19 @@ _SUMMARY = [
     columns.with_interval("last metric (%)", "final", columns.percent),
 ]
 
+STOPPING = [
+    columns.text("run", "run"),
+    columns.number("labels", "labeled", columns.count),
+    columns.text("metric", "metric"),
+    columns.with_interval("last (%)", "value", columns.percent),
+    columns.text("interval", "interval"),
+    columns.number("gain per label (points)", "gain_per_label", "{:+.4f}".format),
+    columns.number("wrong on the strategy's picks (%)", "strategy_error", columns.percent),
+    columns.number("wrong on random picks (%)", "random_error", columns.percent),
+    columns.with_interval("difference", "difference", columns.percent),
+]
+"""Of what tells when to stop."""
+
 COST = [
     columns.text("setting", "setting"),
     columns.text("strategy", "strategy"),

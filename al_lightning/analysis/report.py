@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from al_lightning.analysis import columns, comparison_plots, findings, notes, page, readable, tables, trends
+from al_lightning.analysis import columns, comparison_plots, findings, notes, page, readable, stopping, tables, trends
 from al_lightning.analysis.columns import Column
 from al_lightning.analysis.comparison import Comparison, Panel, Series
 from al_lightning.analysis.comparison_plots import Style
@@ -17,6 +17,7 @@ from al_lightning.analysis.rendering import rendered
 from al_lightning.analysis.tables import Rows
 from al_lightning.analysis.trends import Trend
 from al_lightning.files import as_csv, write_atomically
+from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
 _SHOWN = 15  # rows of a table that is shown unasked
@@ -68,7 +69,7 @@ class Report:
         """
         sections = [self._panel(panel) for panel in self.comparison.panels]
         sections += self._trends()
-        sections += [self._cost(), self._compared(), Section("How the numbers are made", [page.bullets(_DEFINITIONS)])]
+        sections += [*self._watched(), self._cost(), self._compared(), Section("How the numbers are made", [page.bullets(_DEFINITIONS)])]
         text = page.page("Active learning: comparison of runs", self._introduction(), sections)
         for name, rows in self._tables.items():
             lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
@@ -223,6 +224,12 @@ class Report:
                 page.table(rows, readable.trend(each.setting)),
             ]
         return [Section("Against a setting", body)]
+
+    def _watched(self) -> list[Section]:
+        """Runs in which somebody is to see when to stop."""
+        watched = [run for run in self.comparison.runs if stopping.is_watched({**run.comparable, **run.choice})]
+        rows = self._keep("when_to_stop", [stopping.as_row(RunDirectory(run.path)) for run in watched])
+        return [Section("When to stop", [page.paragraph(stopping.EXPLAINED), page.table(rows, readable.STOPPING)])] if rows else []
 
     def _cost(self) -> Section:
         rows = [row for panel in self.comparison.panels for row in self._keep("cost", tables.cost(panel))]

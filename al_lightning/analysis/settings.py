@@ -15,7 +15,7 @@ QUERY_SIZE = "active_learning.query_size"
 CYCLES = "active_learning.cycles"
 INITIAL_SIZE = "data.init_args.initial_size"
 
-_CHOICE = (STRATEGY, STRIDE)
+_CHOICE = (STRATEGY, STRIDE, "active_learning.random_share")
 # How far a run goes: the comparison is over the range that all have.
 _BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
 # Where a run lies, what it shows and keeps, and how fast it is: nothing of it changes a metric.
@@ -32,7 +32,7 @@ _INDIFFERENT = (
     "trainer.default_root_dir",
     "trainer.log_every_n_steps",
     "trainer.profiler",
-    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run")),
+    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run", "unanswered")),
     *(
         f"data.init_args.{name}"
         for name in (

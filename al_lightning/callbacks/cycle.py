@@ -1,9 +1,10 @@
 """What a cycle came to: what hooks are told, tables hold and a person reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +21,7 @@ class Query:
         tied_share: share of the pool's ranking keys that another one equals.
         notes: sentences for a person who watches.
         seconds: for scoring and selecting.
+        at_random: int64 ``(m,)``, those of the indices that were drawn at random, and not chosen.
         peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
     """
 
@@ -32,6 +34,7 @@ class Query:
     notes: list[str]
     seconds: float
     peak_bytes: int
+    at_random: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def score_batches(
     loaded = load(batches) if predictions else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64, device=device)]
-    with _scoring(strategies), _evaluating(network), joint_scorer(strategies, network, seed) as score:
+    with _scoring(strategies), evaluating(network), joint_scorer(strategies, network, seed) as score:
         score = _fitting(score)
         for inputs, batch in loaded:
             keys.append(torch.stack(score(inputs, batch.to(device))))  # there: to fetch them is to wait for a card that could have gone on
@@ -182,7 +182,7 @@ def pixel_scores(
         indices: ``(B,)`` dataset indices, on the device.
         seed: of what is random in the strategies.
     """
-    with _scoring(strategies), _evaluating(network), joint_measurer(strategies, network, seed) as measure:
+    with _scoring(strategies), evaluating(network), joint_measurer(strategies, network, seed) as measure:
         logits = network(for_network(network, inputs))
         measured = measure(inputs, indices)
     return logits, [None if its is None else strategy.readable(its) for strategy, its in zip(strategies, measured, strict=True)]
@@ -195,7 +195,8 @@ def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Has a network in eval mode, and leaves each module as it came."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:

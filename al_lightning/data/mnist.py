@@ -153,9 +153,7 @@ class _IDXDataModule(ResidentDataModule):
             members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
             repeated = {int(self.pool_repeat["item"]), *range(size, len(self._train))}
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool = Pool(len(self._train), members)
-        self.begin(pool, self.initial_size, labels, repeated)
-        self.pool = pool
+        self.begin(Pool(len(self._train), members), labels, repeated)
         self.introduce(f"{self.title} from {folder}", len(self._eval))
 
     def _read(self, folder: Path, split: str) -> ResidentImages:

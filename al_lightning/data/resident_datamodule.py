@@ -28,6 +28,7 @@ class ResidentDataModule(PoolDataModule):
 
     _train: ResidentImages
     _eval: ResidentImages
+    _set_aside: ResidentImages | None = None  # the data's own for evaluation, where a run is evaluated on items of the pool
 
     # Loaders
 
@@ -89,9 +90,15 @@ class ResidentDataModule(PoolDataModule):
         """Images and labels by hashes: labels of this kind are read at once, with their images."""
         return [
             Source(split, f"{split} {name}", hashlib.sha256(content.cpu().numpy().data).hexdigest())
-            for split, data in ((POOL, self._train), (EVALUATION, self._eval))
+            for split, data in ((POOL, self._train), (EVALUATION, self._eval if self._set_aside is None else self._set_aside))
             for name, content in (("images", data.images), ("labels", data.labels))
         ]
+
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`."""
+        rows = torch.tensor(indices)
+        self._set_aside = self._eval if self._set_aside is None else self._set_aside
+        self._eval = ResidentImages(self._train.images[rows], self._train.labels[rows])
 
     # Looks
 
