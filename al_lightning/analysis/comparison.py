@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from al_lightning.analysis import settings as names
+from al_lightning.analysis import stopping
 from al_lightning.analysis.curves import Values
 from al_lightning.analysis.settings import Settings
 from al_lightning.errors import UserError
@@ -36,6 +37,7 @@ class Run:
         environment: versions, device, git commit; empty where nobody recorded them.
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
         validation: labeled items that were held out for validation.
+        stopping: what tells when to stop, of :func:`~al_lightning.analysis.stopping.as_row`, where the settings ask for that.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     queried_pixels: int | None = None
     validation: int = 0
+    stopping: Mapping[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -211,6 +214,7 @@ def read_run(directory: RunDirectory) -> Run:
         environment,
         directory.read_queried_pixels(len(rows) - 1),
         directory.read_validation_labels(),
+        stopping.as_row(directory) if stopping.is_watched(config) else None,
     )
 
 

@@ -17,7 +17,6 @@ from al_lightning.analysis.rendering import rendered
 from al_lightning.analysis.tables import Rows
 from al_lightning.analysis.trends import Trend
 from al_lightning.files import as_csv, write_atomically
-from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
 _SHOWN = 15  # rows of a table that is shown unasked
@@ -227,8 +226,7 @@ class Report:
 
     def _watched(self) -> list[Section]:
         """Runs in which somebody is to see when to stop."""
-        watched = [run for run in self.comparison.runs if stopping.is_watched({**run.comparable, **run.choice})]
-        rows = self._keep("when_to_stop", [stopping.as_row(RunDirectory(run.path)) for run in watched])
+        rows = self._keep("when_to_stop", [dict(run.stopping) for run in self.comparison.runs if run.stopping is not None])
         return [Section("When to stop", [page.paragraph(stopping.EXPLAINED), page.table(rows, readable.STOPPING)])] if rows else []
 
     def _cost(self) -> Section:

@@ -221,7 +221,9 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
 
 
 def _evaluation_images(run: RunDirectory) -> int:
-    """Images for evaluation, where each has a label of its own."""
+    """Images for evaluation, where the run drew them or each has a label of its own; 0 where nobody has counted them."""
+    if drawn := run.read_evaluation():
+        return len(drawn)
     if not os.path.lexists(run.labels):
         return 0
     return sum(label.split == sources.EVALUATION for label in sources.read_labels(run.labels))

@@ -56,8 +56,7 @@ class ActiveLearningCallback(Callback):
             Where nothing is labeled, it chooses what a human is asked for before cycle 0: ``Random`` then, if it is None.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
-            Where nothing is labeled, it asks first: for ``initial_size`` items, or ``query_size`` where that is ``all``, in
-            ``cycles/initial``.
+            Where nothing is labeled, it asks first (``initial_size`` items, or ``query_size`` where that is ``all``) in ``cycles/initial``.
         package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
             ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
         enough: the share of the asked labels with which a run goes on that asks a human.
@@ -346,11 +345,13 @@ class ActiveLearningCallback(Callback):
 
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Compares what was drawn at random with what the strategy chose."""
-        self.record.on_rank_zero(lambda: self.control.measure_answers(finished.cycle))
+        if self.random_share:
+            self.record.on_rank_zero(lambda: self.control.measure_answers(finished.cycle))
 
     def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Does so with what was labeled since."""
-        self.record.on_rank_zero(self.control.catch_up)
+        if self.random_share:
+            self.record.on_rank_zero(self.control.catch_up)
 
     @property
     def state_key(self) -> str:

@@ -49,14 +49,14 @@ class Beginning:
     def __init__(self, run: RunDirectory, data: PoolDataModule, oracle: Oracle, data_record: DataRecord) -> None:
         self.run, self.data, self.oracle, self.data_record = run, data, oracle, data_record
 
-    def open(self, here: dict[str, Any], resume: bool, initial_run: RunDirectory | None, begin: Rows | None) -> Opened:
+    def begin(self, here: dict[str, Any], resume: bool, initial_run: RunDirectory | None, choose: Rows | None) -> Opened:
         """Begins, or goes on as far as a dead start or what a person was asked for has come.
 
         Args:
             here: what the run runs on.
             resume: whether a start that died may be gone on with.
             initial_run: whose evaluation set is taken, where it has drawn one.
-            begin: makes the rows of an initial set that the data module has not drawn; where nothing is labeled, of what to ask for.
+            choose: makes the rows of an initial set that the data module has not drawn; where nothing is labeled, of what to ask for.
 
         Raises:
             UserError: what is asked for is no item of these data, or an answer is no label.
@@ -69,13 +69,13 @@ class Beginning:
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
             id = known.get("run")
         else:
-            drawn = [] if asks else self.rows(0, self.data.pool.labeled_indices.tolist()) if begin is None else begin()
+            drawn = [] if asks else self.rows(0, self.data.pool.labeled_indices.tolist()) if choose is None else choose()
             id = self._start(drawn, here, resume)
         evaluation = self._evaluation(initial_run)
         if evaluation is None:
             return Opened(id, [], [], self.oracle.request(self.run, self.data, self.run.awaited()))
         self.data.evaluate_on([row.index for row in evaluation])
-        labeled = self._initial_set(begin if asks else None)
+        labeled = self._initial_set(choose if asks else None)
         if not labeled:
             return Opened(id, [], [], self.oracle.request(self.run, self.data, self.run.awaited()))
         return Opened(id, [], labeled, evaluation=self.run.read_evaluation() or None)
@@ -96,16 +96,16 @@ class Beginning:
             self.run.write_evaluation(answered)
         return answered if answered or not asked else None
 
-    def _initial_set(self, begin: Rows | None) -> list[Labeled]:
+    def _initial_set(self, choose: Rows | None) -> list[Labeled]:
         """The initial set; empty where a person is still to answer.
 
         Args:
-            begin: makes the rows of what to ask for; None where the initial set is known.
+            choose: makes the rows of what to ask for; None where the initial set is known.
         """
-        if begin is None or (self.run.queries.is_file() and self.run.read_queries()):
+        if choose is None or (self.run.queries.is_file() and self.run.read_queries()):
             return self.run.read_queries()
         if not (asked := self.run.read_asked_by(INITIAL)):
-            asked = begin()
+            asked = choose()
             self.data.evaluation_among([row.index for row in asked])  # refuses what none can be held out of
             self.oracle.ask(self.run, self.data, asked, None)
         if not (answered := self.oracle.answer(self.data, asked)):

@@ -231,7 +231,7 @@ class RunRecord:
             self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
-            return self.beginning.open(here | {"seed": seed}, resume, initial_run, begin)
+            return self.beginning.begin(here | {"seed": seed}, resume, initial_run, begin)
         known = run.read_environment()
         if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")

@@ -5,11 +5,9 @@ import signal
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from al_lightning.acquisition import Random
 from al_lightning.analysis import stopping
-from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_asked_first import FIRST, fit, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, folder, label, only  # noqa: F401
@@ -95,23 +93,3 @@ def test_what_is_not_answered_returns_or_stays_asked_for(folder, unanswered):  #
     whole = RunDirectory("whole")
     assert_same(run, whole)
     assert [run.errors(cycle).read_bytes() for cycle in range(3)] == [whole.errors(cycle).read_bytes() for cycle in range(3)]
-
-
-def test_the_numbers_by_hand():
-    assert stopping.exact_interval(0, 20) == (0, pytest.approx(1 - 0.025 ** (1 / 20)))
-    assert stopping.exact_interval(20, 20) == (pytest.approx(0.025 ** (1 / 20)), 1)
-    exact = scipy.stats.binomtest(13, 40).proportion_ci(method="exact")
-    assert stopping.exact_interval(13, 40) == (pytest.approx(exact.low), pytest.approx(exact.high))
-    rng = np.random.default_rng(0)
-    strategy, random = rng.random(40), rng.random(12) / 2
-    found = stopping.compared(strategy, random)
-    welch = scipy.stats.ttest_ind(strategy, random, equal_var=False).confidence_interval()
-    assert (found.low, found.high) == (pytest.approx(welch.low), pytest.approx(welch.high)) and found.counts == (40, 12)
-    assert stopping.compared(strategy, random[:9]) is None
-    hits = rng.integers(1, 50, (30, 3))
-    counts = np.stack([hits, hits + rng.integers(0, 50, (30, 3)), hits + rng.integers(0, 50, (30, 3))], axis=-1)
-    low, high = stopping.bootstrap_interval(counts)
-    means = [stopping.mean_iou(counts[rng.integers(0, 30, 30)].sum(axis=0)) for _ in range(4000)]
-    assert (low, high) == (pytest.approx(np.quantile(means, 0.025), abs=0.01), pytest.approx(np.quantile(means, 0.975), abs=0.01))
-    rows = [CycleRow(0, 10, {"m": 0.5}, 1, 1, 1), CycleRow(1, 20, {"m": 0.7}, 1, 1, 1), CycleRow(2, 25, {"m": 0.6}, 1, None, None)]
-    assert stopping.gains(rows, "m") == [pytest.approx(0.02), pytest.approx(-0.02)]
