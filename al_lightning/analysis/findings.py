@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from al_lightning.analysis.comparison import Panel, Series
-from al_lightning.analysis.curves import Values, alc, break_even, labels_to_reach, normalized
+from al_lightning.analysis.curves import Values, alc, break_even, first_crossing, labels_to_reach, normalized
 from al_lightning.analysis.statistics import Difference, Interval, holm, mean_interval, paired_difference, penalty_matrix
 
 
@@ -97,13 +97,26 @@ def break_even_point(panel: Panel, series: Series) -> float:
     Returns:
         Infinite where it does not end above; NaN for the baseline itself, and where there is nothing to compare.
     """
+    return _against_baseline(panel, series, break_even)
+
+
+def first_above(panel: Panel, series: Series) -> float:
+    """The number of labeled items where the mean curve rises above the baseline's for the first time, likewise.
+
+    Returns:
+        Infinite where it is nowhere above; NaN as of :func:`break_even_point`.
+    """
+    return _against_baseline(panel, series, first_crossing)
+
+
+def _against_baseline(panel: Panel, series: Series, find: Callable[[Values, Values, list[int]], float | None]) -> float:
     if panel.baseline is None or series not in panel.others:
         return float("nan")
     mine, its = series.over(panel.budgets), panel.baseline.over(panel.budgets)
     seeds = sorted(set(mine) & set(its))
     if not seeds or len(panel.budgets) < 2:
         return float("nan")
-    found = break_even(np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0), panel.budgets)
+    found = find(np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0), panel.budgets)
     return float("inf") if found is None else found
 
 

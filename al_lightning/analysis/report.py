@@ -30,7 +30,7 @@ _DEFINITIONS = [
     "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
     "so that the first training set is at 0 and the whole pool at 100.",
     "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
-    "the first number of labels, if it is never below; never, if it does not end above.",
+    "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
     "that the baseline needs for the same level.",
     "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. The means over budgets leave cycle 0 out, "

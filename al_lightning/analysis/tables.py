@@ -179,6 +179,7 @@ def _summary(panel: Panel, series: Series) -> dict[str, Any]:
         **_interval("alc", None if area is None else area.alc),
         **_interval("normalized_alc", None if area is None else area.normalized),
         **_interval("final", None if area is None else area.final),
+        "first_above": findings.first_above(panel, series),
         "break_even": findings.break_even_point(panel, series),
     }
 
