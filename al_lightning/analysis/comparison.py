@@ -36,6 +36,7 @@ class Run:
         environment: versions, device, git commit; empty where nobody recorded them.
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
         validation: labeled items that were held out for validation.
+        pixels: of what is labeled, by the number of labeled items; empty where not recorded.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     queried_pixels: int | None = None
     validation: int = 0
+    pixels: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -95,6 +97,10 @@ class Series:
     def at(self, labeled: int) -> dict[int, float]:
         """The metric of each seed that has reached a number of labeled items."""
         return {seed: curve[labeled] for seed, curve in self.curves.items() if labeled in curve}
+
+    def pixels(self, labeled: int) -> float:
+        """Pixels of so many labeled items, in the mean over seeds; NaN where some did not record them."""
+        return float(np.mean([run.pixels.get(labeled, np.nan) for seed, run in self.runs.items() if labeled in self.curves[seed]]))
 
     def over(self, budgets: Sequence[int]) -> dict[int, Values]:
         """The curves ``(len(budgets),)`` of the seeds that have reached all of these numbers of labeled items."""
@@ -148,6 +154,11 @@ class Panel:
         """Labeled items of one cycle: the mean over the queries that are compared."""
         queries = max(1, len(self.budgets) - 1)
         return float(np.mean([self.query_sizes[min(number, len(self.query_sizes) - 1)] for number in range(queries)]))
+
+    @cached_property
+    def item_pixels(self) -> float:
+        """Pixels of an item of the first common training set, in the mean; NaN where they were not recorded."""
+        return self.compared[0].pixels(self.budgets[0]) / self.budgets[0] if self.budgets else float("nan")
 
     @cached_property
     def start(self) -> float:
@@ -211,6 +222,7 @@ def read_run(directory: RunDirectory) -> Run:
         environment,
         directory.read_queried_pixels(len(rows) - 1),
         directory.read_validation_labels(),
+        directory.read_labeled_pixels(),
     )
 
 

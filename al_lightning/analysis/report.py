@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from al_lightning.analysis import columns, comparison_plots, findings, notes, page, readable, tables, trends
+from al_lightning.analysis import settings as names
 from al_lightning.analysis.columns import Column
 from al_lightning.analysis.comparison import Comparison, Panel, Series
 from al_lightning.analysis.comparison_plots import Style
@@ -68,6 +69,7 @@ class Report:
         """
         sections = [self._panel(panel) for panel in self.comparison.panels]
         sections += self._trends()
+        sections += self._in_pixels()
         sections += [self._cost(), self._compared(), Section("How the numbers are made", [page.bullets(_DEFINITIONS)])]
         text = page.page("Active learning: comparison of runs", self._introduction(), sections)
         for name, rows in self._tables.items():
@@ -118,12 +120,12 @@ class Report:
             )
         else:
             body.append(page.paragraph(notes.NO_FULL, small=True))
-        for strategy, members in _groups(panel).items():
+        for kind, members in _groups(panel).items():
             body.append(
                 self._figure(
                     comparison_plots.zoom(panel, members, metric, self._look),
-                    _slug(self._prefixes[panel.name], "zoom", strategy),
-                    f"All {strategy} strategies, at the height of the later three quarters of their curves.",
+                    _slug(self._prefixes[panel.name], "zoom", kind),
+                    f"All {kind} strategies, at the height of the later three quarters of their curves.",
                 )
             )
         body += self._numbers(panel) + self._differences(panel) + self._pairs(panel)
@@ -224,6 +226,21 @@ class Report:
             ]
         return [Section("Against a setting", body)]
 
+    def _in_pixels(self) -> list[Section]:
+        """Images and crops in one figure, where both are there: a figure a kind of strategies."""
+        panels = comparison_plots.of_unlike_items(self.comparison.panels)
+        kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
+        figures = [
+            self._figure(
+                comparison_plots.in_pixels(panels, kind, self.comparison.metric, self._look),
+                _slug("pixels", kind),
+                f"{kind} strategies against the pixels of what is labeled. The bands are from the lowest to the highest mean of all "
+                "strategies of a setting.",
+            )
+            for kind in kinds
+        ]
+        return [Section("Items of unlike sizes", figures)] if figures else []
+
     def _cost(self) -> Section:
         rows = [row for panel in self.comparison.panels for row in self._keep("cost", tables.cost(panel))]
         text = (
@@ -299,9 +316,9 @@ def _named(found: Trend) -> list[str]:
 
 
 def _groups(panel: Panel) -> dict[str, list[Series]]:
-    """The classes of strategies with several series."""
-    counts = Counter(series.strategy for series in panel.others)
-    return {name: [series for series in panel.others if series.strategy == name] for name, number in counts.items() if number > 1}
+    """The kinds of strategies with several series."""
+    counts = Counter(names.kind(series.strategy) for series in panel.others)
+    return {kind: [each for each in panel.others if names.kind(each.strategy) == kind] for kind, number in counts.items() if number > 1}
 
 
 def _slug(*parts: str) -> str:

@@ -45,7 +45,7 @@ def draw_simplex(distributions: Values, scores: Mapping[str, Values], path: Path
 
 
 def draw_saturation(entropies: Values, scores: Mapping[str, Values], classes: int, path: Path) -> Path:
-    """Draws the cumulative average of each measure against entropy, between its own ends, and how densely distributions cover the entropies.
+    """Draws the cumulative average of each measure against entropy, between its own ends, and how many distributions have each entropy.
 
     See :func:`~al_lightning.analysis.simplex.cumulative_average`, and :func:`~al_lightning.analysis.simplex.random_distributions` for the
     distributions that the caption speaks of. A measure whose curve is concave rises early and tells the most uncertain predictions apart
