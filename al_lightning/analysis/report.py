@@ -36,6 +36,9 @@ _DEFINITIONS = [
     "that the baseline needs for the same level.",
     "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. The means over budgets leave cycle 0 out, "
     "where no strategy has chosen anything.",
+    "The numbers can be made again from the folder tables: curves_by_seed.csv has every point of every curve, other_runs.csv those of runs "
+    "on the whole pool and of cycles 0 for others. What a run queried is in its own queries.csv; report --export writes all of it into "
+    "queried_by_seed.csv.",
     "Seconds and bytes are those that the runs recorded of themselves, on whatever else their machines did.",
 ]
 
@@ -47,12 +50,14 @@ class Report:
         comparison: what is told.
         folder: where.
         levels: of the metric, to count the labels that reach them; none for three between the baseline's first and last mean.
+        export: whether what every run queried is written too.
     """
 
-    def __init__(self, comparison: Comparison, folder: Path, levels: Sequence[float] = ()) -> None:
+    def __init__(self, comparison: Comparison, folder: Path, levels: Sequence[float] = (), export: bool = False) -> None:
         self.comparison = comparison
         self.folder = folder
         self.levels = levels
+        self.export = export
         others = dict.fromkeys(series.label for panel in comparison.panels for series in panel.series if series is not panel.baseline)
         self._look: Mapping[str, Style] = comparison_plots.styles(others)
         self._tables: dict[str, Rows] = {}
@@ -130,6 +135,8 @@ class Report:
             )
         body += self._numbers(panel) + self._differences(panel) + self._pairs(panel)
         self._keep("curves_by_seed", tables.curves_by_seed(panel))
+        if self.export:
+            self._keep("queried_by_seed", tables.queried_by_seed(panel))
         self._keep("curves", tables.curves(panel))
         return Section(title, body)
 
@@ -254,6 +261,7 @@ class Report:
         runs = self._keep("runs", tables.runs(self.comparison))
         strategies = self._keep("strategies", tables.strategies(self.comparison))
         differing = self._keep("settings", tables.differing_settings(self.comparison))
+        self._keep("other_runs", tables.other_runs(self.comparison))
         body = [
             page.heading("Strategies"),
             page.table(strategies, [columns.text("strategy", "strategy"), columns.text("settings", "settings")]),
