@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from al_lightning.analysis import settings
 from al_lightning.analysis.comparison import Panel, Series
 from al_lightning.analysis.curves import Values, alc, break_even, first_crossing, labels_to_reach, normalized
 from al_lightning.analysis.statistics import Difference, Interval, holm, mean_interval, paired_difference, penalty_matrix
@@ -169,6 +170,13 @@ def overall(panel: Panel) -> list[Contrast]:
 def pairwise(panel: Panel) -> list[Contrast]:
     """Every two strategies, the baseline among them, in the mean over the budgets after cycle 0; one family of tests."""
     return _family([_overall(panel, first, second) for first, second in combinations(panel.compared, 2) if panel.budgets[1:]])
+
+
+def against_mean(panel: Panel) -> list[Contrast]:
+    """Each strategy that counts pixels, or aggregates them otherwise, against the same one by their mean, likewise; one family of tests."""
+    split = [(series, *settings.aggregation(series.choice)) for series in panel.compared]
+    pairs = [(other, mean) for other, how, what in split for mean, none, same in split if how and not none and what == same]
+    return _family([_overall(panel, other, mean) for other, mean in pairs if panel.budgets[1:]])
 
 
 def penalties(panel: Panel) -> Values:

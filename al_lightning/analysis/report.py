@@ -193,6 +193,7 @@ class Report:
         matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
         matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
         return [
+            *self._against_mean(panel),
             page.heading("Strategies against each other"),
             page.paragraph(
                 "Each row is the first strategy minus the second, in points, in the mean over the budgets after cycle 0. "
@@ -211,6 +212,17 @@ class Report:
                 _slug(self._prefixes[panel.name], "penalties"),
                 "The penalty matrix: dark where the row beats the column at most budgets.",
             ),
+        ]
+
+    def _against_mean(self, panel: Panel) -> list[Html]:
+        rows = self._keep("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
+        if not rows:
+            return []
+        told = "Each strategy that counts pixels, or aggregates them otherwise, minus the same one by their mean. "
+        return [
+            page.heading("Counting against the mean over pixels"),
+            page.paragraph(told + _PAIRED.format("Holm-corrected over these comparisons")),
+            page.table(rows, readable.contrast("first", "second")),
         ]
 
     def _trends(self) -> list[Section]:

@@ -149,6 +149,18 @@ def strategy_class(choice: Settings) -> str:
     return short(choice[f"{STRATEGY}.class_path"] if f"{STRATEGY}.class_path" in choice else choice.get(STRATEGY))
 
 
+def aggregation(choice: Settings) -> tuple[Settings, Settings]:
+    """How a strategy makes one score of an image's pixels, and all else of it; the mean, which is the default, is nothing.
+
+    Example:
+        >>> aggregation({"active_learning.strategy.init_args.aggregation.class_path": "x.Mean", "active_learning.stride": 1})
+        ({}, {'active_learning.stride': 1})
+    """
+    found = {key: value for key, value in choice.items() if ".aggregation" in key}
+    rest = {key: value for key, value in choice.items() if key not in found}
+    return {} if {short(value) for value in found.values()} <= {"Mean"} else found, rest
+
+
 def kind(strategy: str) -> str:
     """What a class of strategies is one of, in the words of Chen's thesis (2020); its own name where that has none."""
     return next((kind for kind, classes in _KINDS.items() if strategy in classes), strategy)
