@@ -16,6 +16,7 @@ LAYERS = [
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
     {"runs"},
     {"data", "tasks", "analysis"},
+    {"annotation"},
     {"callbacks", "loggers", "parsing", "processes", "trainer"},
     {"cli"},
     {"sweeps"},

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
+from al_lightning.annotation.package import PLAIN, Tool
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
@@ -51,6 +52,8 @@ class ActiveLearningCallback(Callback):
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+        package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
+            ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
         enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
@@ -77,6 +80,7 @@ class ActiveLearningCallback(Callback):
         initial_strategy: Strategy | None = None,
         oracle: Literal["dataset", "human"] = "dataset",
         enough: Share = 1.0,
+        package: list[Tool] | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -104,7 +108,7 @@ class ActiveLearningCallback(Callback):
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
-        self.oracle: Oracle = Human(enough) if oracle == "human" else Dataset()
+        self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights

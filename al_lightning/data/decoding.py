@@ -66,11 +66,18 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
         """
-        decode = self.decode_label if scene.scaled is None else _Scaled(self.decode_label, scene, Image.Resampling.NEAREST)
-        ids = self._read(scene.label, decode)
+        ids = self._ids(scene)
         if ids.shape != scene.read_size:
             check_labels([scene])
         return ids if scene.box is None else scene.box.of(ids)
+
+    def _ids(self, scene: Scene) -> Pixels:
+        """The ids of the whole image, in the size that it is read in."""
+        if scene.drawing is None:
+            decode = self.decode_label if scene.scaled is None else _Scaled(self.decode_label, scene, Image.Resampling.NEAREST)
+            return self._read(scene.label, decode)
+        ids = scene.drawing.ids()
+        return ids if scene.scaled is None else resized(ids, scene.scaled, Image.Resampling.NEAREST)
 
     @abstractmethod
     def _read(self, path: Path, decode: Decoder) -> Pixels:

@@ -167,6 +167,7 @@ class SceneDataModule(PoolDataModule):
         self._survey = LabelSurvey(self._files, self.classes)
         self._names = file_names(self.root, self._train, self._eval)
         self._paths = {name: path for path, name in self._names.items()}
+        self._drawings = {scene.label: scene.drawing for scene in (*self._train, *self._eval) if scene.drawing is not None}
         self.pool = pool
         self.introduce(str(self.root), len(self._eval))
 
@@ -327,7 +328,7 @@ class SceneDataModule(PoolDataModule):
 
     def label_in(self, index: int, file: Path) -> Tensor:
         """See :meth:`PoolDataModule.label_in`."""
-        check_labels([self._train[index]._replace(label=file)])
+        check_labels([self._train[index]._replace(label=file, drawing=None)])
         return self.classes.classes_of(self._files.decode_label(file), file)
 
     def label_key(self) -> str:
@@ -336,5 +337,6 @@ class SceneDataModule(PoolDataModule):
 
     def label_sha256(self, file: str) -> str | None:
         """See :meth:`PoolDataModule.label_sha256`."""
-        path = self._paths.get(file)
-        return None if path is None else sha256_of_file(path)
+        if (path := self._paths.get(file)) is None:
+            return None
+        return self._drawings[path].sha256() if path in self._drawings else sha256_of_file(path)

@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,20 @@ class Box(NamedTuple):
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+class Drawing(Protocol):
+    """A label that is no file."""
+
+    def ids(self) -> Pixels:
+        """Label ids, uint8 ``(H, W)`` of the whole image.
+
+        Raises:
+            UserError: they can't be drawn.
+        """
+
+    def sha256(self) -> str:
+        """What tells it from others."""
+
+
 class Scene(NamedTuple):
     """An image and where its label lies.
 
@@ -47,6 +61,7 @@ class Scene(NamedTuple):
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
         scaled: the size that it is scaled to when it is read; None for its own.
+        drawing: the label, where it is no file.
     """
 
     name: str
@@ -61,6 +76,8 @@ class Scene(NamedTuple):
     def read_size(self) -> Size:
         """Size of the whole image when it was read."""
         return self.scaled or self.size
+
+    drawing: Drawing | None = None
 
     @property
     def item_size(self) -> Size:
@@ -89,7 +106,7 @@ def check_labels(scenes: Sequence[Scene]) -> None:
         UserError: a file is not readable as an image, or its size is not its image's.
     """
     for scene in scenes:
-        if (found := size_of(scene.label)) != scene.size:
+        if scene.drawing is None and (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
             stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
             raise UserError(
