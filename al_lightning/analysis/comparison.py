@@ -221,8 +221,8 @@ def read_run(directory: RunDirectory) -> Run:
         config.get(names.CYCLES),
         environment,
         directory.read_queried_pixels(len(rows) - 1),
-        directory.read_validation_labels(),
-        directory.read_labeled_pixels(),
+        validation=directory.read_validation_labels(),
+        pixels=directory.read_labeled_pixels(),
     )
 
 
