@@ -17,10 +17,11 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from al_lightning import locks, run_tables
+from al_lightning import locks, run_tables, sources
 from al_lightning.errors import UserError
 from al_lightning.files import appending, as_csv, columns_of, keep_rows, remove_unfinished, write_atomically
 from al_lightning.reading import ANY, TEXT, read_json, read_table, read_yaml
@@ -349,6 +350,26 @@ class RunDirectory(RunFiles):
             return sum(areas[index] for index in chosen)
         tables = [self.queried(cycle) for cycle in range(cycles)]
         return sum(map(run_tables.read_counted, tables)) if tables and all(map(os.path.lexists, tables)) else None
+
+    def read_labeled_pixels(self) -> dict[int, int]:
+        """Pixels of what is labeled in each finished cycle, by the number of labeled items; empty where nobody recorded their sizes."""
+        areas = self._areas()
+        if not areas:
+            return {}
+        cycles, labeled = self.read_labeled()
+        if any(row.index >= len(areas) for row in labeled):  # copies of an image, which is listed once
+            return {}
+        joining = run_tables.indices_by_cycle(labeled)
+        sums = accumulate(sum(areas[index] for index in joining.get(row.cycle, [])) for row in cycles)
+        return {row.labeled: pixels for row, pixels in zip(cycles, sums, strict=True)}
+
+    def _areas(self) -> list[int]:
+        """Pixels of each item of the pool; none where they were not recorded."""
+        if os.path.lexists(self.crops):
+            return run_tables.read_areas(self.crops)
+        listed = sources.read_images(self.images) if os.path.lexists(self.images) else []
+        found = [sources.pixels_of(source) for source in listed if source.split != sources.EVALUATION]
+        return [] if None in found else [area for area in found if area is not None]
 
     def _present(self, path: Path) -> Path:
         if not os.path.lexists(path):

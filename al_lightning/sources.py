@@ -11,6 +11,7 @@ stay: its labels may not change any more. What nobody has read yet may.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,6 +75,12 @@ def sha256_of_file(path: Path) -> str | None:
         return None
     except OSError as error:
         raise UserError(f"Expected to read {path}, but: {error.strerror}.") from error
+
+
+def pixels_of(source: Source) -> int | None:
+    """Pixels of an image, by its identity; None where that says nothing of them."""
+    found = re.search(r"(\d+)x(\d+) pixels", source.identity)
+    return int(found[1]) * int(found[2]) if found else None
 
 
 def write_images(path: Path, sources: Sequence[Source]) -> None:

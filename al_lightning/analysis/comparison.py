@@ -38,6 +38,7 @@ class Run:
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
         validation: labeled items that were held out for validation.
         stopping: what tells when to stop, of :func:`~al_lightning.analysis.stopping.as_row`, where the settings ask for that.
+        pixels: of what is labeled, by the number of labeled items; empty where not recorded.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Run:
     queried_pixels: int | None = None
     validation: int = 0
     stopping: Mapping[str, Any] | None = None
+    pixels: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -98,6 +100,10 @@ class Series:
     def at(self, labeled: int) -> dict[int, float]:
         """The metric of each seed that has reached a number of labeled items."""
         return {seed: curve[labeled] for seed, curve in self.curves.items() if labeled in curve}
+
+    def pixels(self, labeled: int) -> float:
+        """Pixels of so many labeled items, in the mean over seeds; NaN where some did not record them."""
+        return float(np.mean([run.pixels.get(labeled, np.nan) for seed, run in self.runs.items() if labeled in self.curves[seed]]))
 
     def over(self, budgets: Sequence[int]) -> dict[int, Values]:
         """The curves ``(len(budgets),)`` of the seeds that have reached all of these numbers of labeled items."""
@@ -151,6 +157,11 @@ class Panel:
         """Labeled items of one cycle: the mean over the queries that are compared."""
         queries = max(1, len(self.budgets) - 1)
         return float(np.mean([self.query_sizes[min(number, len(self.query_sizes) - 1)] for number in range(queries)]))
+
+    @cached_property
+    def item_pixels(self) -> float:
+        """Pixels of an item of the first common training set, in the mean; NaN where they were not recorded."""
+        return self.compared[0].pixels(self.budgets[0]) / self.budgets[0] if self.budgets else float("nan")
 
     @cached_property
     def start(self) -> float:
@@ -213,8 +224,9 @@ def read_run(directory: RunDirectory) -> Run:
         config.get(names.CYCLES),
         environment,
         directory.read_queried_pixels(len(rows) - 1),
-        directory.read_validation_labels(),
-        stopping.as_row(directory) if stopping.is_watched(config) else None,
+        validation=directory.read_validation_labels(),
+        stopping=stopping.as_row(directory) if stopping.is_watched(config) else None,
+        pixels=directory.read_labeled_pixels(),
     )
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
+from al_lightning.analysis import settings
 from al_lightning.analysis.comparison import Panel, Series
 from al_lightning.analysis.curves import Values, normalized
-from al_lightning.analysis.findings import Contrast, curve
+from al_lightning.analysis.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.rendering import legend_name
 from al_lightning.analysis.trends import Trend
 
@@ -52,10 +54,44 @@ def normalized_curves(panel: Panel, look: Mapping[str, Style]) -> Figure:
 
 
 def zoom(panel: Panel, members: Sequence[Series], metric: str, look: Mapping[str, Style]) -> Figure:
-    """A group of strategies and the baseline, as high as the later three quarters of their curves."""
+    """A group of strategies, the baseline and random, as high as the later three quarters of their curves."""
     figure, axes = _axes(f"{metric} (%)")
-    shown = [*([panel.baseline] if panel.baseline else []), *members]
+    shown = [series for series in panel.series if series in members or series is panel.baseline or series.strategy == "Random"]
     _draw_curves(axes, panel, shown, look, later_part=0.75)
+    return _finished(figure, axes)
+
+
+def of_unlike_items(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels whose items' pixels are known, if their sizes are not the same everywhere; none otherwise."""
+    known = [panel for panel in panels if panel.others and np.isfinite(panel.item_pixels)]
+    return known if known and np.ptp([panel.item_pixels for panel in known]) > 0.01 * known[0].item_pixels else []
+
+
+def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str, Style]) -> Figure:
+    """Curves of several panels against labeled pixels: of a kind of strategies, of the baseline and random, and the band of them all.
+
+    Args:
+        panels: the first one's curves have filled markers.
+        kind: see :func:`~al_lightning.analysis.settings.kind`.
+        metric: for the axis.
+        look: by label.
+    """
+    figure, axes = _axes(f"{metric} (%)")
+    axes.set_xlabel("labeled pixels")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    for panel, shade, face in zip(panels, cycle(("0.8", "#f3d9b1", "#cfe3f2")), cycle((None, "white", "0.6")), strict=False):
+        means = {series: mean_curve(series, panel.budgets) for series in panel.compared}
+        drawn = {series: 100 * values for series, values in means.items() if values is not None}
+        x = [panel.compared[0].pixels(labeled) for labeled in panel.budgets]
+        name = legend_name(panel.name)
+        band = np.stack([*drawn.values()])
+        axes.fill_between(x, band.min(axis=0), band.max(axis=0), color=shade, linewidth=0, label=f"all strategies ({name})")
+        for series, values in drawn.items():
+            if settings.kind(series.strategy) != kind and series is not panel.baseline and series.strategy != "Random":
+                continue
+            style = {**_BASELINE, "marker": "o"} if series is panel.baseline else {**look[series.label]}
+            places = [series.pixels(labeled) for labeled in panel.budgets]
+            axes.plot(places, values, label=f"{legend_name(series.label)} ({name})", **style, markerfacecolor=face)
     return _finished(figure, axes)
 
 

@@ -52,7 +52,7 @@ def normalized(values: npt.ArrayLike, start: float, full: float) -> Values:
 
 
 def break_even(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> float | None:
-    """The number of labeled items where a mean curve rises above the baseline's and stays there.
+    """The number of labeled items where a mean curve rises above the baseline's and stays there: its last crossing.
 
     Args:
         values: ``(n,)`` mean metric of each cycle.
@@ -63,16 +63,39 @@ def break_even(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.Arra
         Where the straight lines between the last two cycles in question cross; the first number of labels where the curve is never
         below but above somewhere; None where it ends below or level.
     """
-    y, x = _curve(values, labeled)
-    difference = y - _curve(baseline, labeled)[0]
+    difference, x = _differences(values, baseline, labeled)
     not_above = np.flatnonzero(difference <= 0)
-    if len(not_above) == 0:
+    last = int(not_above[-1]) if len(not_above) else -1
+    return None if last == len(x) - 1 else _crossing(difference, x, last + 1)
+
+
+def first_crossing(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> float | None:
+    """The number of labeled items where a mean curve rises above the baseline's for the first time, whether or not it stays there.
+
+    Args:
+        values: as of :func:`break_even`.
+        baseline: likewise.
+        labeled: likewise.
+
+    Returns:
+        Where the straight lines cross, as there; None where the curve is nowhere above.
+    """
+    difference, x = _differences(values, baseline, labeled)
+    above = np.flatnonzero(difference > 0)
+    return _crossing(difference, x, int(above[0])) if len(above) else None
+
+
+def _differences(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> tuple[Values, Values]:
+    y, x = _curve(values, labeled)
+    return y - _curve(baseline, labeled)[0], x
+
+
+def _crossing(difference: Values, x: Values, above: int) -> float:
+    """Where a straight line crosses 0 before a point that is above it; the first point where there is none before it."""
+    if above == 0:
         return float(x[0])
-    last = int(not_above[-1])
-    if last == len(x) - 1:
-        return None
-    low, high = difference[last], difference[last + 1]
-    return float(x[last] + (x[last + 1] - x[last]) * -low / (high - low))
+    low, high = difference[above - 1], difference[above]
+    return float(x[above - 1] + (x[above] - x[above - 1]) * -low / (high - low))
 
 
 def labels_to_reach(level: float, values: npt.ArrayLike, labeled: npt.ArrayLike) -> float | None:

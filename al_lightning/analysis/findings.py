@@ -9,8 +9,9 @@ from itertools import combinations
 
 import numpy as np
 
+from al_lightning.analysis import settings
 from al_lightning.analysis.comparison import Panel, Series
-from al_lightning.analysis.curves import Values, alc, break_even, labels_to_reach, normalized
+from al_lightning.analysis.curves import Values, alc, break_even, first_crossing, labels_to_reach, normalized
 from al_lightning.analysis.statistics import Difference, Interval, holm, mean_interval, paired_difference, penalty_matrix
 
 
@@ -97,13 +98,26 @@ def break_even_point(panel: Panel, series: Series) -> float:
     Returns:
         Infinite where it does not end above; NaN for the baseline itself, and where there is nothing to compare.
     """
+    return _against_baseline(panel, series, break_even)
+
+
+def first_above(panel: Panel, series: Series) -> float:
+    """The number of labeled items where the mean curve rises above the baseline's for the first time, likewise.
+
+    Returns:
+        Infinite where it is nowhere above; NaN as of :func:`break_even_point`.
+    """
+    return _against_baseline(panel, series, first_crossing)
+
+
+def _against_baseline(panel: Panel, series: Series, find: Callable[[Values, Values, list[int]], float | None]) -> float:
     if panel.baseline is None or series not in panel.others:
         return float("nan")
     mine, its = series.over(panel.budgets), panel.baseline.over(panel.budgets)
     seeds = sorted(set(mine) & set(its))
     if not seeds or len(panel.budgets) < 2:
         return float("nan")
-    found = break_even(np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0), panel.budgets)
+    found = find(np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0), panel.budgets)
     return float("inf") if found is None else found
 
 
@@ -156,6 +170,13 @@ def overall(panel: Panel) -> list[Contrast]:
 def pairwise(panel: Panel) -> list[Contrast]:
     """Every two strategies, the baseline among them, in the mean over the budgets after cycle 0; one family of tests."""
     return _family([_overall(panel, first, second) for first, second in combinations(panel.compared, 2) if panel.budgets[1:]])
+
+
+def against_mean(panel: Panel) -> list[Contrast]:
+    """Each strategy that counts pixels, or aggregates them otherwise, against the same one by their mean, likewise; one family of tests."""
+    split = [(series, *settings.aggregation(series.choice)) for series in panel.compared]
+    pairs = [(other, mean) for other, how, what in split for mean, none, same in split if how and not none and what == same]
+    return _family([_overall(panel, other, mean) for other, mean in pairs if panel.budgets[1:]])
 
 
 def penalties(panel: Panel) -> Values:

@@ -13,8 +13,10 @@ def summary(baseline: str | None) -> list[Column]:
     Args:
         baseline: label of what the break-even points are against, if there is any.
     """
-    against = [columns.number(f"break-even with {baseline} (labels)", "break_even", columns.labels)] if baseline else []
-    return [*_SUMMARY, *against]
+    if baseline is None:
+        return _SUMMARY
+    first = columns.number(f"first above {baseline} (labels)", "first_above", columns.labels)
+    return [*_SUMMARY, first, columns.number(f"break-even with {baseline} (labels)", "break_even", columns.labels)]
 
 
 _SUMMARY = [

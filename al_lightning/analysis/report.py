@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from al_lightning.analysis import columns, comparison_plots, findings, notes, page, readable, stopping, tables, trends
+from al_lightning.analysis import settings as names
 from al_lightning.analysis.columns import Column
 from al_lightning.analysis.comparison import Comparison, Panel, Series
 from al_lightning.analysis.comparison_plots import Style
@@ -30,11 +31,14 @@ _DEFINITIONS = [
     "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
     "so that the first training set is at 0 and the whole pool at 100.",
     "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
-    "the first number of labels, if it is never below; never, if it does not end above.",
+    "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
     "that the baseline needs for the same level.",
     "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. The means over budgets leave cycle 0 out, "
     "where no strategy has chosen anything.",
+    "The numbers can be made again from the folder tables: curves_by_seed.csv has every point of every curve, other_runs.csv those of runs "
+    "on the whole pool and of cycles 0 for others. What a run queried is in its own queries.csv; report --export writes all of it into "
+    "queried_by_seed.csv.",
     "Seconds and bytes are those that the runs recorded of themselves, on whatever else their machines did.",
 ]
 
@@ -46,12 +50,14 @@ class Report:
         comparison: what is told.
         folder: where.
         levels: of the metric, to count the labels that reach them; none for three between the baseline's first and last mean.
+        export: whether what every run queried is written too.
     """
 
-    def __init__(self, comparison: Comparison, folder: Path, levels: Sequence[float] = ()) -> None:
+    def __init__(self, comparison: Comparison, folder: Path, levels: Sequence[float] = (), export: bool = False) -> None:
         self.comparison = comparison
         self.folder = folder
         self.levels = levels
+        self.export = export
         others = dict.fromkeys(series.label for panel in comparison.panels for series in panel.series if series is not panel.baseline)
         self._look: Mapping[str, Style] = comparison_plots.styles(others)
         self._tables: dict[str, Rows] = {}
@@ -68,7 +74,8 @@ class Report:
         """
         sections = [self._panel(panel) for panel in self.comparison.panels]
         sections += self._trends()
-        sections += [*self._watched(), self._cost(), self._compared(), Section("How the numbers are made", [page.bullets(_DEFINITIONS)])]
+        sections += [*self._in_pixels(), *self._watched(), self._cost(), self._compared()]
+        sections += [Section("How the numbers are made", [page.bullets(_DEFINITIONS)])]
         text = page.page("Active learning: comparison of runs", self._introduction(), sections)
         for name, rows in self._tables.items():
             lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
@@ -118,16 +125,18 @@ class Report:
             )
         else:
             body.append(page.paragraph(notes.NO_FULL, small=True))
-        for strategy, members in _groups(panel).items():
+        for kind, members in _groups(panel).items():
             body.append(
                 self._figure(
                     comparison_plots.zoom(panel, members, metric, self._look),
-                    _slug(self._prefixes[panel.name], "zoom", strategy),
-                    f"All {strategy} strategies, at the height of the later three quarters of their curves.",
+                    _slug(self._prefixes[panel.name], "zoom", kind),
+                    f"All {kind} strategies, at the height of the later three quarters of their curves.",
                 )
             )
         body += self._numbers(panel) + self._differences(panel) + self._pairs(panel)
         self._keep("curves_by_seed", tables.curves_by_seed(panel))
+        if self.export:
+            self._keep("queried_by_seed", tables.queried_by_seed(panel))
         self._keep("curves", tables.curves(panel))
         return Section(title, body)
 
@@ -184,6 +193,7 @@ class Report:
         matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
         matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
         return [
+            *self._against_mean(panel),
             page.heading("Strategies against each other"),
             page.paragraph(
                 "Each row is the first strategy minus the second, in points, in the mean over the budgets after cycle 0. "
@@ -202,6 +212,17 @@ class Report:
                 _slug(self._prefixes[panel.name], "penalties"),
                 "The penalty matrix: dark where the row beats the column at most budgets.",
             ),
+        ]
+
+    def _against_mean(self, panel: Panel) -> list[Html]:
+        rows = self._keep("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
+        if not rows:
+            return []
+        told = "Each strategy that counts pixels, or aggregates them otherwise, minus the same one by their mean. "
+        return [
+            page.heading("Counting against the mean over pixels"),
+            page.paragraph(told + _PAIRED.format("Holm-corrected over these comparisons")),
+            page.table(rows, readable.contrast("first", "second")),
         ]
 
     def _trends(self) -> list[Section]:
@@ -229,6 +250,21 @@ class Report:
         rows = self._keep("when_to_stop", [dict(run.stopping) for run in self.comparison.runs if run.stopping is not None])
         return [Section("When to stop", [page.paragraph(stopping.EXPLAINED), page.table(rows, readable.STOPPING)])] if rows else []
 
+    def _in_pixels(self) -> list[Section]:
+        """Images and crops in one figure, where both are there: a figure a kind of strategies."""
+        panels = comparison_plots.of_unlike_items(self.comparison.panels)
+        kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
+        figures = [
+            self._figure(
+                comparison_plots.in_pixels(panels, kind, self.comparison.metric, self._look),
+                _slug("pixels", kind),
+                f"{kind} strategies against the pixels of what is labeled. The bands are from the lowest to the highest mean of all "
+                "strategies of a setting.",
+            )
+            for kind in kinds
+        ]
+        return [Section("Items of unlike sizes", figures)] if figures else []
+
     def _cost(self) -> Section:
         rows = [row for panel in self.comparison.panels for row in self._keep("cost", tables.cost(panel))]
         text = (
@@ -242,6 +278,7 @@ class Report:
         runs = self._keep("runs", tables.runs(self.comparison))
         strategies = self._keep("strategies", tables.strategies(self.comparison))
         differing = self._keep("settings", tables.differing_settings(self.comparison))
+        self._keep("other_runs", tables.other_runs(self.comparison))
         body = [
             page.heading("Strategies"),
             page.table(strategies, [columns.text("strategy", "strategy"), columns.text("settings", "settings")]),
@@ -304,9 +341,9 @@ def _named(found: Trend) -> list[str]:
 
 
 def _groups(panel: Panel) -> dict[str, list[Series]]:
-    """The classes of strategies with several series."""
-    counts = Counter(series.strategy for series in panel.others)
-    return {name: [series for series in panel.others if series.strategy == name] for name, number in counts.items() if number > 1}
+    """The kinds of strategies with several series."""
+    counts = Counter(names.kind(series.strategy) for series in panel.others)
+    return {kind: [each for each in panel.others if names.kind(each.strategy) == kind] for kind, number in counts.items() if number > 1}
 
 
 def _slug(*parts: str) -> str:

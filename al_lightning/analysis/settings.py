@@ -49,6 +49,11 @@ _INDIFFERENT = (
 )
 # What a run on the whole pool may have otherwise and still be the upper end of normalised curves.
 _FULL_POOL = (INITIAL_SIZE, "data.init_args.initial_draw", QUERY_SIZE)
+_KINDS = {
+    "uncertainty": ("Entropy", "MaxSoftmax", "Margin"),
+    "Bayesian": ("BALD", "VoteEntropy"),
+    "ODIN": ("Odin",),
+}
 _CALLBACKS = "trainer.callbacks"
 _CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
 
@@ -158,6 +163,23 @@ def described(settings: Settings) -> str:
 def strategy_class(choice: Settings) -> str:
     """The name of the strategy's class."""
     return short(choice[f"{STRATEGY}.class_path"] if f"{STRATEGY}.class_path" in choice else choice.get(STRATEGY))
+
+
+def aggregation(choice: Settings) -> tuple[Settings, Settings]:
+    """How a strategy makes one score of an image's pixels, and all else of it; the mean, which is the default, is nothing.
+
+    Example:
+        >>> aggregation({"active_learning.strategy.init_args.aggregation.class_path": "x.Mean", "active_learning.stride": 1})
+        ({}, {'active_learning.stride': 1})
+    """
+    found = {key: value for key, value in choice.items() if ".aggregation" in key}
+    rest = {key: value for key, value in choice.items() if key not in found}
+    return {} if {short(value) for value in found.values()} <= {"Mean"} else found, rest
+
+
+def kind(strategy: str) -> str:
+    """What a class of strategies is one of, in the words of Chen's thesis (2020); its own name where that has none."""
+    return next((kind for kind, classes in _KINDS.items() if strategy in classes), strategy)
 
 
 def labels(choices: Sequence[Settings]) -> list[str]:

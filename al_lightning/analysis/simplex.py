@@ -64,25 +64,25 @@ def random_distributions(count: int, classes: int, seed: int) -> Values:
 
 
 def cumulative_average(values: npt.ArrayLike, order_by: npt.ArrayLike) -> Values:
-    """Normalised cumulative average: the running mean over the sorted items, divided by the largest running mean.
+    """Normalised cumulative average: the running mean over the sorted items, scaled so that its first is 0 and its last 1.
 
     With the items sorted by ``order_by``, rising, the n-th running mean is that of the first n values.
 
     Args:
-        values: ``(N,)``, at least 0 and not all 0.
+        values: ``(N,)``, with another first running mean than the last.
         order_by: ``(N,)``.
 
     Returns:
-        ``(N,)``, in the sorted order, in [0, 1].
+        ``(N,)``, in the sorted order.
 
     Example:
-        >>> cumulative_average([3.0, 1.0, 5.0], order_by=[20, 10, 30]).round(3).tolist()
-        [0.333, 0.667, 1.0]
+        >>> cumulative_average([3.0, 1.0, 8.0], order_by=[20, 10, 30]).round(3).tolist()
+        [0.0, 0.333, 1.0]
     """
     ordered = np.asarray(values, dtype=np.float64)[np.argsort(order_by, kind="stable")]
     means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
-    normalized: Values = means / means.max()
-    return normalized
+    scaled: Values = (means - means[0]) / (means[-1] - means[0])
+    return scaled
 
 
 def largest_entropy(max_p: npt.ArrayLike, classes: int) -> Values:

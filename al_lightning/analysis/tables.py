@@ -11,6 +11,8 @@ from al_lightning.analysis.curves import Values
 from al_lightning.analysis.findings import Contrast
 from al_lightning.analysis.statistics import Interval
 from al_lightning.analysis.trends import Trend
+from al_lightning.run_tables import indices_by_cycle
+from al_lightning.runs import RunDirectory
 
 Rows = list[dict[str, Any]]
 
@@ -24,6 +26,31 @@ def curves_by_seed(panel: Panel) -> Rows:
         for series in panel.series
         for seed, curve in series.curves.items()
         for labeled, value in sorted(curve.items())
+    ]
+
+
+def other_runs(comparison: Comparison) -> Rows:
+    """Every point of the runs that are no learning curves: those on the whole pool, and those that are cycle 0 for others."""
+    parts = {"whole pool": comparison.full_runs, "cycle 0 for others": comparison.starts}
+    return [
+        {"part": part, "run": str(run.path), "seed": run.seed, "labeled": labeled, "value": value}
+        for part, runs in parts.items()
+        for run in runs
+        for labeled, value in sorted(run.curve(comparison.metric).items())
+    ]
+
+
+def queried_by_seed(panel: Panel) -> Rows:
+    """What joined the training set in each cycle of every run, by rank: indices in a row, as the run's queries.csv has them one by one.
+
+    Raises:
+        UserError: a run's tables are damaged.
+    """
+    return [
+        {"setting": panel.name, "strategy": series.label, "seed": seed, "cycle": cycle, "indices": " ".join(map(str, indices))}
+        for series in panel.series
+        for seed, run in series.runs.items()
+        for cycle, indices in indices_by_cycle(RunDirectory(run.path).read_labeled()[1]).items()
     ]
 
 
@@ -176,9 +203,11 @@ def _summary(panel: Panel, series: Series) -> dict[str, Any]:
         "setting": panel.name,
         "strategy": series.label,
         "seeds": 0 if area is None else area.alc.count,
+        "query_size": panel.query_size,
         **_interval("alc", None if area is None else area.alc),
         **_interval("normalized_alc", None if area is None else area.normalized),
         **_interval("final", None if area is None else area.final),
+        "first_above": findings.first_above(panel, series),
         "break_even": findings.break_even_point(panel, series),
     }
 

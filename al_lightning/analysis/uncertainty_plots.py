@@ -4,6 +4,7 @@ After figures 1.4, 2.12, 2.13, 2.3, 2.4 and 3.16 of Chen's thesis (Waterloo, 202
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def draw_simplex(distributions: Values, scores: Mapping[str, Values], path: Path
 
 
 def draw_saturation(entropies: Values, scores: Mapping[str, Values], classes: int, path: Path) -> Path:
-    """Draws the normalised cumulative average of each measure against entropy, and how densely the distributions cover the entropies.
+    """Draws the cumulative average of each measure against entropy, between its own ends, and how many distributions have each entropy.
 
     See :func:`~al_lightning.analysis.simplex.cumulative_average`, and :func:`~al_lightning.analysis.simplex.random_distributions` for the
     distributions that the caption speaks of. A measure whose curve is concave rises early and tells the most uncertain predictions apart
@@ -56,20 +57,20 @@ def draw_saturation(entropies: Values, scores: Mapping[str, Values], classes: in
         classes: C.
         path: of the picture, ending in .png or .svg.
     """
-    figure, (axis, below) = plt.subplots(2, 1, figsize=(6.4, 5.8), sharex=True, height_ratios=[4, 1], layout="constrained")
+    figure, (axis, below) = plt.subplots(2, 1, figsize=(8.4, 5.8), sharex=True, height_ratios=[4, 1], layout="constrained")
     ordered = np.sort(entropies)
     shown = np.unique(np.linspace(0, len(ordered) - 1, 2000).astype(int))
-    for (name, values), style in zip(scores.items(), ("--", "-", "-.", ":"), strict=False):
+    for (name, values), style in zip(scores.items(), cycle(("--", "-", "-.", ":")), strict=False):
         axis.plot(ordered[shown], cumulative_average(values, entropies)[shown], style, label=name)
     below.hist(entropies, bins=80, range=(0, np.log(classes)), color="0.7")
-    axis.set(ylabel="cumulative average / its maximum", ylim=(0, 1.03), xlim=(0, np.log(classes)))
+    axis.set(ylabel="cumulative average, between its ends", ylim=(-0.03, 1.03), xlim=(0, np.log(classes)))
     axis.grid(alpha=0.3)
-    axis.legend()
+    figure.legend(loc="outside right upper", fontsize="small")
     below.set(xlabel="entropy (nats)", ylabel="distributions")
     axis.set_title(f"Uncertainty measures of {len(ordered):,} random distributions over {classes} classes", fontsize="medium")
     caption = (
         "Softmax of s z: z standard normal logits, s = 10 u², u uniform in [0, 1].\n"
-        "Sorted by entropy; at each, the mean measure of all distributions up to it, divided by the largest such mean."
+        "Sorted by entropy; at each, the mean measure of all distributions up to it, from 0 at the first to 1 at the last."
     )
     figure.supxlabel(caption, fontsize="x-small")
     return save(figure, path)

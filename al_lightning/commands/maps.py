@@ -67,8 +67,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def methods() -> list[Strategy]:
-    """The methods of Chen's thesis (2020), with its parameters of ODIN."""
-    return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), Odin(0.1, 0.0), Odin(1000.0, 0.0014)]
+    """The methods of Chen's thesis (2020), with ODIN at its five temperatures and with its perturbation."""
+    odin = [Odin(temperature, 0.0) for temperature in (0.01, 0.1, 10.0, 100.0, 1000.0)]
+    return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), *odin, Odin(1000.0, 0.0014)]
 
 
 def _of_pixels(strategy: Strategy) -> Strategy:

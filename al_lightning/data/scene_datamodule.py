@@ -240,9 +240,9 @@ class SceneDataModule(PoolDataModule):
 
     def inputs_of(self, picture: Pixels) -> Tensor:
         """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
-        return self.normalization(
-            picture if self.square is None else resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
-        )
+        if self.square is not None:
+            picture = resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
+        return self.normalization(picture)
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""

@@ -5,7 +5,9 @@ import pytest
 
 from al_lightning.analysis import comparison_plots, findings
 from al_lightning.analysis.comparison import compare, read_runs
+from al_lightning.analysis.report import Report
 from al_lightning.analysis.trends import across_panels
+from al_lightning.sources import Source, write_images
 from tests.analysis.recorded import record
 
 
@@ -103,3 +105,39 @@ def test_trends_mark_what_never_leads(tmp_path):
     assert list(line.get_xdata()) == [16, 64, 512] and list(line.get_ydata())[1:] == [20, 20] and np.isnan(line.get_ydata()[0])
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
     assert right.get_xscale() == "log" and [label.get_text() for label in right.get_xticklabels()] == ["16", "64", "512"]
+
+
+def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
+    """Crops of 100 pixels, images of 400 or 800: what is labeled is added up item by item."""
+    gains = {"Random": 0.0, "Entropy": 0.03, "Margin": 0.02, "BALD": -0.01}
+    for chosen, gain in gains.items():
+        values = [0.3 + 0.1 * cycle + gain * cycle for cycle in range(3)]
+        whole = record(tmp_path / "runs" / f"whole-{chosen}", values, chosen, query_size=4, initial=4)
+        write_images(whole.images, [Source("pool", f"{n}.png", f"9 bytes, 20x{20 + 20 * (n % 2)} pixels") for n in range(12)])
+        crops = record(tmp_path / "runs" / f"crops-{chosen}", values, chosen, data__init_args__query_crop=10)
+        crops.write_crops([f"item {n}" for n in range(40)], [(0, 0, 10, 10)] * 40)
+    found = compare(*read_runs([tmp_path / "runs"]), "val/accuracy")
+    panels = comparison_plots.of_unlike_items(found.panels)
+    assert len(panels) == 2 and not comparison_plots.of_unlike_items(panels[:1])
+    look = comparison_plots.styles(gains)
+    (axes,) = comparison_plots.in_pixels(panels, "uncertainty", "val/accuracy", look).axes
+    names = [panel.name for panel in panels]
+    drawn = {label: line.get_xdata() for label, line in lines(axes).items()}
+    assert set(drawn) == {f"{label} ({name})" for label in ("Random", "Entropy", "Margin") for name in names}
+    crops, images = (panel.name for panel in sorted(panels, key=lambda panel: panel.item_pixels))
+    assert list(drawn[f"Entropy ({images})"]) == [2400, 4800, 7200] and list(drawn[f"Random ({crops})"]) == [2000, 3000, 4000]
+    bands = [band.get_datalim(axes.transData) for band in axes.collections]
+    assert sorted((round(band.x0), round(band.x1), round(band.y1)) for band in bands) == [(2000, 4000, 56), (2400, 7200, 56)]
+    (axes,) = comparison_plots.in_pixels(panels, "Bayesian", "val/accuracy", look).axes
+    assert set(lines(axes)) == {f"{label} ({name})" for label in ("Random", "BALD") for name in names}
+    Report(found, tmp_path / "report").write()
+    made = sorted(path.name for path in (tmp_path / "report" / "figures").glob("*.png"))
+    assert [name for name in made if name.startswith("pixels")] == ["pixels--bayesian.png", "pixels--uncertainty.png"]
+    assert [name for name in made if "zoom" in name] == [name for name in made if name.endswith("zoom--uncertainty.png")] != []
+
+
+def test_random_is_in_a_zoom_whatever_the_baseline(tmp_path, panel, look):
+    (other,) = compare(*read_runs([tmp_path]), "val/accuracy", baseline="Entropy").panels
+    margin = [series for series in other.series if series.label == "Margin"]
+    (axes,) = comparison_plots.zoom(other, margin, "val/accuracy", comparison_plots.styles(["Random", "Margin"])).axes
+    assert set(lines(axes)) == {"Entropy", "Random", "Margin"}

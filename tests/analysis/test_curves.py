@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from al_lightning.analysis.curves import alc, break_even, labels_to_reach, normalized
+from al_lightning.analysis.curves import alc, break_even, first_crossing, labels_to_reach, normalized
 from al_lightning.errors import UserError
 
 LABELED = [50, 100, 150, 200, 250]
@@ -31,6 +31,26 @@ def test_break_even_worked_by_hand():
     assert break_even([0.1, 0.3, 0.4, 0.5, 0.6], baseline, LABELED) == 50  # level at cycle 0, above from there on
     assert break_even([0.2, 0.3, 0.4, 0.5, 0.49], baseline, LABELED) is None
     assert break_even(baseline, baseline, LABELED) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "first", "last"),
+    [
+        ([-0.02, 0.02, -0.01, 0.03, 0.05], 75, 162.5),  # above, below, above for good
+        ([-0.01, 0.03, 0.05, -0.02, -0.03], 62.5, None),  # above in between only
+        ([0.01, -0.01, 0.02, -0.02, 0.02], 50, 225),  # above from the start, and crossing four times
+        ([0, 0.02, -0.02, 0, 0.02], 50, 200),  # a common start
+        ([-0.04, -0.02, 0.02, 0.03, 0.04], 125, 125),
+        ([0.01, 0.02, 0.01, 0.03, 0.01], 50, 50),
+        ([-0.01, -0.02, 0, -0.01, 0], None, None),
+    ],
+)
+def test_where_curves_cross_more_than_once(difference, first, last):
+    baseline = np.array([0.3, 0.5, 0.4, 0.6, 0.7])
+    values = baseline + difference
+    values[np.equal(difference, 0)] = baseline[np.equal(difference, 0)]
+    found = first_crossing(values, baseline, LABELED), break_even(values, baseline, LABELED)
+    assert found == (first if first is None else pytest.approx(first), last if last is None else pytest.approx(last))
 
 
 def test_labels_to_reach_worked_by_hand():

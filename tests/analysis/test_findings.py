@@ -8,7 +8,7 @@ import scipy.stats
 from al_lightning.analysis import findings
 from al_lightning.analysis.comparison import compare, read_runs
 from al_lightning.analysis.statistics import holm
-from tests.analysis.recorded import record
+from tests.analysis.recorded import record, strategy
 
 CYCLES = {"Random": [5, 5, 4, 3, 5, 5], "Entropy": [4, 5, 5, 5, 5], "Margin": [5, 5, 4, 5, 5, 5]}  # of seeds 0, 1, ...
 
@@ -125,3 +125,34 @@ def test_no_common_seed_and_no_baseline(tmp_path):
 
 def test_a_baseline_that_does_not_rise_has_no_levels(tmp_path):
     assert findings.default_levels(panel_of(tmp_path, Random=[[0.5, 0.4]], Entropy=[[0.5, 0.6]])) == []
+
+
+def test_counting_against_the_mean_is_a_family_of_its_own(tmp_path):
+    """Of each strategy, whether the configuration says that the mean is its aggregation or not; strides must be the same."""
+    count = {"class_path": "al_lightning.acquisition.CountAbove", "init_args": {"threshold": 0.5}}
+    mean = {"class_path": "al_lightning.acquisition.Mean"}
+    rng = np.random.default_rng(0)
+    values = {}
+    for name, chosen, stride in (
+        ("random", strategy("Random"), 1),
+        ("entropy", strategy("Entropy"), 1),
+        ("entropy count", strategy("Entropy", aggregation=count), 1),
+        ("margin", strategy("Margin", aggregation=mean), 1),
+        ("margin count", strategy("Margin", aggregation=count), 1),
+        ("entropy count, every fourth", strategy("Entropy", aggregation=count), 4),
+        ("bald", strategy("BALD", passes=3, aggregation=count), 1),
+    ):
+        values[name] = 0.3 + 0.1 * rng.random((5, 4))
+        for seed, curve in enumerate(values[name]):
+            record(tmp_path / f"{name}{seed}", curve.tolist(), chosen, seed, active_learning__stride=stride)
+    (panel,) = compare(*read_runs([tmp_path]), "val/accuracy").panels
+    found = findings.against_mean(panel)
+    named = [(test.first.replace("(threshold=0.5)", ""), test.second) for test in found]
+    assert named == [("Entropy(CountAbove)", "Entropy"), ("Margin(CountAbove)", "Margin(Mean)")]
+    p = []
+    for test, name in zip(found, ("entropy", "margin"), strict=True):
+        counted, plain = (values[which][:, 1:].mean(axis=1) for which in (f"{name} count", name))
+        assert test.difference.mean == pytest.approx((counted - plain).mean(), abs=1e-8)
+        p.append(scipy.stats.ttest_rel(counted, plain).pvalue)
+        assert test.difference.p == pytest.approx(p[-1], abs=1e-6)
+    assert [test.corrected for test in found] == pytest.approx(holm(p), abs=1e-6)

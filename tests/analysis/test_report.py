@@ -14,6 +14,7 @@ TABLES = {
     "cost",
     "curves",
     "curves_by_seed",
+    "other_runs",
     "differences",
     "differences_by_budget",
     "labels_to_reach",

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from al_lightning.analysis.simplex import (
@@ -37,8 +38,28 @@ def test_random_distributions_cover_all_entropies_and_most_have_a_high_one(class
 
 
 def test_cumulative_average_by_hand():
-    """Sorted by the key: 4, 8, 0, 2; running means 4, 6, 4, 3.5; the largest is 6."""
-    np.testing.assert_allclose(cumulative_average([2.0, 8.0, 4.0, 0.0], order_by=[9, 2, 1, 5]), [4 / 6, 1, 4 / 6, 3.5 / 6])
+    """Sorted by the key: 4, 8, 0, 2; running means 4, 6, 4, 3.5; from 4 at the first to 3.5 at the last."""
+    np.testing.assert_allclose(cumulative_average([2.0, 8.0, 4.0, 0.0], order_by=[9, 2, 1, 5]), [0, -4, 0, 1])
+
+
+@pytest.mark.parametrize(("pool", "furthest"), [("skewed", 10), ("normal", 0.1), ("dirichlet", 0.1)])
+def test_which_temperature_is_furthest_from_entropy_depends_on_the_pool(pool, furthest):
+    """T = 10 where most distributions are nearly uniform, as in the thesis (figure 2.12); elsewhere high temperatures come near entropy."""
+    rng = np.random.default_rng(0)
+    drawn = {
+        "skewed": random_distributions(20_000, 19, 0),
+        "normal": scipy.special.softmax(rng.standard_normal((20_000, 19)), axis=1),
+        "dirichlet": rng.dirichlet([1] * 19, 20_000),
+    }[pool]
+    entropies = scipy.stats.entropy(drawn, axis=1)
+    scores = {t: 1 - scipy.special.softmax(np.log(drawn) / t, axis=1).max(axis=1) for t in (0.1, 10, 100, 1000)}
+    reference = cumulative_average(entropies, entropies)
+    distances = {t: np.abs(cumulative_average(values, entropies) - reference).mean() for t, values in scores.items()}
+    assert max(distances, key=distances.get) == furthest
+    if pool == "skewed":
+        assert distances[10] > distances[100] > distances[1000] > 2 / 3 * distances[10]
+    else:
+        assert max(distances[t] for t in (10, 100, 1000)) < 0.1
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7, 19])
