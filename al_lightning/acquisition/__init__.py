@@ -3,10 +3,12 @@
 from al_lightning.acquisition.aggregation import Aggregation, CountAbove, Max, Mean, PatchMax, Sum, TopMean
 from al_lightning.acquisition.strategies import (
     BALD,
+    Choice,
     Entropy,
     Expert,
     FromFile,
     Inverse,
+    Items,
     LowestMiou,
     Margin,
     MaxSoftmax,
@@ -14,6 +16,7 @@ from al_lightning.acquisition.strategies import (
     Odin,
     Order,
     Random,
+    Scored,
     Strategy,
     VoteEntropy,
 )
@@ -21,11 +24,13 @@ from al_lightning.acquisition.strategies import (
 __all__ = [
     "BALD",
     "Aggregation",
+    "Choice",
     "CountAbove",
     "Entropy",
     "Expert",
     "FromFile",
     "Inverse",
+    "Items",
     "LowestMiou",
     "Margin",
     "Max",
@@ -36,6 +41,7 @@ __all__ = [
     "Order",
     "PatchMax",
     "Random",
+    "Scored",
     "Strategy",
     "Sum",
     "TopMean",

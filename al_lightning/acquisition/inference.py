@@ -6,7 +6,7 @@ changes, batch norm least of all.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,13 @@ class Staged(Protocol):
         """The rest, from the first dropout to the logits."""
 
 
+class Watcher(Protocol):
+    """Looks at what happens inside of networks."""
+
+    def attach(self, network: nn.Module) -> None:
+        """Watches a network from now on."""
+
+
 class Batch:
     """Items on their way through a network; what comes before its first dropout is computed once, for whoever asks.
 
@@ -41,10 +48,13 @@ class Batch:
         network: in eval mode.
         inputs: ``(B, *)``; they get the network's number type, as in training.
         indices: ``(B,)`` dataset indices.
+        watchers: are told of the network that they pass through.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor) -> None:
-        self.network, self.inputs, self.indices = network, for_network(network, inputs), indices
+    def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor, watchers: Sequence[Watcher] = ()) -> None:
+        self.network, self.inputs, self.indices, self.watchers = network, for_network(network, inputs), indices, watchers
+        for watcher in watchers:
+            watcher.attach(network)
 
     @cached_property
     def features(self) -> Any:
@@ -135,7 +145,7 @@ class ByExpert(Prediction):
         expert = copy.deepcopy(network)
         expert.load_state_dict(network_weights(self.checkpoint, network))
         with self.prediction.logits(expert, seed) as logits_of:
-            yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
+            yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices, batch.watchers))
 
 
 def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor:

@@ -15,7 +15,7 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
-from al_lightning.callbacks.querying import query_pool
+from al_lightning.callbacks.querying import query_pool, refuse_choosers
 from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -33,8 +33,9 @@ _WAITS = "it waits for labels"
 class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
 
-    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define four more hooks:
-    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_query(trainer, module, query)`` before the cycle is finished, so that
+    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define five more hooks:
+    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_choosing(trainer)`` when all are scored;
+    ``on_query(trainer, module, query)`` before the cycle is finished, so that
     a finished cycle has what is made in it; ``on_cycle_end(trainer, module, finished)``; and ``on_resume(trainer, module)`` once, before a
     run goes on that has finished cycles, to make up for what a killed process did not get to.
 
@@ -111,6 +112,7 @@ class ActiveLearningCallback(Callback):
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
+        refuse_choosers(strategy, self.strides, self.also_record)
         names = [str(each) for each in (strategy, *self.also_record)]
         if len(set(names)) < len(names):
             raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
@@ -227,7 +229,9 @@ class ActiveLearningCallback(Callback):
         stride = selection.of_cycle(self.strides, self.cycle)
         strategies = [self.strategy, *self.also_record]
         with self.restart.forward_context():
-            query = query_pool(self.trainer, self.data, self.task.network, strategies, size, stride, self.seed, self._scored)
+            query = query_pool(
+                self.trainer, self.data, self.task.network, strategies, size, stride, self.seed, self._scored, self._before_choice
+            )
         for line in query.notes:
             self._say(line)
         self._tell("on_query", self.trainer, self.trainer.lightning_module, query)
@@ -236,6 +240,9 @@ class ActiveLearningCallback(Callback):
     def _scored(self, done: int, total: int) -> None:
         self._tell("on_scoring", self.trainer, done, total)
         self._stop_if_terminated()
+
+    def _before_choice(self) -> None:
+        self._tell("on_choosing", self.trainer)
 
     def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
         trainer = self.trainer

@@ -2,13 +2,14 @@
 
 import copy
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from al_lightning import seeds
-from al_lightning.acquisition import Strategy, selection
+from al_lightning.acquisition import Choice, Strategy
 from al_lightning.acquisition.inference import ByExpert
-from al_lightning.callbacks.scoring import batches_of, refuse_not_finite, score_batches
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.gathering import Gathered
+from al_lightning.callbacks.scoring import batches_of, score_batches
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -26,16 +27,13 @@ def refuse_initial(strategy: Strategy | None) -> None:
         )
 
 
-def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module) -> tuple[Tensor, Tensor]:
+def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module) -> Choice:
     """Chooses as many items as the data module has drawn, from the whole pool; nothing is changed.
 
     Args:
         strategy: chooses.
         data: with its own draw labeled.
         network: of the shape that the strategy's expert has, on any device.
-
-    Returns:
-        Indices ``(n,)`` and their scores ``(n,)``, first one first.
 
     Raises:
         UserError: the data have a list of their own, or a score is not finite.
@@ -45,15 +43,20 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
             "Expected either data.init_args.initial_items or active_learning.initial_strategy, got "
             f"{data.initial_items} beside {strategy}. Leave one out."
         )
-    pool = data.pool
-    batches = batches_of(data, [strategy], (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten())
-    seed = seeds.derive(data.initial_seed, "initial")
-    indices, (keys,) = score_batches(
-        [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None
+    pool, total = data.pool, len(data.pool.labeled)
+    candidates = (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten()
+    order = seeded_order(candidates, total, seeds.generator(data.initial_seed, "initial ties"))
+    gathered = Gathered(order, total, data.device) if strategy.represented else None
+    indices, keys = score_batches(
+        [strategy],
+        copy.deepcopy(network).to(data.device),
+        batches_of(data, [strategy], candidates),
+        data.pool_batches,
+        seeds.derive(data.initial_seed, "initial"),
+        lambda items: None,
+        gathered.put if gathered else None,
     )
-    refuse_not_finite(data, indices, keys, f"for the initial set by {strategy}")
-    indices, order = indices.sort()
-    keys = keys[order]
-    priority = torch.randperm(len(pool.labeled), generator=seeds.generator(data.initial_seed, "initial ties"))
-    chosen = selection.choose(keys, indices, priority, int(pool.labeled.sum()))
-    return chosen, strategy.score(keys)[torch.searchsorted(indices, chosen)]
+    refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
+    known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, total)
+    generator = seeds.generator(data.initial_seed, "initial choice")
+    return known.choose(order, candidates[:0], int(pool.labeled.sum()), generator, data.item)

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 
-import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
 from al_lightning.callbacks.cycle import Query
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, refuse_not_finite, score_pool
+from al_lightning.callbacks.first_process import in_first
+from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool
 from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
 
 
 def query_pool(
@@ -23,11 +25,12 @@ def query_pool(
     stride: int,
     seed: int,
     progress: Callable[[int, int], None],
+    before_choice: Callable[[], None],
 ) -> Query:
     """Chooses the items to label in the current cycle; nothing is changed.
 
     Args:
-        trainer: knows the processes, which all get the same query.
+        trainer: knows the processes, which all get the same query: the first one chooses.
         data: the pool.
         network: on its device.
         strategies: the first one chooses, the scores of the others are recorded.
@@ -35,26 +38,51 @@ def query_pool(
         stride: every stride-th item of the ranking is taken.
         seed: of the experiment.
         progress: as of :func:`~al_lightning.callbacks.scoring.score_pool`.
+        before_choice: called when all is scored.
 
     Raises:
-        UserError: a score is not finite.
+        UserError: a score or a representation is not finite.
     """
     started = time.perf_counter()
     memory = PeakMemory(data.device)
-    cycle = data.pool.cycle
-    indices, keys = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), progress)
-    refuse_not_finite(data, indices, keys.sum(dim=0), f"in cycle {cycle}")
-    priority = torch.randperm(len(data.pool.labeled), generator=seeds.generator(seed, "ties", cycle))
-    chosen = selection.choose(keys[0], indices, priority, size, stride)
-    scores, *others = (strategy.score(its) for strategy, its in zip(strategies, keys, strict=True))
+    cycle, total, chooser = data.pool.cycle, len(data.pool.labeled), strategies[0]
+    order = seeded_order(data.pool.candidates, total, seeds.generator(seed, "ties", cycle))
+    pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
+    refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
+    before_choice()
+    known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, total)
+    generator = seeds.generator(seed, "choice", cycle)
+    choice = in_first(trainer, lambda: known.choose(order, data.pool.labeled_indices, size, generator, data.item, stride, cycle))
+    queryable = data.pool.unlabeled[pool.indices]
+    scoring = [strategy for strategy in strategies if strategy.scores_items]
+    keys = pool.keys[:, queryable]
+    scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(
-        indices=chosen,
-        scores=scores[torch.searchsorted(indices, chosen)],
-        pool_indices=indices,
-        pool_scores=scores,
-        recorded=dict(zip(map(str, strategies[1:]), others, strict=True)),
-        tied_share=selection.tied_share(keys[0]),
-        notes=[*constant_scores(strategies, [*keys])],
+        indices=choice.indices,
+        scores=choice.scores,
+        pool_indices=pool.indices[queryable],
+        pool_scores=scores.get(chooser),
+        recorded={str(strategy): scores[strategy] for strategy in strategies[1:]},
+        tied_share=selection.tied_share(keys[0]) if chooser.scores_items else 0.0,
+        notes=[*constant_scores(scoring, [*keys])],
         seconds=time.perf_counter() - started,
         peak_bytes=memory.bytes(),
     )
+
+
+def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:
+    """Refuses what makes no sense of a strategy that chooses items together.
+
+    Raises:
+        UserError: it has strides but no ranking, or scores are to be recorded of one that gives no item a score of its own.
+    """
+    if not strategy.ranks and any(stride != 1 for stride in strides):
+        raise UserError(
+            f"Expected active_learning.stride to be 1 with {strategy}, got {', '.join(map(str, strides))}: it chooses a query as a whole, "
+            "and leaves no ranking of which every so manieth item could be taken."
+        )
+    if without := [str(other) for other in recorded if not other.scores_items]:
+        raise UserError(
+            f"Expected also_record to name strategies that score each item, got {', '.join(without)}: what they say of an item depends on "
+            "the others that they choose."
+        )
