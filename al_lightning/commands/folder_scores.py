@@ -15,6 +15,9 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
+from al_lightning.acquisition.representations import Rows
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.gathering import Gathered
 from al_lightning.callbacks.scoring import score_batches, shares
 from al_lightning.commands.stored_run import StoredModel
 from al_lightning.data.image_folder import ImageFolder, TakesPictures, scoring_batches
@@ -28,13 +31,13 @@ class Ranked(NamedTuple):
 
     Attributes:
         indices: ``(n,)`` in the folder, the most wanted first.
-        scores: ``(S, n)`` of these, by each strategy, as a person reads them.
+        scores: what the strategy says of these, then the scores ``(n,)`` by each other one, as a person reads them.
         of: number of images that were scored.
-        tied_share: of the scores of all, by which images were ranked, that another one equals.
+        tied_share: of the scores of all, by which images were ranked, that another one equals; 0 where they have none.
     """
 
     indices: Tensor
-    scores: Tensor
+    scores: list[Tensor]
     of: int
     tied_share: float
 
@@ -60,6 +63,7 @@ def devices_called(names: Sequence[str] | None) -> list[torch.device]:
 def rank(
     folder: ImageFolder,
     candidates: Sequence[int],
+    labeled: Sequence[int],
     strategies: Sequence[Strategy],
     model: StoredModel,
     devices: Sequence[torch.device],
@@ -70,6 +74,7 @@ def rank(
     Args:
         folder: the images; what can't be read or scored is noted there, and left out.
         candidates: indices of those that may be chosen.
+        labeled: indices of those that have labels, and may be looked at as well.
         strategies: the first one ranks, the others give further scores. What they share is computed once.
         model: whose network scores.
         devices: that share the work; how many does not change a score.
@@ -81,26 +86,39 @@ def rank(
     for strategy in strategies:
         _refuse_labels(strategy)
         strategy.meet(len(folder), folder.item, _peek)
-    data, network = takes_pictures(model), model.task.network
-    sizes = _fitting(folder, folder.sizes(candidates), network, data, model.task.dense)
-    batches = scoring_batches(sizes, devices[0])
-    if all(strategy.prediction is None for strategy in strategies):
+    data, network, chooser = takes_pictures(model), model.task.network, strategies[0]
+    seen = [*candidates, *(labeled if chooser.sees_labeled else ())]
+    sizes = _fitting(folder, folder.sizes(seen), network, data, model.task.dense)
+    batches = [batch for part in (candidates, seen[len(candidates) :]) for batch in scoring_batches(_only(sizes, part), devices[0])]
+    if not any(strategy.predictions for strategy in strategies):
         batches = [torch.tensor(folder.whole(sizes), dtype=torch.int64)]
+    gathered = Gathered(torch.tensor(seen), len(folder), devices[0]) if chooser.represented else None
     with tqdm(total=len(sizes), unit=" images", leave=False, disable=None) as bar:
 
         def after_batch(items: int) -> None:
             bar.update(items)
 
         load = partial(folder.load, inputs_of=data.inputs_of)
-        indices, keys = _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch)
-    if not len(indices):
+        put = gathered.put if gathered else None
+        indices, keys = _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch, put)
+    queryable = torch.isin(indices, torch.tensor(candidates))
+    if not bool(queryable.any()):
         raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
-    _refuse_not_finite(folder, indices, keys.sum(dim=0))
-    priority = torch.randperm(len(folder), generator=seeds.generator(model.seed, "ties", model.cycle))
-    chosen = selection.choose(keys[0], indices, priority, size)
-    places = torch.searchsorted(indices, chosen)
-    scores = torch.stack([strategy.score(its[places]) for strategy, its in zip(strategies, keys, strict=True)])
-    return Ranked(chosen, scores, len(indices), selection.tied_share(keys[0]))
+    refuse_not_finite(lambda index: str(folder.paths[index]), indices, keys.isfinite().all(dim=0), "The score of")
+    known = Knowledge(chooser, indices, keys[0] if chooser.scores_items else None, gathered, len(folder))
+    order = seeded_order(indices[queryable], len(folder), seeds.generator(model.seed, "ties", model.cycle))
+    others = indices[~queryable] if chooser.sees_labeled else torch.tensor(labeled, dtype=torch.int64)
+    generator = seeds.generator(model.seed, "choice", model.cycle)
+    chosen = known.choose(order, others, size, generator, folder.item, cycle=model.cycle)
+    places = torch.searchsorted(indices, chosen.indices)
+    scoring = [strategy for strategy in strategies if strategy.scores_items]
+    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(scoring, keys, strict=True)}
+    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
+    return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
+
+
+def _only(sizes: dict[int, Size], indices: Sequence[int]) -> dict[int, Size]:
+    return {index: sizes[index] for index in indices if index in sizes}
 
 
 def takes_pictures(model: StoredModel) -> TakesPictures:
@@ -125,6 +143,7 @@ def _score(
     load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
     seed: int,
     after_batch: Callable[[int], None],
+    put: Callable[[Tensor, Rows], None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Sorted indices ``(n,)`` and keys ``(S, n)``; each device has a thread, a copy of the network and a share of the batches.
 
@@ -140,7 +159,7 @@ def _score(
                 yield inputs.to(device), indices
 
         try:
-            return score_batches(strategies, replica, its, on_device, seed, after_batch)
+            return score_batches(strategies, replica, its, on_device, seed, after_batch, put)
         except BaseException:
             stop.set()
             raise
@@ -191,13 +210,3 @@ def _refuse_labels(strategy: Strategy) -> None:
 
 def _peek(indices: Tensor) -> Tensor:
     raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another.")
-
-
-def _refuse_not_finite(folder: ImageFolder, indices: Tensor, keys: Tensor) -> None:
-    if not bool(keys.isfinite().all()):
-        wrong = indices[~keys.isfinite()].tolist()
-        names = ", ".join(str(folder.paths[index]) for index in wrong[:5])
-        raise UserError(
-            f"The score of {len(wrong)} images is NaN or infinite, the first of them {names}. Look at these images; if it is every image, "
-            "the network's training diverged."
-        )
