@@ -103,7 +103,8 @@ class Tap:
             self._entered = Entered(values.detach(), layer)
 
     def _name_of(self, layer: nn.Module) -> str:
-        return next(name for network in self._networks for name, part in network.named_modules() if part is layer)
+        names: list[str] = [name for network in self._networks for name, part in network.named_modules() if part is layer]
+        return names[0]
 
 
 def _has_weights(part: nn.Module) -> bool:
@@ -133,9 +134,6 @@ class Representation(ABC):
         Raises:
             UserError: such logits have none.
         """
-
-    def __str__(self) -> str:
-        return described(self)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Scores to the query batch."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_Number = TypeVar("_Number", int, float)
 
 
 def choose(keys: Tensor, indices: Tensor, priority: Tensor, size: int, stride: int = 1) -> Tensor:
@@ -63,7 +66,7 @@ def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
     return torch.cat(taken) if taken else ranking[:0]
 
 
-def of_cycle(values: Sequence[int], cycle: int) -> int:
+def of_cycle(values: Sequence[_Number], cycle: int) -> _Number:
     """A cycle's own value; the last one goes on."""
     return values[min(cycle, len(values) - 1)]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from al_lightning.acquisition import Choice, Items, Scored, Strategy
+from al_lightning.acquisition.batches import NotFinite
 from al_lightning.callbacks.gathering import Gathered
 from al_lightning.errors import UserError
 
@@ -32,41 +33,51 @@ class Knowledge:
         indices: ``(n,)`` dataset indices of the items that were scored.
         keys: float64 ``(n,)`` of these; None where the strategy scores no items.
         gathered: their representations; None where the strategy wants none.
-        total: number of items in the data set.
+        item: names an index.
     """
 
-    def __init__(self, strategy: Strategy, indices: Tensor, keys: Tensor | None, gathered: Gathered | None, total: int) -> None:
-        self.strategy, self.keys, self.gathered = strategy, keys, gathered
-        self._places = torch.empty(total, dtype=torch.int64)
+    def __init__(
+        self, strategy: Strategy, indices: Tensor, keys: Tensor | None, gathered: Gathered | None, item: Callable[[int], str]
+    ) -> None:
+        self.strategy, self.keys, self.gathered, self.item = strategy, keys, gathered, item
+        self._places = torch.empty(int(indices.max()) + 1 if len(indices) else 0, dtype=torch.int64)
         self._places[indices] = torch.arange(len(indices))
 
-    def of(self, indices: Tensor) -> Items:
-        """Of these items ``(B,)``, which were scored."""
-        keys = None if self.keys is None else self.keys[self._places[indices]]
-        return Items(indices, keys, () if self.gathered is None else self.gathered.rows(indices))
-
-    def choose(
-        self, order: Tensor, labeled: Tensor, size: int, generator: torch.Generator, item: Callable[[int], str], stride: int = 1, cycle: int = 0
-    ) -> Choice:
-        """Lets the strategy choose.
+    def scored(self, order: Tensor, labeled: Tensor, stride: int = 1, cycle: int = 0) -> Scored:
+        """What the strategy is to choose from.
 
         Args:
-            order: ``(n,)`` the items to choose from, see :func:`seeded_order`.
-            labeled: ``(m,)`` the others; scored, where the strategy asks for them.
-            size: how many to choose, if there are so many.
-            generator: of what is random in it.
-            item: names an index.
+            order: ``(n,)`` the items that can be queried, see :func:`seeded_order`.
+            labeled: ``(m,)`` the others; they were scored, if the strategy asks for them.
             stride: of a ranking.
             cycle: the number of the cycle that chooses.
 
         Raises:
-            UserError: a representation is not finite, or the strategy's own.
+            UserError: a representation is not finite.
         """
-        if self.gathered is not None:
-            asked = torch.cat([order, labeled]) if self.strategy.sees_labeled else order
-            refuse_not_finite(item, asked, self.gathered.finite_of(asked), f"What {self.strategy} looks at in")
-        others = self.of(labeled) if self.strategy.sees_labeled else Items(labeled)
-        chosen = self.strategy.select(Scored(self.of(order), others, stride, cycle), min(size, len(order)), generator)
+        others = self._of(labeled) if self.strategy.sees_labeled else Items(labeled)
+        return Scored(self._of(order), others, stride, cycle)
+
+    def _of(self, indices: Tensor) -> Items:
+        keys = None if self.keys is None else self.keys[self._places[indices]]
+        if self.gathered is None:
+            return Items(indices, keys)
+        refuse_not_finite(self.item, indices, self.gathered.finite_of(indices), f"What {self.strategy} looks at in")
+        return Items(indices, keys, self.gathered.rows(indices))
+
+    def choose(self, scored: Scored, size: int, generator: torch.Generator) -> Choice:
+        """Lets the strategy choose, as many as are wanted or there.
+
+        Raises:
+            UserError: the strategy's own, or numbers that it looks at are too large to compute with.
+        """
+        try:
+            chosen = self.strategy.select(scored, min(size, len(scored.unlabeled.indices)), generator)
+        except NotFinite as error:
+            items = scored.labeled if error.which == "labeled" else scored.unlabeled
+            finite = torch.arange(len(items.indices)) != error.position
+            refuse_not_finite(self.item, items.indices, finite, f"What {self.strategy} computes of")
+            raise
         if isinstance(chosen, Choice):
             return Choice(chosen.indices.cpu(), chosen.scores.double().cpu())
         if self.keys is None:  # it says nothing but the order

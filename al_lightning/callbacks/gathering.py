@@ -85,7 +85,8 @@ class FromAllProcesses:
         strategy = self.trainer.strategy
         batches = self._rounds.pop(0)
         if self._empty is None:
-            kinds = strategy.broadcast(None if rows is None else [(part.shape[1:], part.dtype) for part in rows])
+            kinds: list[tuple[torch.Size, torch.dtype]] = [(part.shape[1:], part.dtype) for part in rows or ()]
+            kinds = strategy.broadcast(kinds)
             self._empty = tuple(torch.empty(0, *shape, dtype=dtype, device=self.gathered.device) for shape, dtype in kinds)
         longest = max(map(len, batches))
         of_all = []

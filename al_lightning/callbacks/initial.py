@@ -57,6 +57,6 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module)
         gathered.put if gathered else None,
     )
     refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
-    known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, total)
+    known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
     generator = seeds.generator(data.initial_seed, "initial choice")
-    return known.choose(order, candidates[:0], int(pool.labeled.sum()), generator, data.item)
+    return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()), generator)

@@ -11,7 +11,7 @@ from al_lightning.acquisition import Strategy, selection
 from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
 from al_lightning.callbacks.cycle import Query
 from al_lightning.callbacks.first_process import in_first
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool
+from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool, scoring_ones
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -50,11 +50,11 @@ def query_pool(
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
-    known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, total)
+    known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, data.item)
     generator = seeds.generator(seed, "choice", cycle)
-    choice = in_first(trainer, lambda: known.choose(order, data.pool.labeled_indices, size, generator, data.item, stride, cycle))
+    choice = in_first(trainer, lambda: known.choose(known.scored(order, data.pool.labeled_indices, stride, cycle), size, generator))
     queryable = data.pool.unlabeled[pool.indices]
-    scoring = [strategy for strategy in strategies if strategy.scores_items]
+    scoring = scoring_ones(strategies)
     keys = pool.keys[:, queryable]
     scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(

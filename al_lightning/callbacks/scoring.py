@@ -76,7 +76,7 @@ def score_pool(
     mine = share[trainer.global_rank]
     gathered = Gathered(torch.cat([order, labeled]), len(data.pool.labeled), data.device) if chooser.represented else None
     of_all = FromAllProcesses(trainer, share, gathered) if gathered and trainer.world_size > 1 else None
-    put = (of_all or gathered).put if gathered else None  # type: ignore[union-attr]
+    put = (of_all or gathered).put if gathered else None
     done, total = 0, sum(map(len, mine))
 
     def after_batch(items: int) -> None:
@@ -96,6 +96,11 @@ def score_pool(
         indices, keys = together[0].long(), together[1:]
     sorting = indices.argsort()
     return PoolScores(indices[sorting], keys[:, sorting], gathered)
+
+
+def scoring_ones(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """Those that give each item a score of its own."""
+    return [strategy for strategy in strategies if strategy.scores_items]
 
 
 def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
@@ -134,15 +139,15 @@ def score_batches(
     looks = any(strategy.predictions for strategy in strategies)
     loaded = load(batches) if looks else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    scoring = sum(strategy.scores_items for strategy in strategies)
+    scoring = len(scoring_ones(strategies))
     represented = strategies[0].represented if put is not None else None
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(scoring, 0, dtype=torch.float64, device=device)]
     with _scoring(strategies), _evaluating(network), joint_looker(strategies, represented, network, seed) as look:
         look = _fitting(look)
         for inputs, batch in loaded:
             its, rows = look(inputs, batch.to(device))
-            if its:  # left there: to fetch them is to wait for a card that could have gone on
-                keys.append(torch.stack(its))
+            # Left there: to fetch them is to wait for a card that could have gone on.
+            keys.append(torch.stack(its) if its else keys[0].new_empty(0, len(batch)))
             indices.append(batch)
             if put is not None:
                 put(batch, rows)
@@ -161,7 +166,8 @@ def _fitting(look: Looker) -> Looker:
             try:
                 parts = [look(*part) for part in zip(inputs.split(at_once), indices.split(at_once), strict=True)]
                 keys, rows = zip(*parts, strict=True)
-                return [torch.cat([part.double() for part in its]) for its in zip(*keys, strict=True)], tuple(map(_joined, zip(*rows, strict=True)))
+                doubles = [torch.cat([part.double() for part in its]) for its in zip(*keys, strict=True)]
+                return doubles, tuple(map(_joined, zip(*rows, strict=True)))
             except torch.OutOfMemoryError as error:
                 at_once = min(at_once, len(indices))
                 if at_once == 1:

@@ -18,7 +18,7 @@ from al_lightning.acquisition import Strategy, selection
 from al_lightning.acquisition.representations import Rows
 from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
 from al_lightning.callbacks.gathering import Gathered
-from al_lightning.callbacks.scoring import score_batches, shares
+from al_lightning.callbacks.scoring import score_batches, scoring_ones, shares
 from al_lightning.commands.stored_run import StoredModel
 from al_lightning.data.image_folder import ImageFolder, TakesPictures, scoring_batches
 from al_lightning.data.scenes import Size
@@ -86,39 +86,52 @@ def rank(
     for strategy in strategies:
         _refuse_labels(strategy)
         strategy.meet(len(folder), folder.item, _peek)
-    data, network, chooser = takes_pictures(model), model.task.network, strategies[0]
-    seen = [*candidates, *(labeled if chooser.sees_labeled else ())]
-    sizes = _fitting(folder, folder.sizes(seen), network, data, model.task.dense)
-    batches = [batch for part in (candidates, seen[len(candidates) :]) for batch in scoring_batches(_only(sizes, part), devices[0])]
+    chooser = strategies[0]
+    order = seeded_order(torch.tensor(candidates), len(folder), seeds.generator(model.seed, "ties", model.cycle))
+    others = torch.tensor(labeled, dtype=torch.int64)
+    seen = torch.cat([order, others]) if chooser.sees_labeled else order
+    gathered = Gathered(seen, len(folder), devices[0]) if chooser.represented else None
+    indices, keys = _scored(folder, [candidates, seen[len(order) :].tolist()], strategies, model, devices, gathered)
+    queryable, scored = torch.isin(indices, order), torch.zeros(len(folder), dtype=torch.bool)
+    if not bool(queryable.any()):
+        raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
+    scored[indices] = True
+
+    def path_of(index: int) -> str:
+        return str(folder.paths[index])
+
+    refuse_not_finite(path_of, indices, keys.isfinite().all(dim=0), "The score of")
+    known = Knowledge(chooser, indices, keys[0] if chooser.scores_items else None, gathered, path_of)
+    choose_from = known.scored(order[scored[order]], others[scored[others]] if chooser.sees_labeled else others, cycle=model.cycle)
+    chosen = known.choose(choose_from, size, seeds.generator(model.seed, "choice", model.cycle))
+    places = torch.searchsorted(indices, chosen.indices)
+    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(scoring_ones(strategies), keys, strict=True)}
+    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
+    return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
+
+
+def _scored(
+    folder: ImageFolder,
+    parts: Sequence[Sequence[int]],
+    strategies: Sequence[Strategy],
+    model: StoredModel,
+    devices: Sequence[torch.device],
+    gathered: Gathered | None,
+) -> tuple[Tensor, Tensor]:
+    """Sorted indices ``(n,)`` of the images in these parts, as far as they can be read, and their keys ``(S, n)``."""
+    data, network = takes_pictures(model), model.task.network
+    sizes = _fitting(folder, folder.sizes([index for part in parts for index in part]), network, data, model.task.dense)
+    of_parts = [{index: sizes[index] for index in part if index in sizes} for part in parts]
+    batches = [batch for its in of_parts for batch in scoring_batches(its, devices[0])]
     if not any(strategy.predictions for strategy in strategies):
         batches = [torch.tensor(folder.whole(sizes), dtype=torch.int64)]
-    gathered = Gathered(torch.tensor(seen), len(folder), devices[0]) if chooser.represented else None
     with tqdm(total=len(sizes), unit=" images", leave=False, disable=None) as bar:
 
         def after_batch(items: int) -> None:
             bar.update(items)
 
         load = partial(folder.load, inputs_of=data.inputs_of)
-        put = gathered.put if gathered else None
-        indices, keys = _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch, put)
-    queryable = torch.isin(indices, torch.tensor(candidates))
-    if not bool(queryable.any()):
-        raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
-    refuse_not_finite(lambda index: str(folder.paths[index]), indices, keys.isfinite().all(dim=0), "The score of")
-    known = Knowledge(chooser, indices, keys[0] if chooser.scores_items else None, gathered, len(folder))
-    order = seeded_order(indices[queryable], len(folder), seeds.generator(model.seed, "ties", model.cycle))
-    others = indices[~queryable] if chooser.sees_labeled else torch.tensor(labeled, dtype=torch.int64)
-    generator = seeds.generator(model.seed, "choice", model.cycle)
-    chosen = known.choose(order, others, size, generator, folder.item, cycle=model.cycle)
-    places = torch.searchsorted(indices, chosen.indices)
-    scoring = [strategy for strategy in strategies if strategy.scores_items]
-    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(scoring, keys, strict=True)}
-    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
-    return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
-
-
-def _only(sizes: dict[int, Size], indices: Sequence[int]) -> dict[int, Size]:
-    return {index: sizes[index] for index in indices if index in sizes}
+        return _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch, gathered.put if gathered else None)
 
 
 def takes_pictures(model: StoredModel) -> TakesPictures:

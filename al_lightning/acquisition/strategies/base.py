@@ -71,8 +71,11 @@ class Strategy:
         measure: what is made of the logits, if there are any.
         represented: what :meth:`select` wants to know of each item besides; None for nothing.
         scores_items: whether :meth:`keys` gives each item a score of its own.
-        ranks: whether a query is the top of a ranking by these scores. Only that can be strided or turned round, and is what others choose by.
-        sees_labeled: whether :meth:`select` wants to know as much of the labeled items, which pass through the network then; not their labels.
+        below_zero: whether such a score can be below 0.
+        ranks: whether a query is the top of a ranking by these scores. Only that can be strided, turned
+            round, or chosen by in another way.
+        sees_labeled: whether :meth:`select` wants to know as much of the labeled items, which pass through the network then: of their
+            images, not of their labels.
         reads_labels: whether it looks at labels that nobody has given yet: it can be simulated, and is of no use to people who label.
     """
 
@@ -80,6 +83,7 @@ class Strategy:
     measure: Measure | None = None
     represented: Represented | None = None
     scores_items: bool = True
+    below_zero: bool = False
     ranks: bool = True
     sees_labeled: bool = False
     reads_labels: bool = False
@@ -136,6 +140,10 @@ class Strategy:
         """The score that a person reads, from ranking keys: float64, in the same order."""
         return keys.double()
 
+    def logarithms(self, keys: Tensor) -> Tensor:
+        """The logarithms of the scores, from ranking keys: float64; -inf of a score of 0."""
+        return self.score(keys).log()
+
     def aggregated_by(self, aggregation: Aggregation) -> "Strategy":
         """The same strategy with another aggregation.
 
@@ -162,6 +170,6 @@ def refuse_together(strategy: Strategy, wrapper: str) -> None:
     """
     if not strategy.ranks:
         raise UserError(
-            f"Expected a strategy that ranks items by a score of each for {wrapper}, like Entropy, got {strategy}, which chooses a query as "
-            "a whole."
+            f"Expected a strategy that ranks items by a score of each for {wrapper}, like Entropy, got {strategy}, which chooses a query "
+            "as a whole."
         )

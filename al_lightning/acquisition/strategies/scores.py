@@ -33,6 +33,8 @@ class Random(Strategy):
 class Order(Strategy):
     """In the order of the listing."""
 
+    below_zero = True
+
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.keys`."""
         return -indices.double()
@@ -45,6 +47,8 @@ class FromFile(Strategy):
         order: path of a text file with one item a line, by name or by index, each once. What is labeled already is left out; items that are
             not in it come after it, in random order.
     """
+
+    below_zero = True
 
     def __init__(self, order: str) -> None:
         self.order = order
@@ -95,7 +99,15 @@ class Uncertainty(Strategy):
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
-        return keys.double().exp() if self.logarithmic and self._aggregate.scales else keys.double()
+        return keys.double().exp() if self._keys_are_logarithms else keys.double()
+
+    def logarithms(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.logarithms`."""
+        return keys.double() if self._keys_are_logarithms else super().logarithms(keys)
+
+    @property
+    def _keys_are_logarithms(self) -> bool:
+        return self.logarithmic and self._aggregate.scales
 
     def aggregated_by(self, aggregation: Aggregation) -> Strategy:
         """See :meth:`Strategy.aggregated_by`."""
