@@ -78,5 +78,7 @@ __all__ = [
     "VoteEntropy",
 ]
 
-STRATEGIES = [name for name in __all__ if issubclass(globals()[name], Strategy) and name != "Strategy"]
+_STRATEGIES = {name: globals()[name] for name in __all__ if issubclass(globals()[name], Strategy) and name != "Strategy"}
+STRATEGIES = sorted(_STRATEGIES, key=lambda name: not _STRATEGIES[name].ranks)
+"""Their names, those first that score each item alone."""
 AGGREGATIONS = [name for name in __all__ if issubclass(globals()[name], Aggregation) and name != "Aggregation"]

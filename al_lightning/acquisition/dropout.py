@@ -33,10 +33,11 @@ class LiveDropout:
         layers: by name, what is made live.
         drop: drop probability; None keeps each layer's own.
         seed: of the masks.
+        shared: whether all items have the same masks in a pass.
     """
 
-    def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int) -> None:
-        self.layers, self.drop, self.seed = layers, drop, seed
+    def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int, shared: bool = False) -> None:
+        self.layers, self.drop, self.seed, self.shared = layers, drop, seed, shared
         self.active = False
         self.indices = self.passes = torch.empty(0, dtype=torch.int64)
         self.calls: Counter[int] = Counter()
@@ -44,7 +45,7 @@ class LiveDropout:
     @contextmanager
     def drawing(self, indices: Tensor, passes: Tensor) -> Iterator[None]:
         """Dropout is live for one forward pass of ``passes`` x ``indices`` rows."""
-        self.indices, self.passes, self.active = indices, passes, True
+        self.indices, self.passes, self.active = torch.zeros_like(indices) if self.shared else indices, passes, True
         self.calls.clear()
         fused = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)  # a fused transformer layer goes round its dropout layers

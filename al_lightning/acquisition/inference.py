@@ -121,10 +121,11 @@ class DropoutPasses(Prediction):
 
     passes: int
     drop: float | None
+    shared_masks: bool = False
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
         """See :meth:`Prediction.logits`."""
-        return dropout_passes(network, self.passes, self.drop, seed)
+        return dropout_passes(network, self.passes, self.drop, seed, self.shared_masks)
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,9 @@ def _repeat(features: Any, times: int) -> Any:
 
 
 @contextmanager
-def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int) -> Iterator[LogitsOf]:
+def dropout_passes(
+    network: nn.Module, passes: int, drop: float | None, seed: int, shared_masks: bool = False
+) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
     An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or
@@ -215,6 +218,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         passes: K.
         drop: drop probability while querying, for every dropout layer; None keeps each layer's own.
         seed: of the masks.
+        shared_masks: whether all items have the same masks in a pass, so that a pass is one network: what joint predictions are made of.
 
     Raises:
         UserError: there is no dropout to make live, or some that can't be, or no item's passes differed.
@@ -226,7 +230,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
             "a rate above 0: every pass would be the same. Give the network dropout, or set the strategy's query_p."
         )
     refuse_hidden(network, layers)
-    live = LiveDropout(layers, drop, seed)
+    live = LiveDropout(layers, drop, seed, shared_masks)
     seen = varied = False
 
     def logits_of(batch: Batch) -> Iterator[Tensor]:

@@ -5,6 +5,7 @@ besides. It works for any network: the layer is found while the network runs.
 """
 
 import difflib
+import math
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Tap:
         if self.layer is not None and self.layer not in parts:
             near = ", ".join(difflib.get_close_matches(self.layer, [name for name in parts if name], n=5, cutoff=0))
             raise UserError(f"Expected the name of a layer of {type(network).__name__}, like {near}, got {self.layer}.")
-        for part in [parts[self.layer]] if self.layer is not None else filter(_has_weights, parts.values()):
+        for part in [parts[self.layer]] if self.layer is not None else filter(has_weights, parts.values()):
             self._handles.callback(part.register_forward_pre_hook(self._note, with_kwargs=True).remove)
 
     def take(self, items: int) -> Entered:
@@ -107,7 +108,7 @@ class Tap:
         return names[0]
 
 
-def _has_weights(part: nn.Module) -> bool:
+def has_weights(part: nn.Module) -> bool:
     """Whether it is a layer that mixes channels; norms, whose weights are vectors, only scale them."""
     return any(parameter.ndim > 1 for parameter in part.parameters(recurse=False))
 
@@ -210,7 +211,7 @@ class PredictedShares(Representation):
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
         """See :meth:`Representation.of`."""
         items, classes = logits.shape[1:3]
-        predicted = logits[0].argmax(dim=1).reshape(items, -1)
+        predicted = logits[0].argmax(dim=1).view(items, math.prod(logits.shape[3:]))
         first = classes * torch.arange(items, device=logits.device).unsqueeze(1)
         counts = (predicted + first).flatten().bincount(minlength=items * classes).view(items, classes)
         shares = counts.float() / predicted.shape[1]

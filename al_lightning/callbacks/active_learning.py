@@ -351,7 +351,7 @@ class ActiveLearningCallback(Callback):
 
     def _initial_choice(self) -> Choice | None:
         strategy = self.initial_strategy
-        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task.network)
+        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task)
 
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)

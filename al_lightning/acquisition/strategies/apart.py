@@ -35,13 +35,14 @@ class Apart(Wrapped):
             ``sequence`` if there are several, like ``(?P<sequence>.*)-(?P<frame>[0-9]+)-left``.
     """
 
+    ranks = False
+
     @checked
     def __init__(self, strategy: Strategy, frames: PositiveInt = 30, pattern: str | None = None) -> None:
         refuse_together(strategy, "Apart")
         super().__init__(strategy)
         self.frames = frames
         self.pattern = pattern
-        self.ranks = False
         self._expression = _compiled(_NAMES if pattern is None else pattern)
 
     def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:

@@ -194,6 +194,9 @@ class Diverse(Wrapped):
         features: what is near.
     """
 
+    ranks = False
+    sees_labeled = True
+
     @checked
     def __init__(self, strategy: Strategy, candidates: PositiveInt = 10, features: Features = _MEAN) -> None:
         refuse_together(strategy, "Diverse")
@@ -201,8 +204,6 @@ class Diverse(Wrapped):
         self.candidates = candidates
         self.features = features
         self.represented = Represented(PlainPass(), features)
-        self.ranks = False
-        self.sees_labeled = True
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""

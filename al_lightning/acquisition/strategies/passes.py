@@ -37,7 +37,7 @@ class BADGE(Strategy):
 
 
 class _OfPasses(Strategy):
-    """Looks at the probabilities of K passes with live dropout, whose masks are the same for all items.
+    """Looks at the probabilities of K passes with live dropout, each with one mask for all items: joint predictions are of one network.
 
     Args:
         passes: K, at least 2.
@@ -51,7 +51,7 @@ class _OfPasses(Strategy):
     def __init__(self, passes: IntFrom2 = 10, query_p: OpenUnitInterval | None = None) -> None:
         self.passes = passes
         self.query_p = query_p
-        self.represented = Represented(DropoutPasses(passes, query_p), PassProbabilities())
+        self.represented = Represented(DropoutPasses(passes, query_p, shared_masks=True), PassProbabilities())
 
 
 class BatchBALD(_OfPasses):

@@ -22,11 +22,7 @@ class Wrapped(Strategy):
         self.strategy = strategy
         self.prediction = strategy.prediction
         self.measure = strategy.measure
-        self.represented = strategy.represented
-        self.scores_items = strategy.scores_items
-        self.ranks = strategy.ranks
         self.below_zero = strategy.below_zero
-        self.sees_labeled = strategy.sees_labeled
         self.reads_labels = strategy.reads_labels
 
     def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
@@ -69,6 +65,7 @@ class Expert(Wrapped):
         if not strategy.predictions:
             raise UserError(f"Expected a strategy that looks at predictions for an expert to make, got {strategy}.")
         self.checkpoint = checkpoint
+        self.scores_items, self.ranks, self.sees_labeled = strategy.scores_items, strategy.ranks, strategy.sees_labeled
         if strategy.prediction is not None:
             self.prediction = ByExpert(checkpoint, strategy.prediction)
         if strategy.represented is not None:
@@ -118,12 +115,13 @@ class Power(Wrapped):
         beta: 1 draws in proportion to the scores; larger is greedier, and towards 0 all are equally likely.
     """
 
+    ranks = False
+
     @checked
     def __init__(self, strategy: Strategy, beta: PositiveFloat = 1.0) -> None:
         _refuse_below_zero(strategy, "Power")
         super().__init__(strategy)
         self.beta = beta
-        self.ranks = False
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
@@ -146,6 +144,9 @@ class ClassStratified(Wrapped):
         schedule: :class:`Power`'s beta of each cycle, the last going on; ``[1, 3, 10, 30, 100]`` by default.
     """
 
+    ranks = False
+    sees_labeled = True
+
     @checked
     def __init__(self, strategy: Strategy, share: ClosedUnitInterval = 0.66, schedule: list[PositiveFloat] | None = None) -> None:
         _refuse_below_zero(strategy, "ClassStratified")
@@ -155,8 +156,6 @@ class ClassStratified(Wrapped):
         self.share = share
         self.schedule = schedule
         self.represented = Represented(PlainPass(), PredictedShares())
-        self.ranks = False
-        self.sees_labeled = True
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
