@@ -205,9 +205,7 @@ def _repeat(features: Any, times: int) -> Any:
 
 
 @contextmanager
-def dropout_passes(
-    network: nn.Module, passes: int, drop: float | None, seed: int, shared_masks: bool = False
-) -> Iterator[LogitsOf]:
+def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int, shared_masks: bool = False) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
     An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or

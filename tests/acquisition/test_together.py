@@ -99,7 +99,7 @@ def test_every_strategy_is_tested_here_or_there():
 
 @pytest.mark.parametrize("strategy", ALL, ids=lambda s: type(s).__name__)
 def test_contract(strategy, inputs):
-    """A query of unlabeled items, each once; repeatable; also of one item, of all, with nothing labeled, and of items that are all equal."""
+    """A query of unlabeled items, each once; repeatable; also of one item, of all, with nothing labeled, and where all are equal."""
     for unlabeled, labeled in [([3, 1, 4, 15, 9, 2, 6, 5, 35], [0, 7]), ([3, 1, 4, 15, 9], [])]:
         scored = scored_by(strategy, inputs, unlabeled, labeled)
         for size in (1, 4, len(unlabeled)):
@@ -153,12 +153,12 @@ def test_diverse_takes_the_equal_ones_that_come_first():
 
 def test_power_draws_in_proportion_to_powers():
     scores = torch.tensor([1.0, 2.0, 4.0])
-    drawn = [indices_of(Power(Entropy(), beta), keyed(scores.tolist()), 2, seed) for beta in (1.0, 2.0) for seed in range(3000)]
-    for beta, firsts in ((1.0, drawn[:3000]), (2.0, drawn[3000:])):
-        found = torch.tensor([first for first, _ in firsts]).bincount(minlength=3) / 3000
-        torch.testing.assert_close(found, scores**beta / (scores**beta).sum(), atol=0.03, rtol=0)
-    after_2 = torch.tensor([second for first, second in drawn[:3000] if first == 2]).bincount(minlength=3)
-    assert float(after_2[1] / after_2.sum()) == pytest.approx(2 / 3, abs=0.04)  # without replacement
+    drawn = [indices_of(Power(Entropy(), beta), keyed(scores.tolist()), 2, seed) for beta in (1.0, 2.0) for seed in range(500)]
+    for beta, firsts in ((1.0, drawn[:500]), (2.0, drawn[500:])):
+        found = torch.tensor([first for first, _ in firsts]).bincount(minlength=3) / 500
+        torch.testing.assert_close(found, scores**beta / (scores**beta).sum(), atol=0.07, rtol=0)
+    after_2 = torch.tensor([second for first, second in drawn[:500] if first == 2]).bincount(minlength=3)
+    assert float(after_2[1] / after_2.sum()) == pytest.approx(2 / 3, abs=0.08)  # without replacement
 
 
 def test_power_of_nothing_of_logarithms_and_of_what_is_below_zero(inputs):
@@ -166,8 +166,8 @@ def test_power_of_nothing_of_logarithms_and_of_what_is_below_zero(inputs):
     orders = [indices_of(Power(Entropy()), zeros, 5, seed) for seed in range(30)]
     assert all(set(order[:2]) == {1, 3} for order in orders) and len({tuple(order[2:]) for order in orders}) > 3
     logs = keyed([-1000.0, -1001.0, -2000.0])  # of scores that are 0 in float64
-    firsts = torch.tensor([indices_of(Power(MaxSoftmax()), logs, 3, seed)[0] for seed in range(2000)]).bincount(minlength=3) / 2000
-    torch.testing.assert_close(firsts, torch.tensor([0.731, 0.269, 0.0]), atol=0.03, rtol=0)  # e : 1
+    firsts = torch.tensor([indices_of(Power(MaxSoftmax()), logs, 3, seed)[0] for seed in range(400)]).bincount(minlength=3) / 400
+    torch.testing.assert_close(firsts, torch.tensor([0.731, 0.269, 0.0]), atol=0.08, rtol=0)  # e : 1
     assert torch.equal(Power(MaxSoftmax()).logarithms(torch.tensor([-1000.0])), torch.tensor([-1000.0], dtype=torch.float64))
     assert torch.equal(Power(Entropy()).logarithms(torch.tensor([0.0, 1.0])), torch.tensor([-torch.inf, 0.0], dtype=torch.float64))
     for strategy in (Inverse(Entropy()), Order(), Expert("x.ckpt", Inverse(Entropy()))):
@@ -178,7 +178,7 @@ def test_power_of_nothing_of_logarithms_and_of_what_is_below_zero(inputs):
     class Below(Entropy):
         pass
 
-    with pytest.raises(UserError, match="at least 0 of Below, by whose powers items are drawn, got -0.5"):
+    with pytest.raises(UserError, match=r"at least 0 of Below, by whose powers items are drawn, got -0.5"):
         indices_of(Power(Below()), keyed([1.0, -0.5]), 1)
     huge = keyed([3.0, 1.0, 2.0])
     assert indices_of(Power(Entropy(), 1e9), huge, 3) == [0, 2, 1]
@@ -187,7 +187,9 @@ def test_power_of_nothing_of_logarithms_and_of_what_is_below_zero(inputs):
 @pytest.mark.parametrize("wrapper", [Inverse, Power, Diverse, Apart, ClassStratified])
 def test_what_chooses_as_a_whole_can_not_be_ranked_by(wrapper):
     for inner in (CoreSet(), Power(Entropy()), Diverse(Entropy()), UHerding()):
-        with pytest.raises(UserError, match=f"ranks items by a score of each for {wrapper.__name__}, like Entropy, got {type(inner).__name__}"):
+        with pytest.raises(
+            UserError, match=f"ranks items by a score of each for {wrapper.__name__}, like Entropy, got {type(inner).__name__}"
+        ):
             wrapper(inner)
 
 
@@ -220,7 +222,10 @@ def test_apart_against_a_plain_implementation():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Apart(Entropy()).meet(1, lambda index: "cat", None), "end with the number of a frame for Apart, .*got cat. Say by .*pattern"),
+        (
+            lambda: Apart(Entropy()).meet(1, lambda index: "cat", None),
+            "end with the number of a frame for Apart, .*got cat. Say by .*pattern",
+        ),
         (lambda: Apart(Entropy(), pattern="(?P<frame>.*)").meet(1, lambda index: "x", None), "with a whole number as frame, got x"),
         (lambda: Apart(Entropy(), pattern="("), "a regular expression"),
         (lambda: Apart(Entropy(), pattern="a"), r"a group \(\?P<frame>"),
@@ -275,7 +280,9 @@ def test_epig_is_the_information_about_a_sample(inputs):
         information[int(scored.unlabeled.indices[item])] = total
     best = sorted(information, key=lambda index: -information[index])[:3]
     assert choice.indices.tolist() == best
-    torch.testing.assert_close(choice.scores, torch.tensor([information[index] for index in best], dtype=torch.float64), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        choice.scores, torch.tensor([information[index] for index in best], dtype=torch.float64), rtol=1e-4, atol=1e-7
+    )
 
 
 def test_a_rare_class_is_drawn_as_often_as_others():

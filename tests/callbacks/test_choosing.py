@@ -1,0 +1,250 @@
+"""Strategies that choose a query as a whole, through the command line."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from al_lightning.acquisition import CoreSet, Diverse, Entropy, Features
+from al_lightning.cli import main
+from al_lightning.errors import UserError
+from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import ClassificationTask
+from tests.conftest import make_data, run_experiment
+from tests.tasks.test_segmentation import run_scenes
+from tests.test_cli import TINY
+
+STRATEGIES = {
+    "CoreSet": {},
+    "BADGE": {},
+    "BatchBALD": {"passes": 4},
+    "EPIG": {"targets": 20, "passes": 4},
+    "TypiClust": {},
+    "ProbCover": {},
+    "MaxHerding": {},
+    "UHerding": {},
+    "ClusterMargin": {},
+    "Diverse": {"strategy": "BALD"},
+    "Power": {"strategy": "MaxSoftmax"},
+    "Apart": {"strategy": "Margin", "frames": 2},
+    "ClassStratified": {"strategy": "Entropy"},
+    "ClassAwareRandom": {},
+}
+SCENES = ["CoreSet", "ProbCover", "UHerding", "ClusterMargin", "Diverse", "Power", "ClassStratified", "ClassAwareRandom"]
+
+UNTRAINED = "--trainer.max_epochs=0"
+
+
+@pytest.fixture
+def fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    Path("c.yaml").write_text(TINY)
+
+    def fit(name, *arguments, **learning):
+        set = [f"--active_learning.{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in learning.items()]
+        main(["fit", "--config=c.yaml", f"--run_dir={name}", *set, *arguments])
+        return RunDirectory(name)
+
+    return fit
+
+
+def refused(capsys, fit, *arguments, **learning):
+    with pytest.raises(SystemExit) as ended:
+        fit("refused", *arguments, **learning)
+    said = f"{ended.value.code}{capsys.readouterr().err}"
+    assert ended.value.code not in (0, None) and "Traceback" not in said and not RunDirectory("refused").holds_run()
+    return said
+
+
+def queried(run, cycle=1):
+    return [(row.rank, row.index) for row in run.read_queries() if row.cycle == cycle]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_each_by_its_name(fit, name):
+    """Cycles of drawn weights; what others say is recorded beside what it says, if that is of an item alone."""
+    other = "Entropy" if name == "Apart" else "Margin"
+    arguments = {"strategy": {"class_path": name, "init_args": STRATEGIES[name]}, "also_record": [other]}
+    whole = fit("whole", UNTRAINED, **arguments)
+    assert len(queried(whole, 1)) == len(queried(whole, 2)) == 50
+    with whole.scores(1).open(newline="") as file:
+        columns = next(csv.reader(file))
+    scores = name in ("UHerding", "ClusterMargin", "Diverse", "Power", "Apart", "ClassStratified")
+    assert columns == ["index", "item", *(["score"] if scores else []), other]
+    if name in ("BADGE", "BatchBALD", "TypiClust", "Power", "ClassStratified", "ClassAwareRandom"):  # what is random in them is the cycle's
+        whole.learning_curve.write_text("".join(whole.learning_curve.read_text().splitlines(keepends=True)[:2]))
+        before = whole.queries.read_bytes()
+        for cycle in (1, 2):
+            shutil.rmtree(whole.cycle(cycle))
+        fit("whole", UNTRAINED, "--resume", **arguments)
+        assert whole.queries.read_bytes() == before and len(whole.read_cycles()) == 3
+
+
+def test_what_they_say_of_an_item_is_its_score(fit):
+    """Distances fall, information grows, and of a wrapped strategy it is the strategy's."""
+    scores = {
+        name: [row.score for row in fit(name, UNTRAINED, strategy={"class_path": name, "init_args": args}, cycles=2).read_queries()[70:]]
+        for name, args in STRATEGIES.items()
+        if name in ("CoreSet", "BatchBALD", "Power")
+    }
+    assert scores["CoreSet"] == sorted(scores["CoreSet"], reverse=True) and scores["BatchBALD"] == sorted(scores["BatchBALD"])
+    assert all(0 < score < 1 for score in scores["Power"]) and scores["Power"] != sorted(scores["Power"], reverse=True)
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(fit, capsys):
+    said = refused(capsys, fit, strategy="CoreSet", stride=2)
+    assert "active_learning.stride to be 1 with CoreSet, got 2: it chooses a query as a whole" in said
+    assert "stride to be 1 with Diverse(strategy=Entropy), got 4, 1" in refused(
+        capsys, fit, strategy={"class_path": "Diverse", "init_args": {"strategy": "Entropy"}}, stride=[4, 1]
+    )
+    assert "also_record to name strategies that score each item, got BADGE" in refused(capsys, fit, also_record=["Margin", "BADGE"])
+    assert "ranks items by a score of each for Inverse" in refused(
+        capsys, fit, strategy={"class_path": "Inverse", "init_args": {"strategy": "CoreSet"}}
+    )
+    assert "one of BALD" in refused(capsys, fit, strategy="CoreSett") and "CoreSet" in refused(capsys, fit, strategy="CoreSett")
+
+
+def test_features_are_named_and_pooled_from_the_command_line(fit, capsys):
+    plain = fit("plain", UNTRAINED, strategy="CoreSet", cycles=2)
+    same = fit("same", UNTRAINED, "--active_learning.strategy.features.layer=output", strategy="CoreSet", cycles=2)
+    pixels = fit("pixels", UNTRAINED, "--active_learning.strategy.features.layer=hidden", strategy="CoreSet", cycles=2)
+    half = fit("half", UNTRAINED, "--active_learning.strategy.features.half=true", strategy="CoreSet", cycles=2)
+    assert queried(plain) == queried(same) != queried(pixels) and queried(plain)[:20] == queried(half)[:20]
+    stored = yaml.safe_load(half.config.read_text())["active_learning"]["strategy"]
+    assert stored["class_path"].endswith("CoreSet") and stored["init_args"]["features"]["half"] is True
+    with pytest.raises(SystemExit) as ended:
+        fit("wrong", "--active_learning.strategy.features.layer=hiden", strategy="CoreSet")
+    assert "a layer of MLP, like hidden" in f"{ended.value.code}{capsys.readouterr().err}"
+
+
+class Hole(MLP):
+    """Knows nothing of one image."""
+
+    def prefix(self, inputs):
+        hidden = super().prefix(inputs)
+        return torch.where((inputs == self.image).flatten(1).all(1, keepdim=True), torch.nan, hidden)
+
+
+def test_a_representation_that_is_no_number_names_the_item(tmp_path):
+    data = make_data()
+    data.setup("fit")
+    index = int(data.pool.unlabeled_indices[17])
+    Hole.image = data._train.images[index] / 255
+    for strategy in (CoreSet(), Diverse(Entropy())):
+        with pytest.raises(UserError, match=rf"\b1 items became NaN or infinite.*the first of them {index}\."):
+            run_experiment(tmp_path, strategy, task=ClassificationTask(lambda: Hole(7)), data=make_data())
+
+
+class Large(MLP):
+    """Has features that no half can hold."""
+
+    def prefix(self, inputs):
+        return super().prefix(inputs) * 1e6
+
+    def tail(self, features):
+        return super().tail(features) / 1e6
+
+
+def test_what_a_half_can_not_hold_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"What CoreSet.* looks at in \d+ items became NaN or infinite"):
+        run_experiment(tmp_path, CoreSet(Features(half=True)), task=ClassificationTask(lambda: Large(7)), cycles=2)
+    run_experiment(tmp_path, CoreSet(), task=ClassificationTask(lambda: Large(7)), cycles=2)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_scenes_and_no_label_is_read_before_it_is_asked_for(tmp_path, monkeypatch, name):
+    from al_lightning import acquisition
+
+    arguments = {"strategy": Entropy()} if "strategy" in STRATEGIES[name] else {}
+    opened, whole = [], Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda path, *more, **named: opened.append(str(getattr(path, "name", path))) or whole(path, *more, **named)
+    )
+    run = run_scenes(
+        tmp_path / "run", getattr(acquisition, name)(**arguments), cycles=2, trainer={"max_epochs": 1, "check_val_every_n_epoch": 1}
+    )
+    rows = run.read_queries()
+    assert len(rows) == 7 and len({row.index for row in rows}) == 7
+    labels = {path for path in opened if "labelIds" in path and "/train/" in path}
+    labeled = {path for path in labels for row in rows if row.item in path}
+    assert len(labeled) == 7 and (labels == labeled) == (name != "ClassAwareRandom")
+
+
+def test_progress_shows_scoring_then_choosing(fit, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    fit("run", "--trainer.enable_progress_bar=true", strategy="CoreSet", cycles=2)
+    assert re.search(r"scoring.*choosing \.\.\.", screen.getvalue(), re.DOTALL)
+
+
+class Pretrained(MLP):
+    """Has a first layer that somebody trained: the same whatever the seed."""
+
+    def __init__(self):
+        super().__init__(7, dropout=0.1)
+        with torch.no_grad():
+            self.hidden.weight.copy_(torch.linspace(-1, 1, self.hidden.weight.numel()).sin().view_as(self.hidden.weight))
+
+
+class Convolutional(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Conv2d(1, 4, 3, stride=4), torch.nn.Linear(4, 10)
+
+    def forward(self, inputs):
+        return self.head(self.body(inputs).relu().mean((2, 3)))
+
+
+COLD = "--active_learning.initial_strategy"
+
+
+def test_a_cold_start_by_pixels_and_by_a_pretrained_layer(fit):
+    """What no drawn weight has touched: the same for other weights, and other features for another network."""
+
+    def chosen(name, network="al_lightning.models.MLP", seed=1):
+        model = {"class_path": network, "init_args": {"width": 7} if network.endswith("MLP") else {}}
+        seeds = [f"--seed_everything={seed}", "--data.init_args.initial_seed=5", "--data.init_args.initial_size=9"]
+        arguments = [f"{COLD}={name}", "--active_learning.cycles=1", f"--model.init_args.network={json.dumps(model)}"]
+        found = [row.index for row in fit(f"{name}-{network}-{seed}", UNTRAINED, *arguments, *seeds).read_queries()]
+        assert len({*found}) == 9
+        return found
+
+    own = "tests.callbacks.test_choosing.Pretrained"
+    by_pixels = {name: chosen(name) for name in ("CoreSet", "TypiClust", "ProbCover", "MaxHerding")}
+    assert len({*map(tuple, by_pixels.values())}) == 4
+    assert chosen("TypiClust", seed=2) == by_pixels["TypiClust"]
+    assert chosen("TypiClust", own) == chosen("TypiClust", own, seed=2) != by_pixels["TypiClust"]
+
+
+def test_a_cold_start_without_features_is_refused(fit, capsys):
+    network = json.dumps({"class_path": "tests.callbacks.test_choosing.Convolutional"})
+    said = refused(capsys, fit, f"{COLD}=CoreSet", f"--model.init_args.network={network}")
+    assert "a network with a pretrained encoder for CoreSet to choose an initial set" in said and "Convolutional are drawn from" in said
+    for name in ("BADGE", "UHerding", "BatchBALD", "ClusterMargin"):
+        assert f"needs no trained network of this run, got {name}" in refused(capsys, fit, f"{COLD}={name}")
+    run = fit(
+        "named",
+        f"{COLD}=CoreSet",
+        f"{COLD}.features.layer=head",
+        f"--model.init_args.network={network}",
+        "--active_learning.cycles=1",
+        UNTRAINED,
+    )
+    assert len(run.read_queries()) == 70
+    apart = fit("apart", f"{COLD}=Apart", f"{COLD}.strategy=Random", "--active_learning.cycles=1", UNTRAINED)
+    indices = sorted(row.index for row in apart.read_queries())
+    assert min(b - a for a, b in pairwise(indices)) > 15
