@@ -66,7 +66,7 @@ class Farthest:
         self.started = False
         for part, block in centers.blocks(at_most=_TOGETHER):
             self._measure(block, centers.norms[part])
-        for part in () if taken is None else taken.split(_TOGETHER):
+        for part in () if taken is None or not len(taken) else taken.split(_TOGETHER):
             self._settle(part)
 
     def _measure(self, centers: Tensor, norms: Tensor) -> None:

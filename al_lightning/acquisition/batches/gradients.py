@@ -78,7 +78,7 @@ class Gradients:
 
     def squared_distances(self, item: int) -> Tensor:
         """From one item to each, float32 ``(n,)``; what products can't tell from 0 is 0."""
-        error = self.probabilities[item].float()
+        error = self.probabilities[item].float().clone()
         error[self.predicted[item]] -= 1
         errors = _times(self.probabilities, error) - error[self.predicted]
         products = errors * _times(self.features, self.features[item].float())
