@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-slurm test-gpu stress lint bench bench-gpu bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-gpu stress lint bench bench-gpu bench-baal clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ test: $(INSTALLED)  ## Run the whole test suite, on two processes
 
 test-slow: $(INSTALLED)  ## Run every run of the shipped sweeps on tiny data, among other slow checks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+test-wheel: $(INSTALLED)  ## Build the wheel, install it into a new environment, and run the demo from an empty folder
+	rm -rf build/wheel && mkdir -p build/wheel/empty
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl
+	cd build/wheel/empty && OMP_NUM_THREADS=1 WANDB_MODE=offline ../venv/bin/al-lightning fit --config demo --run_dir run
 
 test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm

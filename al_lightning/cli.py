@@ -22,12 +22,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger 
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from al_lightning import data, tasks
+from al_lightning import data, shipped, tasks
 from al_lightning.analysis import plots, settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
-from al_lightning.loggers import refuse_unreachable
+from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
 from al_lightning.parsing import Parser
 from al_lightning.processes import lost_processes, speak_for_the_observer
 from al_lightning.refusals import GO_ON, WAITS_FOR_LABELS, lost_process, one_message
@@ -86,6 +86,7 @@ class ActiveLearningCLI(LightningCLI):
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
         refuse_variables(arguments)
+        arguments = shipped.located_in(arguments)
         known, _ = _RESUME_PARSER.parse_known_args(arguments)
         if known.resume and not known.config and known.model is None:
             if known.run_dir is None:
@@ -132,8 +133,11 @@ class ActiveLearningCLI(LightningCLI):
             loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
             self._open_run(self.run, config, loggers)
             # After the configuration is written: it says where a logger lies in its run, wherever that is moved.
+            described = self.resolved(self.config)
             for logger in loggers:
                 _place_logger(logger, self.run)
+                if (arguments := _arguments(logger)) is not None and "group" in arguments:
+                    name_run(arguments, described)
             config.trainer.default_root_dir = str(self.run.path)
 
     def _open_run(self, run: RunDirectory, config: Namespace, loggers: list[Any]) -> None:
@@ -182,6 +186,7 @@ class ActiveLearningCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
         trainer = self.config_init.fit.trainer
+        self.config_init.fit.cycle_logger.hyperparameters = hyperparameters(self.resolved(self.config))
         if self.run is not None:  # opened and held: what is there is gone on with
             learning = self.config_init.fit.active_learning
             learning.run, learning.resume = self.run, True

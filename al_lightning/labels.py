@@ -4,6 +4,7 @@ Source: cityscapesScripts, ``helpers/labels.py`` (Cordts et al., 2016): 19 class
 """
 
 import colorsys
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -84,6 +85,7 @@ class ClassMap(NamedTuple):
         palette: uint8 ``(C, 3)``, a colour for each training class.
         ignored: ids that have a meaning, but no training class. What is neither here nor in the table is unknown.
         colors: where label files hold colours, RGB of each class: its id is its place here. Empty where they hold ids.
+        rest: the class of pixels that no region covers, where a mask comes as regions: its place, or 255. None where nobody has said.
     """
 
     names: list[str]
@@ -91,6 +93,7 @@ class ClassMap(NamedTuple):
     palette: Tensor
     ignored: frozenset[int] = frozenset({IGNORED})
     colors: tuple[Color, ...] = ()
+    rest: int | None = None
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -106,6 +109,30 @@ class ClassMap(NamedTuple):
         ]
         meant = ", ".join(f"{' or '.join(look)} for {name}" for name, look in zip(self.names, looks, strict=True))
         return f"the {'colours' if self.colors else 'ids'} {meant}"
+
+    def ids_of(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Training classes ``(H, W)``, 255 for what is ignored, to label ids likewise: of each class the smallest."""
+        ids = np.full(256, IGNORED, np.uint8)
+        table = self.table.numpy()
+        for place in range(len(self.names)):
+            ids[place] = np.flatnonzero(table == place)[0]
+        return ids[classes]
+
+    def drawn(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Pixels of a label file: of training classes ``(H, W)``, 255 for what is ignored, its ids ``(H, W)`` or colours ``(H, W, 3)``.
+
+        Raises:
+            UserError: something is ignored, but each colour has to be that of a class.
+        """
+        if not self.colors:
+            return self.ids_of(classes)
+        ignored = bool((classes == IGNORED).any())
+        if ignored and not bool(self.known.all()):
+            raise UserError("Expected a class for each pixel, as every colour has to be that of a class (data.init_args.unnamed: refuse).")
+        other = next(color for color in itertools.product((0, 255, 128), repeat=3) if color not in self.colors) if ignored else (0, 0, 0)
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(self.colors)], palette[IGNORED] = self.colors, other
+        return palette[classes]
 
     def classes_of(self, ids: npt.NDArray[np.uint8], source: object) -> Tensor:
         """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored.
@@ -179,23 +206,43 @@ def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
         if label.id > 3:
             table[label.id] = int(label.name in foreground)
     colors = [(64, 64, 64), next(label.color for label in LABELS if label.name == foreground[0])]
-    return ClassMap(["background", "foreground"], table, torch.tensor(colors, dtype=torch.uint8), _ignored_by(table))
+    return ClassMap(["background", "foreground"], table, torch.tensor(colors, dtype=torch.uint8), _ignored_by(table), rest=0)
 
 
 def _ignored_by(table: Tensor) -> frozenset[int]:
     return frozenset({label.id for label in LABELS if table[label.id] == IGNORED} | {IGNORED})
 
 
-def named_classes(looks: Mapping[str, int | str | Color], unnamed: Literal["refuse", "ignore"] = "refuse") -> ClassMap:
+def rest_of(names: Sequence[str], said: str | None) -> int | None:
+    """The class of pixels that no region covers, as :attr:`ClassMap.rest` has it.
+
+    Args:
+        names: of the classes.
+        said: the name of one, or ``ignore``; None for one called background, where there is one.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if said is None:
+        return next((place for place, name in enumerate(names) if name.lower() == "background"), None)
+    if said not in names and said != "ignore":
+        raise UserError(f"Expected one of the classes {', '.join(names)} for pixels that no region covers (rest), or ignore, got {said}.")
+    return names.index(said) if said in names else IGNORED
+
+
+def named_classes(
+    looks: Mapping[str, int | str | Color], unnamed: Literal["refuse", "ignore"] = "refuse", rest: str | None = None
+) -> ClassMap:
     """Classes that somebody has named, in their order.
 
     Args:
         looks: the id of each class in the masks, or its colour there (``#rrggbb``, or red, green and blue), by its name.
         unnamed: whether other ids or colours may occur in a mask, where they are ignored as 255 always is.
+        rest: see :func:`rest_of`.
 
     Raises:
         UserError: there are fewer than two, some are ids and some colours, two are the same, an id is no 8-bit number, or it is 255, which
-            is for what is ignored.
+            is for what is ignored; or ``rest`` is none of them.
     """
     ids = [look for look in looks.values() if isinstance(look, int)]
     colors = tuple(color for look in looks.values() if not isinstance(look, int) and (color := _color(look)) is not None)
@@ -210,7 +257,7 @@ def named_classes(looks: Mapping[str, int | str | Color], unnamed: Literal["refu
     table[ids or [*range(len(colors))]] = torch.arange(len(looks), dtype=torch.uint8)
     ignored = {IGNORED} if unnamed == "refuse" else (table == IGNORED).nonzero().flatten().tolist()
     palette = torch.tensor(colors, dtype=torch.uint8) if colors else distinct_colors(len(looks))
-    return ClassMap([*looks], table, palette, frozenset(ignored), colors)
+    return ClassMap([*looks], table, palette, frozenset(ignored), colors, rest_of([*looks], rest))
 
 
 def _color(look: str | Sequence[int]) -> Color | None:

@@ -1,9 +1,64 @@
-"""Whether loggers reach what they log to, before anything is read or computed."""
+"""What loggers are told of a run, and whether they reach what they log to, before anything is read or computed."""
 
+import hashlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from al_lightning.analysis import settings as names
 from al_lightning.errors import UserError
+
+# By the name under which a person filters runs, the setting.
+_HEADLINE = {
+    "seed": names.SEED,
+    "network": "model.init_args.network.class_path",
+    "data": "data.class_path",
+    "initial_size": names.INITIAL_SIZE,
+    "query_size": names.QUERY_SIZE,
+    "cycles": names.CYCLES,
+    "max_epochs": "trainer.max_epochs",
+    "max_steps": "trainer.max_steps",
+}
+
+
+def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs are filtered and grouped by: a few names that are short, then all settings by dotted key, but those of loggers.
+
+    Args:
+        settings: of the run, by dotted key.
+    """
+    headline = {name: _short(settings[key]) for name, key in _HEADLINE.items() if settings.get(key, -1) != -1}
+    return {
+        "strategy": _strategy(settings),
+        **headline,
+        **{key: value for key, value in settings.items() if not key.startswith("trainer.logger")},
+    }
+
+
+def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
+    """Names a run for Weights & Biases, where nobody has: by strategy and seed, in a group with those that may be compared with it.
+
+    Args:
+        logger: the arguments of one that is Weights & Biases'.
+        settings: of the run, by dotted key.
+    """
+    seed = settings.get(names.SEED, 0)
+    network, data = (_short(settings.get(_HEADLINE[key])) for key in ("network", "data"))
+    same = hashlib.sha256(repr(names.key_of(names.comparable(settings, seed))).encode()).hexdigest()[:8]
+    logger.name = logger.name or f"{_strategy(settings)}-seed{seed}"
+    logger.group = logger.group or f"{data}-{network}-{same}"
+    logger.tags = logger.tags or [_strategy(settings)[:_LONGEST_TAG], network, data]
+
+
+_LONGEST_TAG = 64  # Weights & Biases takes no longer one
+
+
+def _strategy(settings: Mapping[str, Any]) -> str:
+    return names.label(names.choice(settings, settings.get(names.SEED, 0)))
+
+
+def _short(value: Any) -> Any:
+    return names.short(value) if isinstance(value, str) else value
 
 
 def refuse_unreachable(loggers: Any) -> None:

@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -20,6 +20,8 @@ _DEEPEST = 100  # levels of a nested file
 _MOST = 1_000_000  # values of a nested file, with what is repeated by reference
 _LONGEST_TAIL = 2**16  # bytes of one row that is being written, with a name in it
 _LARGEST_FLOAT32 = 3.5e38
+_KINDS: Mapping[type, str] = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a finite number"}
+_T = TypeVar("_T")
 
 # Text
 
@@ -168,11 +170,46 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it can't be read, is no mapping, or nested beyond all sense.
     """
+    return _mapping(path, read_any_json(path))
+
+
+def read_any_json(path: Path) -> Any:
+    """Whatever is in a JSON file; its parts are to be looked at by :func:`field`.
+
+    Raises:
+        UserError: it can't be read.
+    """
     text = read_text(path)
     try:
-        return _mapping(path, json.loads(text))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"Expected JSON in {path}, got {_shown(text)}: {_line(error)}.") from error
+
+
+def field(holder: object, name: str, kind: type[_T], where: object) -> _T:
+    """A part of what a JSON file holds.
+
+    Args:
+        holder: should be a mapping with this part.
+        name: of the part.
+        kind: what it should be: dict, list, str, int or float. A float may be written as a whole number, and is finite.
+        where: it stands, for the error.
+
+    Raises:
+        UserError: there is no such part, or it is something else.
+    """
+    value = holder.get(name) if isinstance(holder, dict) else None
+    if kind is float and type(value) is int and abs(value) < _LARGEST_FLOAT32:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        came = _shown(json.dumps(value)) if isinstance(holder, dict) and name in holder else "none"
+        raise UserError(f"Expected {_KINDS[kind]} as {name} in {where}, got {came}.")
+    return value
+
+
+def fields(holder: object, name: str, kind: type[_T], where: object) -> list[_T]:
+    """A list of parts, see :func:`field`."""
+    return [field({name: each}, name, kind, where) for each in field(holder, name, list, where)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

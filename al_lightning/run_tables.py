@@ -21,6 +21,8 @@ LAST_CURVE_COLUMNS = {
     "query_seconds": optional(AMOUNT),
     "query_peak_bytes": optional(AMOUNT),
 }
+VALIDATED, TESTED = "val/", "test/"
+"""What metrics' columns begin with: of the images that a training may look at, and of the evaluation set where that is another one."""
 CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
 SCORE_COLUMNS = {"index": COUNT, "item": TEXT}
 _QUERIED = {"rank": COUNT, "index": COUNT, "item": TEXT}
@@ -84,8 +86,8 @@ def read_curve(path: Path) -> list[CycleRow]:
     cycles = []
     for row in read_table(path, fixed, {ANY: optional(NUMBER, math.nan)}, growing=True):
         metrics = {name: value for name, value in row.items() if name not in fixed}
-        if strange := [name for name in metrics if not name.startswith(("val/", "test/"))]:
-            raise UserError(f"Expected metrics val/... as the other columns of {path}, got {', '.join(strange)}.")
+        if strange := [name for name in metrics if not name.startswith((VALIDATED, TESTED))]:
+            raise UserError(f"Expected metrics val/... and test/... as the other columns of {path}, got {', '.join(strange)}.")
         cycles.append(CycleRow(metrics=metrics, **{name: value for name, value in row.items() if name in fixed}))
     cycles.sort(key=lambda row: row.cycle)
     _count_up(path, "cycle", (row.cycle for row in cycles))
@@ -93,6 +95,12 @@ def read_curve(path: Path) -> list[CycleRow]:
         if after.labeled <= before.labeled:
             raise UserError(f"Expected more labeled items in each cycle of {path}, got {before.labeled}, then {after.labeled}.")
     return cycles
+
+
+def of_evaluation(metrics: Iterable[str]) -> list[str]:
+    """Those of some metrics that are of the evaluation set: ``test/...``, or ``val/...`` where no other images validate."""
+    names = [*metrics]
+    return [name for name in names if name.startswith(TESTED)] or [name for name in names if name.startswith(VALIDATED)]
 
 
 def read_queries(path: Path) -> list[Labeled]:

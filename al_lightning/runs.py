@@ -232,6 +232,13 @@ class RunDirectory(RunFiles):
                 raise UserError(f"Expected {name} in {self.environment} to be a {kind.__name__}, got {content[name]!r:.60}.")
         return content
 
+    def read_validation_labels(self) -> int:
+        """The number of labeled items that were held out for validation; 0 where none were, or nobody recorded it."""
+        found = self.read_environment().get("data", {}).get("validation", 0) if os.path.lexists(self.environment) else 0
+        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+            raise UserError(f"Expected data.validation in {self.environment} to be a number of items, got {found!r:.60}.")
+        return found
+
     def read_cycles(self) -> list[dict[str, str]]:
         """The finished cycles, in order, as their cells say."""
         self.read_curve()

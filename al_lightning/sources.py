@@ -1,7 +1,7 @@
 """What a run was made from, file by file, so that what changed since can be named: two tables of the run directory.
 
     images.csv  split, file, identity: the files that items are taken from, in their order, and whether they are the pool's (and unlabeled
-                then, as nobody has given a label) or for evaluation; written when the run begins
+                then, as nobody has given a label), held out of it for validation, or for evaluation; written when the run begins
     labels.csv  cycle, split, file, sha256: the labels that are read item by item, each with the cycle that was the first to read it
 
 A cycle's rows of labels.csv are written before it reads the labels, and once more from the files where it begins anew. A finished cycle's
@@ -19,7 +19,7 @@ from al_lightning.files import as_csv, write_atomically
 from al_lightning.reading import COUNT, TEXT, Kind, read_table
 from al_lightning.text import encoded
 
-POOL, UNLABELED, EVALUATION = "pool", "unlabeled", "evaluation"
+POOL, UNLABELED, VALIDATION, EVALUATION = "pool", "unlabeled", "validation", "evaluation"
 _IMAGE_COLUMNS = {"split": TEXT, "file": TEXT, "identity": TEXT}
 _LABEL_COLUMNS = {"cycle": COUNT, "split": TEXT, "file": TEXT, "sha256": TEXT}
 _SHOWN = 5
@@ -29,7 +29,8 @@ class Source(NamedTuple):
     """A file that items are taken from.
 
     Attributes:
-        split: ``pool``, ``unlabeled`` (the pool's too, but there is no label) or ``evaluation``.
+        split: ``pool``, ``unlabeled`` (the pool's too, but there is no label), ``validation`` (a pool item that was held out) or
+            ``evaluation``.
         file: its name, the same wherever the data lie.
         identity: what is known of its content, as a person reads it: its size, or a hash.
     """
@@ -44,7 +45,7 @@ class ReadLabel(NamedTuple):
 
     Attributes:
         cycle: its number.
-        split: ``pool`` or ``evaluation``.
+        split: ``pool``, ``validation`` or ``evaluation``.
         file: the name that the data module knows the label by.
         sha256: of its content.
     """

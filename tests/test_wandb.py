@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from al_lightning.cli import main
 from al_lightning.data import FashionMNISTSampleDataModule
+from al_lightning.loggers import hyperparameters, name_run
 from al_lightning.runs import RunDirectory
 from tests.test_cli import TINY
 
@@ -60,8 +62,15 @@ def test_offline_file(tmp_path, monkeypatch):
     main(["fit", "--config", str(config), "--run_dir", "run"])
     wandb.finish()
     (path,) = Path("run/wandb").glob("offline-run-*/run-*.wandb")
-    rows, metrics = [], {}
+    rows, metrics, config, summary = [], {}, {}, {}
     for record in records(path):
+        if record.HasField("run"):
+            begun = record.run
+            config |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in begun.config.update}
+        if record.HasField("config"):
+            config |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.config.update}
+        if record.HasField("summary"):
+            summary |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.summary.update}
         if record.HasField("history"):
             rows.append({".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item})
         if record.HasField("metric"):
@@ -74,6 +83,14 @@ def test_offline_file(tmp_path, monkeypatch):
     assert [row["active_learning/query_seconds"] for row in logged[:2]] == pytest.approx([float(row["query_seconds"]) for row in curve[:2]])
     assert all(0 <= row["active_learning/tied_share"] <= 1 for row in logged[:2])
     assert metrics["active_learning/*"] == "active_learning/labeled"
+
+    assert begun.display_name == "Entropy-seed3" and list(begun.tags) == ["Entropy", "MLP", "FashionMNISTSampleDataModule"]
+    assert begun.run_group.startswith("FashionMNISTSampleDataModule-MLP-")
+    wanted = {"strategy": "Entropy", "seed": 3, "query_size": 50, "network": "MLP", "cycles": 3, "max_epochs": 2, "initial_size": 70}
+    assert wanted.items() <= config.items() and config["model.init_args.network.init_args.width"] == 7
+    accuracy = [float(row["val/accuracy"]) for row in curve]
+    assert summary["labels_spent"] == 100 and summary["final/val/accuracy"] == pytest.approx(accuracy[-1])
+    assert summary["alc/val/accuracy"] == pytest.approx(100 * (accuracy[0] / 2 + accuracy[1] + accuracy[2] / 2))
     assert all("active_learning/scores" in str(row) for row in logged[:2])
     tables = sorted(Path("run/wandb").glob("offline-run-*/files/media/html/active_learning/queried_*.html"))
     assert len(tables) == 2
@@ -86,3 +103,28 @@ def test_offline_file(tmp_path, monkeypatch):
     for row, item in zip(rows, expected, strict=True):
         picture = Image.open(io.BytesIO(base64.b64decode(row[4].split("base64,")[1].split('"')[0])))
         np.testing.assert_array_equal(np.asarray(picture), data.picture(item.index))
+
+
+def test_runs_that_may_be_compared_are_in_one_group_under_names_of_their_own():
+    settings = {
+        "seed_everything": 4,
+        "model.init_args.network.class_path": "al_lightning.models.MLP",
+        "data.class_path": "al_lightning.data.MNISTDataModule",
+        "active_learning.strategy.class_path": "al_lightning.acquisition.Odin",
+        "active_learning.strategy.init_args.temperature": 0.1,
+        "active_learning.query_size": 100,
+        "trainer.max_steps": -1,
+    }
+
+    def named(changes, **given):
+        logger = SimpleNamespace(**{"name": None, "group": None, "tags": None, **given})
+        name_run(logger, settings | changes)
+        return logger
+
+    first = named({})
+    assert first.name == "Odin(temperature=0.1)-seed4" and first.tags == ["Odin(temperature=0.1)", "MLP", "MNISTDataModule"]
+    other = named({"seed_everything": 5, "active_learning.strategy.class_path": "al_lightning.acquisition.Margin"})
+    assert other.group == first.group and other.name != first.name
+    assert named({"active_learning.query_size": 200}).group != first.group
+    assert vars(named({}, name="mine", group="ours", tags=["x"])) == {"name": "mine", "group": "ours", "tags": ["x"]}
+    assert hyperparameters(settings)["strategy"] == "Odin(temperature=0.1)" and "max_steps" not in hyperparameters(settings)

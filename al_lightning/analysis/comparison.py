@@ -14,11 +14,11 @@ from al_lightning.analysis import settings as names
 from al_lightning.analysis.curves import Values
 from al_lightning.analysis.settings import Settings
 from al_lightning.errors import UserError
-from al_lightning.run_tables import CycleRow
+from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.sources import evaluated_on
 
-_PREFERRED_METRICS = ("val/miou", "val/accuracy")
+_PREFERRED_METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
 _DATA = "data content"
 
 
@@ -35,6 +35,7 @@ class Run:
         cycles: how many it was asked for; None for as many as budget or pool allow.
         environment: versions, device, git commit; empty where nobody recorded them.
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
+        validation: labeled items that were held out for validation.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Run:
     cycles: int | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     queried_pixels: int | None = None
+    validation: int = 0
 
     @property
     def finished(self) -> bool:
@@ -208,6 +210,7 @@ def read_run(directory: RunDirectory) -> Run:
         config.get(names.CYCLES),
         environment,
         directory.read_queried_pixels(len(rows) - 1),
+        directory.read_validation_labels(),
     )
 
 
@@ -235,7 +238,19 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     if not runs:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise UserError(f"Expected at least one run with a finished cycle, got none ({reasons}). Name run directories, or folders of such.")
-    return sorted(runs.values(), key=lambda run: run.path), skipped
+    return _by_one_name(sorted(runs.values(), key=lambda run: run.path)), skipped
+
+
+def _by_one_name(runs: list[Run]) -> list[Run]:
+    """The runs, with metrics of the evaluation set under one name: where some have ``test/...``, the ``val/...`` of others is that too."""
+    if not any(run.validation for run in runs):
+        return runs
+
+    def renamed(row: CycleRow) -> CycleRow:
+        tested = {TESTED + name.removeprefix(VALIDATED): value for name, value in row.metrics.items() if name.startswith(VALIDATED)}
+        return replace(row, metrics={**tested, **row.metrics})
+
+    return [run if run.validation else replace(run, rows=tuple(map(renamed, run.rows))) for run in runs]
 
 
 def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
@@ -243,7 +258,7 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
 
     Args:
         runs: most of which must have it; the others are :func:`lacking` it.
-        wanted: by name; None takes mean IoU, then accuracy.
+        wanted: by name; None takes mean IoU, then accuracy, of a test set before those of what validates.
 
     Raises:
         UserError: most runs do not have it, or it is a loss; the message lists what all have.
@@ -255,7 +270,7 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
         if 2 * having[name] > len(runs):
             return name
     common = [name for name, count in having.items() if count == len(runs) and "loss" not in name]
-    expected = wanted or " or ".join(_PREFERRED_METRICS)
+    expected = wanted or " or ".join(_PREFERRED_METRICS[2:])
     raise UserError(
         f"Expected the metric {expected} in every run, got {', '.join(common) or 'none'} in all of them. "
         "Name one of these with --metric, or report the runs apart."

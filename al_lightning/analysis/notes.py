@@ -8,6 +8,7 @@ from al_lightning.analysis import settings, tables
 from al_lightning.analysis.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.findings import Contrast
 from al_lightning.analysis.statistics import LEVEL
+from al_lightning.run_tables import VALIDATED
 
 _NAMED = 5  # runs in one sentence
 
@@ -36,6 +37,21 @@ def warnings(comparison: Comparison) -> list[str]:
 def panel_warnings(panel: Panel) -> list[str]:
     """What is not as it should be in a panel."""
     return [*_baseline(panel), *_seeds(panel), *_budgets(panel)]
+
+
+def measured_on(comparison: Comparison) -> str:
+    """Which images the curves are of, and which ones trainings are validated on."""
+    held = sorted({run.validation for run in comparison.runs})
+    if held == [0]:
+        return (
+            "on the evaluation set, which trainings are validated on too (data.init_args.validation_size holds out other images for that)"
+        )
+    images = f"{', '.join(str(count) for count in held if count)} labeled images that are held out for that"
+    if comparison.metric.startswith(VALIDATED):
+        others = "; runs that hold out none are validated on the evaluation set" if 0 in held else ""
+        return f"which trainings are validated on, {images}; the evaluation set is test/...{others}"
+    others = ", some on the evaluation set itself" if 0 in held else ""
+    return f"on the evaluation set; trainings are validated on {images}{others}"
 
 
 def verdict(test: Contrast) -> str:

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from al_lightning.analysis.rendering import legend_name, rendered
 from al_lightning.files import write_atomically
 from al_lightning.labels import IGNORED
+from al_lightning.run_tables import of_evaluation
 from al_lightning.runs import RunDirectory
 
 LARGEST = 800
@@ -23,13 +24,13 @@ LARGEST = 800
 
 
 def draw_learning_curve(run: RunDirectory) -> Path:
-    """Draws each metric against the number of labeled items.
+    """Draws each metric of the evaluation set against the number of labeled items.
 
     Returns:
         The PNG's path in the run directory.
     """
     cycles = run.read_curve()
-    metrics = [name for name in cycles[0].metrics if name.startswith("val/") and name.count("/") == 1] if cycles else []
+    metrics = [name for name in of_evaluation(cycles[0].metrics) if name.count("/") == 1] if cycles else []
     figure, axes = plt.subplots(1, max(1, len(metrics)), figsize=(1 + 4.5 * max(1, len(metrics)), 3.6), squeeze=False, layout="constrained")
     for axis, metric in zip(axes[0], metrics, strict=False):
         axis.plot([cycle.labeled for cycle in cycles], [cycle.metrics[metric] for cycle in cycles], marker=".")
@@ -47,8 +48,8 @@ def draw_iou(run: RunDirectory) -> Path:
     """
     cycles = run.read_curve()
     labeled = [cycle.labeled for cycle in cycles]
-    names = [name for name in cycles[0].metrics if name.startswith("val/iou/")] if cycles else []
-    curves = {name.removeprefix("val/iou/"): [cycle.metrics[name] for cycle in cycles] for name in names}
+    names = [name for name in of_evaluation(cycles[0].metrics) if "/iou/" in name] if cycles else []
+    curves = {name.partition("/iou/")[2]: [cycle.metrics[name] for cycle in cycles] for name in names}
     shown = {name: values for name, values in curves.items() if not np.isnan(values).all()}
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
     colors = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]

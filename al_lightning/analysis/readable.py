@@ -34,7 +34,7 @@ COST = [
     columns.number("queries (s)", "query_seconds", columns.decimal),
     columns.number("one query (s)", "seconds_per_query", columns.decimal),
     columns.number("peak memory (MiB)", "peak_bytes", columns.mebibytes),
-    columns.number("labels", "labeled", columns.count),
+    Column("labels", lambda row: columns.count(row["labeled"]) + (f" + {row['validation']:g} for validation" if row["validation"] else "")),
     Column("queried pixels", lambda row: NOT_RECORDED if row["queried_pixels"] is None else columns.count(row["queried_pixels"])),
 ]
 """Of what runs took."""

@@ -84,7 +84,7 @@ class Report:
         strategies, settings = len({series.label for panel in shown.panels for series in panel.series}), len(shown.panels)
         counted = f"{len(shown.runs)} runs, {strategies} strategies, {settings} setting{'s' if settings > 1 else ''}"
         parts = [
-            page.paragraph(f"{counted}; the metric is {shown.metric}, on the evaluation set."),
+            page.paragraph(f"{counted}; the metric is {shown.metric}, {notes.measured_on(shown)}."),
             page.heading("Summary"),
             page.paragraph(notes.SUMMARISED),
         ]
@@ -228,7 +228,8 @@ class Report:
         rows = [row for panel in self.comparison.panels for row in self._keep("cost", tables.cost(panel))]
         text = (
             "Means over the runs of a strategy, of whole runs so far; memory is the largest peak of any query. Pixels are those of the "
-            "queried images or crops, without the initial set, where a run recorded them."
+            "queried images or crops, without the initial set, where a run recorded them. Labels are those of the last training set, and "
+            "those that validate it: both are spent."
         )
         return Section("Cost", [page.paragraph(text), page.table(rows, readable.COST)])
 

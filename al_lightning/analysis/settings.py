@@ -8,6 +8,7 @@ from typing import Any
 Settings = Mapping[str, Any]
 """By dotted key; a setting that is null is left out, as one that an older version did not have."""
 
+SEED = "seed_everything"
 STRATEGY = "active_learning.strategy"
 STRIDE = "active_learning.stride"
 QUERY_SIZE = "active_learning.query_size"
@@ -22,7 +23,7 @@ _INDIFFERENT = (
     "config",
     "run_dir",
     "resume",
-    "seed_everything",
+    SEED,
     "initial_run",
     "cycle_logger",
     "trainer.logger",
@@ -157,15 +158,17 @@ def labels(choices: Sequence[Settings]) -> list[str]:
         for name, members in by_class.items()
     }
 
-    def label(each: Settings, paths: bool) -> str:
-        node = nested(each).get("active_learning", {}).get("strategy")
-        common = shared[strategy_class(each)]
-        name = _described(node, common, STRATEGY, paths) if isinstance(node, Mapping) else short(node)
-        stride = each.get(STRIDE, 1)
-        return name if stride == 1 else f"{name}, stride {short(stride)}"
+    plain = [label(each, shared[strategy_class(each)]) for each in choices]
+    named = zip(choices, plain, strict=True)
+    return _distinct([label(each, shared[strategy_class(each)], True) if plain.count(name) > 1 else name for each, name in named])
 
-    plain = [label(each, False) for each in choices]
-    return _distinct([label(each, True) if plain.count(name) > 1 else name for each, name in zip(choices, plain, strict=True)])
+
+def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = False) -> str:
+    """A name for a strategy, with its arguments but for those that are shared with others, or are paths that are not wanted."""
+    node = nested(choice).get("active_learning", {}).get("strategy")
+    name = _described(node, shared, STRATEGY, paths) if isinstance(node, Mapping) else short(node)
+    stride = choice.get(STRIDE, 1)
+    return name if stride == 1 else f"{name}, stride {short(stride)}"
 
 
 def nested(settings: Settings) -> dict[str, Any]:

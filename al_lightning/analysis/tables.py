@@ -194,5 +194,7 @@ def _cost(runs: Sequence[Run]) -> dict[str, Any]:
         "peak_bytes": max(peaks, default=None),
         "cycles": float(np.mean([len(run.rows) for run in runs])),
         "labeled": float(np.mean([run.rows[-1].labeled for run in runs])),
+        "validation": float(np.mean([run.validation for run in runs])),
+        "labels_spent": float(np.mean([run.rows[-1].labeled + run.validation for run in runs])),
         "queried_pixels": None if None in pixels else float(np.mean([count for count in pixels if count is not None])),
     }

@@ -71,12 +71,13 @@ def draw_score_histograms(run: RunDirectory) -> Path | None:
         axes[0, column].set_title(textwrap.fill(name, 54), fontsize="x-small")
         for axis, (cycle, (indices, scores)) in zip(axes[:, column], recorded.items(), strict=True):
             values = np.array(scores[name])
-            axis.hist(values, bins=edges, color="0.75", label="unlabeled pool")
-            axis.hist(values[np.isin(indices, list(queried.get(cycle, ())))], bins=edges, color="C3", alpha=0.8, label="queried")
+            chosen = values[np.isin(indices, list(queried.get(cycle, ())))]
+            axis.hist(values, bins=edges, color="0.75", label=f"unlabeled pool ({len(values):,})")
+            axis.hist(chosen, bins=edges, color="C3", alpha=0.8, label=f"queried ({len(chosen):,})")
             axis.tick_params(labelsize="x-small")
             if column == 0:
                 axis.set_ylabel(f"cycle {cycle}", fontsize="x-small")
+                axis.legend(fontsize="xx-small")
         axes[-1, column].set_xlabel("score of an image", fontsize="small")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="x-small")
     figure.suptitle(run.path.name, fontsize="medium")
     return save(figure, run.histograms_picture)

@@ -3,7 +3,6 @@
 import copy
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -11,7 +10,9 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
+from al_lightning.annotation.package import PLAIN, Tool
 from al_lightning.callbacks.cycle import FinishedCycle, Query
+from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import choose_initial, refuse_initial
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
@@ -23,7 +24,7 @@ from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
-from al_lightning.run_tables import CycleRow
+from al_lightning.run_tables import VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -52,12 +53,14 @@ class ActiveLearningCallback(Callback):
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+        package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
+            ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
         enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
         label_budget: stop when this many items are labeled.
-        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``.
+        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``; those of the test set are not looked at.
         checkpoint_minutes: the training of a cycle is kept between its epochs, at most every so many minutes, and goes on from there after
             a death; 0 is every epoch, None never.
         keep: checkpoints to keep, of ``all`` cycles, of the ``last`` finished one, or ``none``.
@@ -78,6 +81,7 @@ class ActiveLearningCallback(Callback):
         initial_strategy: Strategy | None = None,
         oracle: Literal["dataset", "human"] = "dataset",
         enough: Share = 1.0,
+        package: list[Tool] | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
         query_weights: Literal["last", "best"] = "last",
@@ -94,8 +98,10 @@ class ActiveLearningCallback(Callback):
         for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
             if not values:
                 raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
-        if target is not None and (not target or any("loss" in name for name in target)):
-            raise UserError(f"Expected active_learning.target to name metrics of which more is better, like val/accuracy, got {target}.")
+        if target is not None and (not target or any("loss" in name or not name.startswith(VALIDATED) for name in target)):
+            raise UserError(
+                f"Expected active_learning.target to name metrics val/... of which more is better, like val/accuracy, got {target}."
+            )
         if retrain == "warm" and keep == "none":
             raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
         self.strategy = strategy
@@ -103,7 +109,7 @@ class ActiveLearningCallback(Callback):
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
-        self.oracle: Oracle = Human(enough) if oracle == "human" else Dataset()
+        self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
@@ -120,7 +126,6 @@ class ActiveLearningCallback(Callback):
         self.resume = resume
         self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
         self._stopped: str | None = None  # why, once it has
-        self._validated: tuple[float, dict[str, float]] | None = None  # the sum of which weights, and what came out
 
     # The experiment
 
@@ -131,7 +136,7 @@ class ActiveLearningCallback(Callback):
             seconds = self.interim.run(train, self.cycle)
             self._stop_if_terminated()
             self._settle_weights()
-            metrics = self._evaluate()
+            metrics = self.evaluation.metrics()
             self._stopped = self._reason_to_stop(metrics)
             query = None if self._stopped else self._query()
             finished, answer = self._finish_cycle(metrics, seconds, query)
@@ -155,7 +160,8 @@ class ActiveLearningCallback(Callback):
     def _reason_to_stop(self, metrics: dict[str, float]) -> str | None:
         if self.target is not None:
             if missing := set(self.target) - set(metrics):
-                raise UserError(f"Expected active_learning.target to name metrics from {sorted(metrics)}, got {sorted(missing)}.")
+                known = [name for name in metrics if name.startswith(VALIDATED)]
+                raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
             if all(metrics[name] >= value for name, value in self.target.items()):
                 return "the target is reached"
         cycles = self.cycles
@@ -171,7 +177,7 @@ class ActiveLearningCallback(Callback):
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
-        self._validated = None
+        self.evaluation.forget()
         directory = self.record.begin(self.cycle)
         self._seed("cycle", self.cycle)
         self.restart.begin(self._draw_weights if weights is None else lambda: self.task.load_state_dict(weights), directory)
@@ -208,18 +214,9 @@ class ActiveLearningCallback(Callback):
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
             self.task.load_state_dict(best_weights(self.trainer, self.record.id, self.cycle, self.task))
-            self._validated = None
+            self.evaluation.forget()
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
-
-    def _evaluate(self) -> dict[str, float]:
-        """Metrics of the weights that query; those of the training's own validation, where no step and no averaging came after it."""
-        if self._validated is None or self._validated[0] != self._sum_of_weights():
-            self.restart.evaluate()
-        return self._validated[1] if self._validated else {}
-
-    def _sum_of_weights(self) -> float:
-        return float(sum(tensor.sum(dtype=torch.float64) for tensor in self.task.state_dict().values()))
 
     def _query(self) -> Query:
         self.restart.end_loading()
@@ -280,9 +277,10 @@ class ActiveLearningCallback(Callback):
         self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, datamodule, self.oracle, self.run)
+        self.evaluation = Evaluation(self.restart, datamodule, pl_module)
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
-        self._stopped = self._validated = None
+        self._stopped = None
         cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
         self._refuse_small_budget()
         self._refuse_nothing_to_query()
@@ -309,9 +307,13 @@ class ActiveLearningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the metrics of the current weights."""
-        if not trainer.sanity_checking:
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            self._validated = (self._sum_of_weights(), dict(sorted(metrics.items())))
+        if not trainer.sanity_checking and hasattr(self, "evaluation"):  # not so where a trainer does nothing but validate
+            self.evaluation.validated(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the metrics of the evaluation set."""
+        if hasattr(self, "evaluation"):
+            self.evaluation.tested(trainer)
 
     @property
     def state_key(self) -> str:

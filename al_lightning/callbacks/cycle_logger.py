@@ -11,11 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
+from al_lightning.analysis.curves import alc
 from al_lightning.analysis.plots import bin_edges
 from al_lightning.analysis.words import printable
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 from al_lightning.numbers import NonNegativeInt, checked
+from al_lightning.runs import RunDirectory
 
 _LARGEST = 512  # pixels along an edge of a logged image
 X_AXIS = "active_learning/labeled"
@@ -26,6 +28,9 @@ class CycleLogger(Callback):
 
     Args:
         images: how many of the first queried items to show.
+
+    Attributes:
+        hyperparameters: what the run is, by name: the command line fills it, and every logger is told.
     """
 
     across_cycles = True
@@ -33,10 +38,13 @@ class CycleLogger(Callback):
     @checked
     def __init__(self, images: NonNegativeInt = 8) -> None:
         self.images = images
+        self.hyperparameters: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes the number of labeled items the x-axis of the learning curve's panels."""
+        """Says what the run is, and makes the number of labeled items the x-axis of the learning curve's panels."""
         for logger in trainer.loggers:
+            if self.hyperparameters:
+                logger.log_hyperparams(self.hyperparameters)
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:
                 logger.experiment.define_metric(X_AXIS)
                 logger.experiment.define_metric("active_learning/*", step_metric=X_AXIS)
@@ -63,6 +71,8 @@ class CycleLogger(Callback):
                 logger.log_metrics({**values, **self._media(trainer.datamodule, query)}, step)  # type: ignore[attr-defined]
             else:
                 logger.log_metrics(values, step)
+            if isinstance(logger, WandbLogger) and query is None and trainer.is_global_zero:
+                logger.experiment.summary.update(_summary(RunDirectory(trainer.default_root_dir)))
 
     def _media(self, datamodule: PoolDataModule, query: Query) -> dict[str, Any]:
         import wandb
@@ -83,6 +93,22 @@ class CycleLogger(Callback):
             cells = (rank, index, item, f"{float(query.scores[rank]):.6g}", picture)
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
         return f"<table>{''.join(rows)}</table>"
+
+
+def _summary(run: RunDirectory) -> dict[str, float]:
+    """What a run came to: labels that were queried, the last metrics, and the area under the learning curve of each, see :func:`alc`."""
+    cycles = run.read_curve() if run.finished() else []
+    if not cycles:  # a check of the code leaves nothing behind
+        return {}
+    labeled = [row.labeled for row in cycles]
+    spent = labeled[-1] - labeled[0]
+    summary: dict[str, float] = {"labels_spent": spent}
+    for name in cycles[-1].metrics:
+        curve = [row.metrics[name] for row in cycles]
+        summary[f"final/{name}"] = curve[-1]
+        if spent and "loss" not in name and name.count("/") < 2 and np.isfinite(curve).all():
+            summary[f"alc/{name}"] = alc(curve, labeled, spent / (len(cycles) - 1))
+    return summary
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> str:

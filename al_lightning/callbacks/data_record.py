@@ -10,7 +10,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import EVALUATION, POOL, ReadLabel
+from al_lightning.sources import EVALUATION, POOL, VALIDATION, ReadLabel
 
 
 class DataRecord:
@@ -74,7 +74,7 @@ class DataRecord:
         Raises:
             UserError: a label changed, or is missing; the message names the files.
         """
-        files = self.data.label_files([row.index for row in labeled if row.cycle < finished]) + self.data.evaluation_label_files()
+        files = [*self.data.label_files([row.index for row in labeled if row.cycle < finished]), *self._labels_to_evaluate_by()]
         if files and finished and (changed := self.changed_labels(run, range(finished), files)):
             raise UserError(
                 f"Expected the labels that finished cycles of {whose} in {run.path} have read, but they are not the same: {changed}. "
@@ -155,15 +155,20 @@ class DataRecord:
         return sources.read_labels(self.run.labels) if self.run.labels.is_file() else []
 
     def _add_labels(self, known: list[ReadLabel], cycle: int, items: Tensor) -> None:
-        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of the evaluation set."""
+        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of what is validated and evaluated on."""
         files = dict.fromkeys(self.data.label_files(items.nonzero().flatten().tolist()), POOL)
         if cycle == 0:
-            files |= dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
+            files |= self._labels_to_evaluate_by()
         for file in {label.file for label in known} & set(files):
             del files[file]
         if known or files:
             read = [ReadLabel(cycle, split, file, self._sha256(file)) for file, split in files.items()]
             sources.write_labels(self.run.labels, known + read)
+
+    def _labels_to_evaluate_by(self) -> dict[str, str]:
+        """The files of these labels, each with the split that it is of."""
+        validation = dict.fromkeys(self.data.label_files(self.data.validation.tolist()), VALIDATION)
+        return validation | dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
 
     def _sha256(self, file: str) -> str:
         if (found := self.data.label_sha256(file)) is None:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from al_lightning.annotation.items import Item, classes_of
+from al_lightning.annotation.package import PLAIN, Tool, refuse_tools, write_tools
+from al_lightning.callbacks.predictions import predicted
 from al_lightning.data import PoolDataModule
+from al_lightning.data.scenes import decode_image, size_of
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.run_tables import Labeled
@@ -25,8 +29,10 @@ class Oracle(ABC):
     def meet(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
         """Is told of the data, whose initial set is labeled: says in ``data.pool`` what it can answer for."""
 
-    def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> None:  # noqa: B027  the data set needs no telling
-        """Is asked to label items, before the cycle that asks is a finished one."""
+    def ask(  # noqa: B027  the data set needs no telling
+        self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None
+    ) -> None:
+        """Is asked to label items, before the cycle that asks is a finished one; the network, where one is trained, may say how."""
 
     @abstractmethod
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
@@ -58,21 +64,24 @@ class Human(Oracle):
 
     Args:
         enough: share of what was asked for with which a run goes on.
+        tools: what the package of images is made for.
     """
 
-    def __init__(self, enough: float = 1.0) -> None:
+    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,)) -> None:
         self.enough = enough
+        self.tools = tools
 
     def meet(self, data: PoolDataModule) -> None:
         """A person can answer for every item.
 
         Raises:
-            UserError: no label of these data is a file of its own.
+            UserError: no label of these data is a file of its own, or they are none that the tools can have.
         """
         data.image_and_label(0)
+        refuse_tools(self.tools, classes_of(data))
         data.pool.answerable.fill_(True)
 
-    def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> None:
+    def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
         """Writes the images to label, what to do with them, and last asked.csv."""
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
@@ -81,7 +90,22 @@ class Human(Oracle):
             image, _ = data.image_and_label(row.index)
             shutil.copyfile(image, folder / image.name)  # no link: what a tool does to these files must not reach the data
         write_atomically(folder / "README.txt", encoded(_readme(run, data, asked)))
+        self._write_tools(run, data, asked, network)
         run.write_asked(cycle, asked)
+
+    def _write_tools(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
+        if {*self.tools} == {PLAIN}:
+            return
+
+        def item(row: Labeled) -> Item:
+            image, _ = data.image_and_label(row.index)
+            prediction = None if network is None else predicted(network, data, decode_image(image))
+            return Item(row.item, folder / image.name, size_of(image), row.score, prediction)
+
+        cycle = asked[0].cycle - 1
+        folder = run.package(cycle)
+        model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {run.path}"
+        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; as soon as there are enough."""

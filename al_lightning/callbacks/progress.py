@@ -10,6 +10,8 @@ from tqdm import tqdm
 
 from al_lightning.numbers import NonNegativeInt, checked
 
+_WORTH_A_BAR = 0.5  # seconds: what is over sooner needs none, and Weights & Biases takes half a millisecond for each thing drawn
+
 
 def _is_terminal() -> bool:
     return sys.stderr.isatty()
@@ -19,7 +21,7 @@ class CycleProgressBar(TQDMProgressBar):
     """A bar for the training, through all epochs of a cycle; one for scoring, through the pool; then for choosing; in a terminal only.
 
     Args:
-        refresh_rate: update after this many batches; 0 shows nothing.
+        refresh_rate: update after this many batches, ten times a second at most; 0 shows nothing.
     """
 
     @checked
@@ -29,7 +31,7 @@ class CycleProgressBar(TQDMProgressBar):
 
     def init_train_tqdm(self) -> Any:
         """The bar of a cycle's training."""
-        return Tqdm(desc="training", leave=False, dynamic_ncols=True, disable=self.is_disabled or not _is_terminal())
+        return Tqdm(desc="training", leave=False, dynamic_ncols=True, delay=_WORTH_A_BAR, disable=self.is_disabled or not _is_terminal())
 
     def init_sanity_tqdm(self) -> Any:
         """No bar: the training bar stands for the cycle."""
@@ -44,7 +46,7 @@ class CycleProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         epochs, batches = trainer.max_epochs or 0, trainer.num_training_batches
         total = trainer.max_steps if trainer.max_steps > 0 else epochs * batches
-        self.train_progress_bar.reset(total if 0 < total < float("inf") else None)
+        self.train_progress_bar.total = total if 0 < total < float("inf") else None
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Names cycle and epoch."""
@@ -55,8 +57,10 @@ class CycleProgressBar(TQDMProgressBar):
         """Moves the bar on, at the refresh rate."""
         done = trainer.fit_loop.epoch_loop.batch_progress.total.completed + 1
         if not self.train_progress_bar.disable and done % self.refresh_rate == 0:
-            self.train_progress_bar.n = done
-            self.train_progress_bar.refresh()
+            self.train_progress_bar.update(done - self.train_progress_bar.n)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing: its bar is none, and the training bar shows the metrics at the end of the epoch."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the metrics."""
@@ -70,7 +74,8 @@ class CycleProgressBar(TQDMProgressBar):
     def on_scoring(self, trainer: Trainer, done: int, total: int) -> None:
         """Moves the scoring bar on; opens and closes it."""
         if self._bar is None:
-            self._bar = tqdm(total=total, desc="scoring", leave=False, disable=self.is_disabled or not _is_terminal(), unit=" items")
+            disable = self.is_disabled or not _is_terminal()
+            self._bar = tqdm(total=total, desc="scoring", leave=False, delay=_WORTH_A_BAR, disable=disable, unit=" items")
         self._bar.update(done - self._bar.n)
         if done == total:
             self._end_bar()

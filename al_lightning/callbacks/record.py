@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -23,6 +23,7 @@ from al_lightning.errors import UserError
 from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
+from al_lightning.tasks import Task
 
 _T = TypeVar("_T")
 Choice = Callable[[], tuple[Tensor, Tensor]]
@@ -156,7 +157,7 @@ class RunRecord:
         if query.recorded:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
-        self.oracle.ask(self.run, self.data, asked)
+        self.oracle.ask(self.run, self.data, asked, cast(Task, self.trainer.lightning_module).network)
         answered: list[Labeled] = []
         with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost
             answered = self.oracle.answer(self.data, asked)

@@ -16,6 +16,7 @@ import torch.distributed
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, OnExceptionCheckpoint, ProgressBar
+from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
@@ -245,20 +246,28 @@ class FitRestart:
         within.setup_data()
         if within._combined_loader is not None:  # the same loaders, for their processes are there
             trainer.validate_loop._data_source.instance = within._combined_loader.iterables
-        trainer.validate_loop.verbose = False
-        trainer.validate_loop.inference_mode = False  # metrics that met inference tensors can't go on in the fit's own validation
-        trainer.state.fn = TrainerFn.VALIDATING
         trainer.validating = True
+        self._run_evaluation(trainer.validate_loop, TrainerFn.VALIDATING)
+
+    def test(self) -> None:
+        """Runs the evaluation that ``trainer.test`` runs."""
+        self.trainer.testing = True
+        self._run_evaluation(self.trainer.test_loop, TrainerFn.TESTING)
+
+    def _run_evaluation(self, loop: _EvaluationLoop, fn: TrainerFn) -> None:
+        loop.verbose = False
+        loop.inference_mode = False  # metrics that met inference tensors can't go on in the fit's own validation
+        self.trainer.state.fn = fn
         try:
-            trainer.validate_loop.run()
+            loop.run()
         finally:
-            trainer.state.fn = TrainerFn.FITTING
-            trainer.training = True
+            self.trainer.state.fn = TrainerFn.FITTING
+            self.trainer.training = True
 
     def end_loading(self) -> None:
         """Lets the processes go that load for training and evaluation: both are over."""
         fit = self.trainer.fit_loop
-        for loop in (fit, fit.epoch_loop.val_loop, self.trainer.validate_loop):
+        for loop in (fit, fit.epoch_loop.val_loop, self.trainer.validate_loop, self.trainer.test_loop):
             if loop._data_fetcher is not None:
                 loop._data_fetcher.teardown()
                 loop._data_fetcher = None

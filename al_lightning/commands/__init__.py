@@ -17,6 +17,7 @@ COMMANDS = {
     "ingest": ("al_lightning.commands.ingest", "take masks that a person has drawn for a run into its data"),
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
     "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
+    "configs": ("al_lightning.commands.configs", "list, show and copy the configurations that come with the program"),
     "figures": ("al_lightning.commands.figures", "draw figures of uncertainty measures, or of one run"),
     "query": ("al_lightning.commands.query", "rank the images of a folder by what to label next"),
     "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),

@@ -6,19 +6,22 @@ A mask is there as a whole or not at all, and what is there is never lost, whene
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 
 from al_lightning import locks
+from al_lightning.annotation.items import Rules
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
+from al_lightning.commands.from_tools import simple
 from al_lightning.commands.stored_run import labels_wanted, load_data
 from al_lightning.data import PoolDataModule
 from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically
+from al_lightning.reading import ANY, TEXT, read_table
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_labels
 
@@ -41,21 +44,24 @@ def main(arguments: Sequence[str]) -> None:
     run = RunDirectory(options.run)
     if not run.config.is_file():
         raise UserError(f"Expected {run.config}, the configuration of a run, but it is missing. Is it the directory of a run?")
-    files = _files(options.folder)
     run.hold()
     try:
         data = load_data(run)
-        intake = Intake(run, data, options.allow_empty, options.replace)
-        refused = intake.take(files)
+        queried = [] if options.query is None else _queried(options.query, data)
+        intake = Intake(run, data, queried, options.allow_empty, options.replace)
+        with simple(options.source, data, intake.indices, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
+            files = _files(source, may_be_empty=bool(unread))
+            refused = intake.take(files)
         taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
-        print(f"{taken} masks are taken, {same} were there already, {len(refused)} files are refused{':' if refused else '.'}")
-        for file, why in refused.items():
-            print(f"  {file.name}: {why}")
+        whys = unread | {file.name: why for file, why in refused.items()}
+        print(f"{taken} masks are taken, {same} were there already, {len(whys)} files are refused{':' if whys else '.'}")
+        for name, why in whys.items():
+            print(f"  {name}: {why}")
         if wanted := labels_wanted(run, data):
             print(wanted)
     finally:
         run.release()
-    if refused:
+    if whys:
         sys.exit(1)
 
 
@@ -65,25 +71,28 @@ class Intake:
     Args:
         run: says what was asked for.
         data: of the run.
+        queried: items that were asked for outside of the run.
         allow_empty: whether a mask may be the same in all its pixels.
         replace: whether a mask may take the place of another one, which is kept beside it.
 
     Attributes:
+        indices: of all that was asked for.
         taken: the places of the masks that were written.
 
     Raises:
         UserError: the run has asked nobody, or another process takes masks into the same folder.
     """
 
-    def __init__(self, run: RunDirectory, data: PoolDataModule, allow_empty: bool, replace: bool) -> None:
+    def __init__(self, run: RunDirectory, data: PoolDataModule, queried: Collection[int], allow_empty: bool, replace: bool) -> None:
         self.data = data
         self.allow_empty, self.replace = allow_empty, replace
         self.taken: list[Path] = []
         self._wanted: dict[str, _Wanted] = {}
         refuse_other_items(data, asked := run.read_asked())
-        for row in asked:
-            place = data.image_and_label(row.index)[1]
-            self._wanted |= dict.fromkeys((row.item, place.stem), (row.index, place))
+        self.indices = sorted({row.index for row in asked} | {*queried})
+        for index in self.indices:
+            place = data.image_and_label(index)[1]
+            self._wanted |= dict.fromkeys((data.item(index), place.stem), (index, place))
         if not self._wanted:
             raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
         finished = run.finished()
@@ -145,12 +154,26 @@ class Intake:
         return None
 
 
-def _files(folder: Path) -> list[Path]:
+def _queried(query: Path, data: PoolDataModule) -> list[int]:
+    """The items whose images ``query`` has asked for, that are in the pool.
+
+    Raises:
+        UserError: there is no query, or none of its images is in the pool.
+    """
+    rows = read_table(query / "query.csv", {"path": TEXT}, {ANY: TEXT})
+    pool = {data.image_and_label(index)[0].resolve(): index for index in range(len(data.pool.labeled))}
+    found = [index for row in rows if (index := pool.get(Path(row["path"]).resolve())) is not None]
+    if not found:
+        raise UserError(f"Expected images of the run's pool in {query / 'query.csv'}, but none of {len(rows)} is there.")
+    return found
+
+
+def _files(folder: Path, may_be_empty: bool) -> list[Path]:
     """The files that may be masks, by name."""
     if not folder.is_dir():
         raise UserError(f"Expected a folder of masks, got {folder}, which is none.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not found:
+    if not found and not may_be_empty:
         raise UserError(f"Expected masks ({', '.join(SUFFIXES)}) in {folder}, found none.")
     return found
 
@@ -162,7 +185,21 @@ def _parser() -> argparse.ArgumentParser:
         "others why not. Images are not touched. Done twice it changes nothing.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory")
-    parser.add_argument("folder", type=Path, metavar="FROM", help="folder of masks, each with the name of its image")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="FROM",
+        help="folder of masks, each with the name of its image; or a tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP "
+        "file, or unpacked), or annotations in COCO's format",
+    )
+    parser.add_argument("--query", type=Path, metavar="DIR", help="what query has written there was asked for, too")
+    parser.add_argument(
+        "--rest", metavar="CLASS", help="the class of pixels that no region of an export covers, or ignore; the data's by default"
+    )
+    parser.add_argument("--annotators", choices=["refuse", "latest"], default="refuse", help="of several annotations of one image")
+    parser.add_argument(
+        "--overlaps", choices=["refuse", "smaller"], default="refuse", help="of regions of several classes: the smaller one is on top"
+    )
     parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
     parser.add_argument("--replace", action="store_true", help="take a mask in place of a different one, which is kept beside it as *.old")
     return parser

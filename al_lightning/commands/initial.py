@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from al_lightning import shipped
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, write_atomically
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: the configuration is missing, or the metric is, or is no number.
         SystemExit: with status 1 if a run failed.
     """
-    options = _parser().parse_args(arguments[1:])
+    options = _parser().parse_args(shipped.located_in(arguments[1:]))
     if not Path(options.config).is_file():
         raise UserError(f"Expected the configuration {options.config}, but it is missing.")
     out = Path(options.out)

@@ -7,20 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from al_lightning import locks, sources
+from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
 from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
+from al_lightning.annotation.items import classes_of
+from al_lightning.annotation.package import TOOLS, refuse_tools
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser, positive
 from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
+from al_lightning.commands.query_package import PACKAGE, write_package
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
-from al_lightning.data import SceneDataModule
 from al_lightning.data.image_folder import ImageFolder
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
-from al_lightning.labels import distinct_colors
 from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
@@ -41,9 +43,11 @@ def main(arguments: Sequence[str]) -> None:
         UserError: model, images or strategy are not what was expected, or there is a query in the folder already.
         SystemExit: with status 3 where the query is there, but for images that can't be read or scored.
     """
-    given = _parser(arguments[0]).parse_args(arguments[1:])
+    given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
     out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
     strategies = _strategies(model, given.strategy)
+    if given.package:
+        refuse_tools(given.package, classes_of(model.data))
     with _claimed(out):
         candidates, labeled, notes = _parted(folder, model, given.run)
         ranked = rank(folder, candidates, labeled, strategies, model, devices, given.n)
@@ -51,9 +55,11 @@ def main(arguments: Sequence[str]) -> None:
         if ranked.of > 1 and ranked.tied_share == 1:
             notes.append(f"{strategies[0]} can't tell them apart: each has the score of another one.")
         page = _page(folder, model, notes, [*_proposals(folder, ranked, strategies[0], model, devices[0])])
+        if given.package:
+            write_package(out, folder, ranked, model, given.package, given.run)
         write_atomically(out / _PAGE, encoded(page))
         write_atomically(out / _TABLE, encoded(as_csv(_table(folder, ranked, strategies))))
-    print(*notes, out / _TABLE, out / _PAGE, sep="\n")
+    print(*notes, out / _TABLE, out / _PAGE, *([out / PACKAGE] if given.package else []), sep="\n")
     if folder.broken:
         print(*(f"al_lightning: left out: {why}" for why in folder.broken.values()), sep="\n", file=sys.stderr)
         sys.exit(SOME_LEFT_OUT)
@@ -73,6 +79,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "--strategy", metavar="YAML", help="Entropy, or {class_path: BALD, init_args: {passes: 20}}; the configuration's by default"
     )
     parser.add_argument("--n", type=positive, default=20, help="how many images; 20 by default")
+    parser.add_argument(
+        "--package",
+        nargs="+",
+        choices=TOOLS,
+        metavar="TOOL",
+        help=f"write the images into {PACKAGE} beside {_TABLE}, and with them, what the network predicts among it, what is read by "
+        f"{', '.join(TOOLS[1:-1])} or {TOOLS[-1]}; plain for the images and a README.txt, which are there with each",
+    )
     parser.add_argument("--devices", nargs="+", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; all GPUs by default, or the processor")
     parser.add_argument("--out", default="query", metavar="DIR", help="folder for query.csv and query.html; query by default")
     return parser
@@ -109,7 +123,7 @@ def _claimed(out: Path) -> Iterator[None]:
         raise UserError(f"Another process is writing a query into {out}. Wait for it, or name another --out.")
     try:
         remove_unfinished(out, [".csv", ".html"])
-        if there := [name for name in (_TABLE, _PAGE) if (out / name).exists()]:
+        if there := [name for name in (_TABLE, _PAGE, PACKAGE) if (out / name).exists()]:
             raise UserError(f"Expected no query in {out}, got {' and '.join(there)}. Name another --out, or remove what is there.")
         yield
     finally:
@@ -134,11 +148,11 @@ def _parted(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[l
 
 
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
-    """Name and identity of the files whose labels a run has: those of its labeled items, and of its evaluation set."""
+    """Name and identity of the files whose labels a run has: those of its labeled items, and of what it is validated and evaluated on."""
     files = sources.read_images(run.images)
     pool = [file for file in files if file.split != sources.EVALUATION]
     labeled = [pool[row.index] for row in run.read_labeled()[1] if row.index < len(pool)]  # copies of one image have indices of their own
-    for file in (*labeled, *(file for file in files if file.split == sources.EVALUATION)):
+    for file in (*labeled, *(file for file in files if file.split in (sources.VALIDATION, sources.EVALUATION))):
         yield Path(file.file).name, file.identity
 
 
@@ -166,11 +180,12 @@ def _class_in_words(logits: torch.Tensor, names: Sequence[str]) -> str:
 
 
 def _page(folder: ImageFolder, model: StoredModel, notes: Sequence[str], proposals: Sequence[Proposal]) -> str:
-    names = takes_pictures(model).class_names
-    palette = model.data.classes.palette if isinstance(model.data, SceneDataModule) else distinct_colors(len(names))
+    names, colors, *_ = classes_of(model.data)
     if len(proposals) == _SHOWN:
         notes = [*notes, f"No more than {_SHOWN} are shown here; {_TABLE} has all."]
-    return contact_sheet(f"What to label next in {folder.folder}", notes, proposals, names, palette.numpy(), [*folder.broken.values()])
+    return contact_sheet(
+        f"What to label next in {folder.folder}", notes, proposals, names, np.array(colors, np.uint8), [*folder.broken.values()]
+    )
 
 
 def _table(folder: ImageFolder, ranked: Ranked, strategies: Sequence[Strategy]) -> list[list[Any]]:

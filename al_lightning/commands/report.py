@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser("python -m al_lightning report", description="Compares runs, finished or not.", epilog=_EXAMPLE)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or folders that hold some at any depth")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write into (default: report)")
-    parser.add_argument("--metric", help="column of learning_curve.csv, higher is better (default: val/miou, else val/accuracy)")
+    parser.add_argument(
+        "--metric", help="column of learning_curve.csv, higher is better (default: mean IoU, else accuracy, of the evaluation set)"
+    )
     parser.add_argument("--baseline", default="Random", help="strategy that others are compared with, by class or label (default: Random)")
     parser.add_argument("--full", type=float, help="metric of the whole pool, for normalised curves (default: runs with initial_size=all)")
     parser.add_argument(

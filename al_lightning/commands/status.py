@@ -49,7 +49,9 @@ def _so_far(run: RunDirectory) -> list[str]:
     cycles, labeled = run.read_labeled()
     spent = sum(row.cycle > 0 for row in labeled)
     metrics = [f"{name} {value:.4f}" for name, value in cycles[-1].metrics.items() if name.count("/") < 2]  # as in a cycle's line
-    return [f"cycle {len(cycles)}", f"{len(labeled)} labeled ({spent} of them queried)", *metrics]
+    held = run.read_validation_labels()
+    labels = f"{len(labeled)} labeled ({spent} of them queried)" + (f" and {held} for validation" if held else "")
+    return [f"cycle {len(cycles)}", labels, *metrics]
 
 
 def _state(run: RunDirectory) -> str:

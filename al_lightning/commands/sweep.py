@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from al_lightning import shipped
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         SystemExit: with status 1 if a run failed, with 75 if a run waits for labels.
     """
     options = _parser().parse_args(arguments[1:])
-    sweeps = [read_sweep(path, options.out, dict(map(setting, options.set))) for path in options.files]
+    sweeps = [read_sweep(shipped.located(path, "sweeps"), options.out, dict(map(setting, options.set))) for path in options.files]
     if options.wandb is not None:
         return _export(sweeps, options.wandb)
     chosen = [(sweep, _only(sweep, options.only)) for sweep in sweeps]
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs all runs of sweep files: those that are finished are left alone, unfinished ones go on, failed ones are listed "
         "at the end. Ctrl-C stops it; the same command goes on.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="sweep files, done one after the other")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="sweep files, or names of `configs list`, done one after the other")
     parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default, all of them with --submit")
     parser.add_argument("--out", help="folder of the runs, in place of the file's")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all runs, e.g. data.init_args.root=PATH")

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from al_lightning.data.own_files import SUFFIXES, by_name, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.pool import Pool
 from al_lightning.data.resident import ResidentImages
 from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.data.scenes import Pixels, decode_image
 from al_lightning.errors import UserError
-from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveInt, checked
+from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt, checked
 from al_lightning.reading import read_text
 from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source
 
@@ -56,15 +56,16 @@ class FolderClassificationDataModule(ResidentDataModule):
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a class.
         group: a regular expression that finds an image's group in its name (``<class>/<name>`` where there are folders), such as its video
-            or its patient. All images of a group are on one side of the evaluation split. None splits images one by one.
+            or its patient. All images of a group are for one of training, validation and evaluation. None splits images one by one.
         image_size: height and width that images are resized to, or one number for both; None where they have one size.
         channels: 3 for colours, 1 for grey.
         initial_size: labeled images that a simulation begins with, or ``all``.
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
         seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of evaluation split and initial set, to draw the same ones under several seeds; None for ``seed``.
+        initial_seed: of evaluation split, validation and initial set, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw.
+        validation_size: labeled images that are held out of the pool for validation, a count or, below 1, a share of them; None for none.
 
     Raises:
         UserError: a file is missing or bad, a class unknown, or a size does not fit.
@@ -87,8 +88,9 @@ class FolderClassificationDataModule(ResidentDataModule):
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
+        validation_size: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
         self.root = Path(root).expanduser()
         self.labels, self.images = labels, images
         self.classes = classes
@@ -109,10 +111,12 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._train, self._eval = self._read(pool), self._read(evaluation)
         self._label_of = {_label_name(photo): photo.label for photo in [*pool, *evaluation]}
         answerable = self._train.labels >= 0
-        self._warn_of_missing(self._train.labels[answerable], "pool")
-        self._warn_of_missing(self._eval.labels, "evaluation set")
         made = Pool(len(pool), answerable=answerable)
-        made.label(self.initial_set(made, self.initial_size))
+        self.begin(made, self.initial_size)
+        self._warn_of_missing(self._train.labels[answerable & (made.labeled | made.unlabeled)], "pool")
+        if len(self.validation):
+            self._warn_of_missing(self._train.labels[self.validation], "validation set")
+        self._warn_of_missing(self._eval.labels, "evaluation set")
         self.pool = made
         self.introduce(str(self.root), len(evaluation))
 
@@ -203,9 +207,15 @@ class FolderClassificationDataModule(ResidentDataModule):
         """The name of its image."""
         return self._photos[index].name
 
+    def group_of(self, index: int) -> str:
+        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        return grouping(self.group)(self.item(index))
+
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels."""
-        splits = [(UNLABELED if photo.label is None else POOL, photo, self.root) for photo in self._photos]
+        splits = [
+            (UNLABELED if photo.label is None else self.split_of(index), photo, self.root) for index, photo in enumerate(self._photos)
+        ]
         folder = Path(self.evaluation).expanduser() if isinstance(self.evaluation, str) else self.root
         splits += [(EVALUATION, photo, folder) for photo in self._evaluation]
         return [Source(split, self._file(photo, root), self._identity(photo)) for split, photo, root in splits]

@@ -2,7 +2,8 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +14,13 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from al_lightning import seeds
+from al_lightning.data.held_out import draw_validation
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.errors import UserError
 from al_lightning.item_lists import read_items
-from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
+from al_lightning.numbers import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import Source, read_images, sha256_of
+from al_lightning.sources import POOL, VALIDATION, Source, read_images, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +34,20 @@ class PoolDataModule(LightningDataModule, ABC):
         seed: of the batch order. The command line links it to ``seed_everything``.
         initial_seed: of what is drawn before cycle 0, to draw the same under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, one a line, by name or by index, in place of a draw; None draws.
+        validation_size: labeled items that are held out of the pool for validation, a count or, below 1, a share, drawn by
+            ``initial_seed``. ``val/...`` is then of these, and ``test/...`` of the evaluation set. None for none: ``val/...`` is of the
+            evaluation set.
 
     Attributes:
         pool: filled by ``setup``, which also labels the initial set.
+        validation: sorted indices of the items for validation, none without a ``validation_size``; filled by ``setup``.
         class_names: of the classes, in the order of a network's outputs.
         run: whose data they are, for who has no trainer; to be set before ``setup``.
     """
 
     run: RunDirectory | None = None
     pool: Pool
+    validation: Tensor
     class_names: Sequence[str]
 
     @checked
@@ -51,6 +58,7 @@ class PoolDataModule(LightningDataModule, ABC):
         seed: int,
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
+        validation_size: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -58,6 +66,7 @@ class PoolDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.initial_seed = seed if initial_seed is None else initial_seed
         self.initial_items = initial_items
+        self.validation_size = validation_size
 
     @property
     def shuffle_seed(self) -> int:
@@ -97,20 +106,30 @@ class PoolDataModule(LightningDataModule, ABC):
             )
         return least
 
-    def initial_set(self, pool: Pool, size: int | Literal["all"], labels: Tensor | None = None) -> Tensor:
-        """What is labeled before cycle 0: the listed items, or a draw.
+    def begin(self, pool: Pool, size: int | Literal["all"], labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
+        """Takes what is for validation out of the pool, and labels what is labeled before cycle 0: the listed items, or a draw.
 
         Args:
             pool: of which nothing is labeled.
-            size: of a draw.
+            size: of a draw of what is labeled.
             labels: of a draw that is balanced by them, see :func:`draw_initial`.
+            staying: indices that are not drawn for validation, such as those of copies; neither is what is listed to be labeled.
 
         Raises:
             UserError: the list can't be read or is of other data, or there are not enough candidates.
         """
-        if self.initial_items is None:
-            return draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels)
-        return torch.tensor(read_items(self.initial_items, len(pool.labeled), self.item, "the initial set"))
+        items, self.validation = self.initial_items, torch.zeros(0, dtype=torch.int64)
+        listed = [] if items is None else read_items(items, len(pool.labeled), self.item, "the initial set")
+        if self.validation_size is not None:
+            held = draw_validation(pool, self.validation_size, self.group_of, {*staying, *listed}, self.initial_seed)
+            pool.leave_out(held)
+            self.validation = held[pool.answerable[held]]
+        drawn = draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels) if items is None else None
+        pool.label(torch.tensor(listed) if drawn is None else drawn)
+
+    def group_of(self, index: int) -> str:
+        """What an item belongs to that is held out as a whole: itself, where nobody says more."""
+        return str(index)
 
     def introduce(self, what: str, evaluation: int) -> None:
         """Says what there is, once the pool is made.
@@ -120,7 +139,8 @@ class PoolDataModule(LightningDataModule, ABC):
             evaluation: number of images for evaluation.
         """
         members = self.pool.labeled | self.pool.unlabeled
-        log.info("%s: %d images in the pool, %d for evaluation", what, int(members.sum()), evaluation)
+        held = f", {len(self.validation)} for validation" if len(self.validation) else ""
+        log.info("%s: %d images in the pool%s, %d for evaluation", what, int(members.sum()), held, evaluation)
         if unlabeled := int((members & ~self.pool.answerable).sum()):
             log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
@@ -166,13 +186,15 @@ class PoolDataModule(LightningDataModule, ABC):
     def recorded(self) -> dict[str, str]:
         """By file the split that it had when a run began that has finished cycles: what was drawn once is not drawn again.
 
+        What is for validation was labeled and in the pool then, and is drawn from the same items once more.
+
         Raises:
             UserError: the run's tables are damaged.
         """
         run = self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
         if run is None or not run.images.is_file() or not run.finished():
             return {}
-        return {source.file: source.split for source in read_images(run.images)}
+        return {source.file: POOL if source.split == VALIDATION else source.split for source in read_images(run.images)}
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 
@@ -190,6 +212,14 @@ class PoolDataModule(LightningDataModule, ABC):
     def evaluation_label_files(self) -> list[str]:
         """The files of the evaluation set's labels, likewise."""
         return []
+
+    def split_of(self, index: int) -> str:
+        """What an item that has a label is: of the pool, or held out of it for validation."""
+        return VALIDATION if index in self._held_out else POOL
+
+    @cached_property
+    def _held_out(self) -> frozenset[int]:
+        return frozenset(self.validation.tolist())
 
     def image_and_label(self, index: int) -> tuple[Path, Path]:
         """Where an item's image lies, and where its label does, or would if there were one.
@@ -222,9 +252,12 @@ class PoolDataModule(LightningDataModule, ABC):
         """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources.
 
         Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has a hash of its own
-        (``crops_sha256``).
+        (``crops_sha256``; ``validation_sha256`` beside the number of ``validation`` items).
         """
-        found: dict[str, int | str] = {"items": len(self.pool.labeled), "sha256": sha256_of(self.sources())}
+        sources = [source._replace(split=POOL) if source.split == VALIDATION else source for source in self.sources()]
+        found: dict[str, int | str] = {"items": len(self.pool.labeled), "sha256": sha256_of(sources)}
+        if held := self.validation.tolist():
+            found |= {"validation": len(held), "validation_sha256": sha256_of(map(self.item, held))}
         boxes = self.boxes()
         return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes))}
 

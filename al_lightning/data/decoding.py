@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, decode_label
+from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, decode_label, resized
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
@@ -22,6 +23,21 @@ _RULES = 3  # goes up when the same file is decoded to other numbers
 
 
 Decoder = Callable[[Path], Pixels]
+
+
+class _Scaled:
+    """Decodes, and scales to the size that a scene is read in."""
+
+    def __init__(self, decode: Decoder, scene: Scene, how: Image.Resampling) -> None:
+        self.decode, self.scene, self.how = decode, scene, how
+        height, width = scene.read_size
+        self.__name__ = f"{decode.__name__}-{height}x{width}"
+
+    def __call__(self, path: Path) -> Pixels:
+        pixels = self.decode(path)
+        if pixels.shape[:2] != self.scene.size:  # a label of another size than its image
+            check_labels([self.scene])
+        return resized(pixels, self.scene.read_size, self.how)
 
 
 class SceneFiles(ABC):
@@ -40,7 +56,8 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image.
         """
-        pixels = self._read(scene.image, decode_image)
+        decode = decode_image if scene.scaled is None else _Scaled(decode_image, scene, Image.Resampling.BILINEAR)
+        pixels = self._read(scene.image, decode)
         return pixels if scene.box is None else scene.box.of(pixels)
 
     def label(self, scene: Scene) -> Pixels:
@@ -49,10 +66,18 @@ class SceneFiles(ABC):
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
         """
-        ids = self._read(scene.label, self.decode_label)
-        if ids.shape != scene.size:
+        ids = self._ids(scene)
+        if ids.shape != scene.read_size:
             check_labels([scene])
         return ids if scene.box is None else scene.box.of(ids)
+
+    def _ids(self, scene: Scene) -> Pixels:
+        """The ids of the whole image, in the size that it is read in."""
+        if scene.drawing is None:
+            decode = self.decode_label if scene.scaled is None else _Scaled(self.decode_label, scene, Image.Resampling.NEAREST)
+            return self._read(scene.label, decode)
+        ids = scene.drawing.ids()
+        return ids if scene.scaled is None else resized(ids, scene.scaled, Image.Resampling.NEAREST)
 
     @abstractmethod
     def _read(self, path: Path, decode: Decoder) -> Pixels:
@@ -82,7 +107,7 @@ class InMemory(SceneFiles):
         self._places: dict[Path, tuple[int, tuple[int, ...]]] = {}
         end = 0
         for scene in scenes:
-            for path, shape in ((scene.image, (*scene.size, 3)), (scene.label, scene.size)):
+            for path, shape in ((scene.image, (*scene.read_size, 3)), (scene.label, scene.read_size)):
                 if path in self._places:
                     continue
                 self._places[path] = (end, shape)

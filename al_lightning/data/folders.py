@@ -1,14 +1,17 @@
 """A folder of images and a folder of masks."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from al_lightning.data.own_files import SUFFIXES, by_name, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.coco import Annotated, read_coco
+from al_lightning.data.own_files import SUFFIXES, by_name, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.scene_datamodule import SceneDataModule
-from al_lightning.data.scenes import Scene, size_of
+from al_lightning.data.scenes import Pixels, Scene, size_of
 from al_lightning.errors import UserError
-from al_lightning.labels import named_classes
+from al_lightning.labels import ClassMap, named_classes
 from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked
 from al_lightning.run_tables import QUERIED_COLUMNS
 from al_lightning.sources import EVALUATION, POOL, UNLABELED
@@ -31,10 +34,16 @@ class FolderSegmentationDataModule(SceneDataModule):
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a mask.
         group: a regular expression that finds an image's group in its name, such as its video or its patient (what it finds, or the first
-            part of that in brackets). All images of a group are on one side of the evaluation split. None splits images one by one.
+            part of that in brackets). All images of a group are for one of training, validation and evaluation. None splits them one by
+            one.
         images: where images lie in ``root``; ``*`` stands for the name.
         masks: where masks lie likewise, like ``masks/*_mask.png``.
-        unnamed: ``refuse`` masks with ids or colours that are none of ``classes``, or ``ignore`` such pixels.
+        annotations: a file in COCO's format inside of ``root``, whose regions are the masks of images that have none among ``masks``:
+            categories are the classes by name, crowds too, and of regions that overlap the smaller one is on top. An image without
+            annotations is unlabeled. Needs pycocotools.
+        rest: the class of pixels in no region, where a mask comes as regions (of ``annotations``, or through ``ingest``), or ``ignore``; a
+            class called background where nothing is said, and none otherwise: then regions have to cover each pixel.
+        unnamed: ``refuse`` masks with ids or colours that are none of ``classes``, or ``ignore`` such pixels; categories likewise.
         initial_size: labeled images that a simulation begins with, or ``all``.
         kwargs: the other arguments of :class:`SceneDataModule`.
     """
@@ -48,20 +57,22 @@ class FolderSegmentationDataModule(SceneDataModule):
         group: str | None = None,
         images: str = "images/*",
         masks: str = "masks/*",
+        annotations: str | None = None,
+        rest: str | None = None,
         unnamed: Literal["refuse", "ignore"] = "refuse",
         initial_size: PositiveInt | Literal["all"] = "all",
         **kwargs: Any,
     ) -> None:
         if taken := sorted(QUERIED_COLUMNS & set(classes)):
             raise UserError(f"Expected names of classes other than {', '.join(taken)}, a column of queried.csv.")
-        super().__init__(root=root, classes=named_classes(classes, unnamed), initial_size=initial_size, **kwargs)
+        super().__init__(root=root, classes=named_classes(classes, unnamed, rest), initial_size=initial_size, **kwargs)
         self.evaluation = evaluation
         self.group = group
-        self.images, self.masks = images, masks
+        self.images, self.masks, self.annotations = images, masks, annotations
 
     def listing(self) -> tuple[list[Scene], list[Scene]]:
         """See :meth:`SceneDataModule.listing`."""
-        scenes = list_folder(self.root, self.images, self.masks, "root")
+        scenes = self._scenes(self.root, "root")
         splits = settled_splits(
             {scene.name: scene.image.relative_to(self.root).as_posix() for scene in scenes},
             {scene.name for scene in scenes if scene.has_label},
@@ -73,15 +84,24 @@ class FolderSegmentationDataModule(SceneDataModule):
         pool = [scene._replace(has_label=splits[scene.name] == POOL) for scene in scenes if splits.get(scene.name) in (POOL, UNLABELED)]
         if not isinstance(self.evaluation, str):
             return pool, [scene for scene in scenes if splits.get(scene.name) == EVALUATION]
-        evaluation = list_folder(Path(self.evaluation).expanduser(), self.images, self.masks, "evaluation")
+        evaluation = self._scenes(Path(self.evaluation).expanduser(), "evaluation")
         refuse_shared_groups((scene.name for scene in pool), (scene.name for scene in evaluation), self.group)
         if missing := [scene.label for scene in evaluation if not scene.has_label]:
             raise UserError(f"Expected a mask {missing[0]} for every evaluation image, but {len(missing)} of {len(evaluation)} have none.")
         return pool, evaluation
 
+    def group_of(self, index: int) -> str:
+        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        return grouping(self.group)(self.item(index))
+
+    def _scenes(self, folder: Path, argument: str) -> list[Scene]:
+        """The scenes of a folder, with annotations where there are no masks."""
+        scenes = list_folder(folder, self.images, self.masks, argument)
+        return scenes if self.annotations is None else with_annotations(scenes, folder / self.annotations, self.classes)
+
     def labeled_images(self) -> list[Path]:
         """See :meth:`PoolDataModule.labeled_images`; no mask is opened."""
-        masks = by_name(self.root, self.masks)
+        masks = {*by_name(self.root, self.masks), *(read_coco(self.root / self.annotations) if self.annotations else ())}
         return [path for name, path in by_name(self.root, self.images).items() if name in masks]
 
 
@@ -111,6 +131,63 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
         Scene(name, path, labels.get(name, _mask(folder, masks, name)), size_of(path), has_label=name in labels)
         for name, path in found.items()
     ]
+
+
+class CocoLabel(NamedTuple):
+    """The label of an image by its annotations.
+
+    Attributes:
+        annotated: these.
+        classes: what they may be of.
+        source: where they stand, for people.
+    """
+
+    annotated: Annotated
+    classes: ClassMap
+    source: str
+
+    def ids(self) -> Pixels:
+        """See :meth:`Drawing.ids`."""
+        unnamed: Literal["refuse", "ignore"] = "ignore" if bool(self.classes.known.all()) else "refuse"
+        with self.named():
+            return self.classes.ids_of(self.annotated.mask(self.classes.names, unnamed, self.classes.rest, "smaller"))
+
+    def sha256(self) -> str:
+        """See :meth:`Drawing.sha256`."""
+        return self.annotated.sha256()
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors in here say where the annotations stand."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"In {self.source}: {error}") from error
+
+
+def with_annotations(scenes: Sequence[Scene], path: Path, classes: ClassMap) -> list[Scene]:
+    """Scenes, where those without a mask have that of their annotations.
+
+    Args:
+        scenes: of a folder.
+        path: of a file in COCO's format.
+        classes: what the regions may be of.
+
+    Raises:
+        UserError: the file is damaged, or an image is of another size there.
+    """
+    annotations, found = read_coco(path), []
+    if alone := sorted({*annotations} - {scene.name for scene in scenes}):
+        log.warning("WARNING: %d images of %s are not there: %s", len(alone), path, shown(alone))
+    for scene in scenes:
+        if scene.has_label or (its := annotations.get(scene.name)) is None:
+            found.append(scene)
+            continue
+        label = CocoLabel(its, classes, f"{path}, image {scene.name}")
+        with label.named():
+            its.refuse_other_size(scene.size)
+        found.append(scene._replace(has_label=True, drawing=label))
+    return found
 
 
 def _mask(folder: Path, pattern: str, name: str) -> Path:

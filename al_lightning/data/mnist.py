@@ -22,7 +22,7 @@ from al_lightning.data.pool import Pool, Repeat
 from al_lightning.data.resident import ResidentImages
 from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.errors import UserError
-from al_lightning.numbers import NonNegativeInt, PositiveInt, checked
+from al_lightning.numbers import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from al_lightning.sources import EVALUATION, POOL, Source
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ class _IDXDataModule(ResidentDataModule):
         batch_size: items in a training batch, on each device.
         eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
         seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of pool subset and initial set, to draw the same ones under several seeds; None for ``seed``.
+        initial_seed: of pool subset, initial set and validation, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by index, one a line, in place of a draw of ``initial_size``.
+        validation_size: images that are held out of the pool for validation, a count or, below 1, a share of it; None for none.
 
     Raises:
         UserError: the files are missing or bad, or a size does not fit the pool.
@@ -74,8 +75,9 @@ class _IDXDataModule(ResidentDataModule):
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
+        validation_size: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
         self.root = Path(root or self.default_root).expanduser()
         self.initial_size = initial_size
         self.initial_draw = initial_draw
@@ -143,17 +145,17 @@ class _IDXDataModule(ResidentDataModule):
         if self._train.images.shape[1:] != self._eval.images.shape[1:]:
             sizes = ("x".join(map(str, data.images.shape[2:])) for data in (self._train, self._eval))
             raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are the files of two data sets?")
-        size = len(self._train)
-        members = None
+        size, members, repeated = len(self._train), None, set[int]()
         if self.pool_size is not None:
             if not 1 <= self.pool_size <= size:
                 raise UserError(f"Expected a pool_size from 1 to {size}, got {self.pool_size}.")
             members = torch.randperm(size, generator=seeds.generator(self.initial_seed, "pool"))[: self.pool_size]
         if self.pool_repeat is not None:
             members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
-        pool = Pool(len(self._train), members)
+            repeated = {int(self.pool_repeat["item"]), *range(size, len(self._train))}
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool.label(self.initial_set(pool, self.initial_size, labels))
+        pool = Pool(len(self._train), members)
+        self.begin(pool, self.initial_size, labels, repeated)
         self.pool = pool
         self.introduce(f"{self.title} from {folder}", len(self._eval))
 

@@ -1,11 +1,11 @@
 """A person's own files: found by patterns, known by their names, and held out for evaluation by groups of names."""
 
-import random
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from al_lightning import seeds
+from al_lightning.data.held_out import draw_groups
 from al_lightning.errors import UserError
 from al_lightning.sources import EVALUATION, POOL, UNLABELED
 
@@ -71,7 +71,7 @@ def grouping(pattern: str | None) -> Callable[[str], str]:
 
 
 def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], str], seed: int) -> set[str]:
-    """Draws groups that are held out for evaluation, until taking another one would bring their size no nearer to the share.
+    """Draws groups that are held out for evaluation, see :func:`~al_lightning.data.held_out.draw_groups`.
 
     Args:
         names: all that have a label.
@@ -93,14 +93,7 @@ def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], s
             f"Expected labels of at least 2 images, or groups of images, to hold some out for evaluation, got {len(sizes)}"
             f"{f' ({next(iter(sizes))})' if sizes else ''}. Label more, or name a folder by data.init_args.evaluation."
         )
-    order = sorted(sizes)
-    random.Random(seeds.derive(seed, "evaluation")).shuffle(order)
-    wanted, taken, held = share * len(names), 0, set[str]()
-    for each in order:
-        if abs(taken + sizes[each] - wanted) < abs(taken - wanted) and len(held) < len(order) - 1:
-            held.add(each)
-            taken += sizes[each]
-    return held or {min(order, key=lambda each: sizes[each])}
+    return draw_groups(sizes, share * len(names), seeds.derive(seed, "evaluation"))
 
 
 def settled_splits(

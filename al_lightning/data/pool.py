@@ -89,6 +89,10 @@ class Pool:
         self.unlabeled[indices] = False
         self.labeled_in[indices] = self.cycle
 
+    def leave_out(self, indices: Tensor) -> None:
+        """Takes unlabeled items out of the pool: they are in neither mask then."""
+        self.unlabeled[indices] = False
+
     def begin_with(self, indices: Tensor) -> None:
         """Takes back what is labeled, and labels these as the initial set."""
         self.unlabeled |= self.labeled

@@ -47,11 +47,19 @@ class ResidentDataModule(PoolDataModule):
         return torch.zeros(1, *self._train.images.shape[1:])
 
     def val_dataloader(self) -> ResidentLoader:
-        """Batches of evaluation images; several processes share them without repeating any."""
-        self._eval.move_to(self.device)
+        """Batches of the images for validation, which are those for evaluation where none are held out."""
+        return self._shared(self._train, self.validation) if len(self.validation) else self.test_dataloader()
+
+    def test_dataloader(self) -> ResidentLoader:
+        """Batches of evaluation images."""
+        return self._shared(self._eval, torch.arange(len(self._eval)))
+
+    def _shared(self, data: ResidentImages, indices: Tensor) -> ResidentLoader:
+        """Batches of images in their order; several processes share them without repeating any."""
+        data.move_to(self.device)
         rank, world = self.rank_and_world
-        indices = torch.arange(rank, len(self._eval), world)
-        return ResidentLoader(self._eval, indices, range(len(indices)), self.eval_batch_size, self.device)
+        its = indices[rank::world]
+        return ResidentLoader(data, its, range(len(its)), self.eval_batch_size, self.device)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches to score, in their order; of ``eval_batch_size`` at most."""

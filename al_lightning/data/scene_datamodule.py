@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,13 +30,23 @@ from al_lightning.data.scenes import (
     cropped,
     decode_label,
     file_names,
+    resized,
     scored_at_once,
     with_copies,
 )
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
-from al_lightning.numbers import ClosedUnitInterval, Edge, NonNegativeInt, PositiveFloat, PositiveInt, ScaleFactor, Share, checked
-from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source, sha256_of_file
+from al_lightning.numbers import (
+    ClosedUnitInterval,
+    Edge,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ScaleFactor,
+    Share,
+    checked,
+)
+from al_lightning.sources import EVALUATION, UNLABELED, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +64,8 @@ class SceneDataModule(PoolDataModule):
             rest of the image takes no part. None for whole images.
         pool_repeat: ``{item: NAME or index, copies: N}`` puts N copies of one item into the pool beside it, as ``<name>#0000``, ... (for
             checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
+        square: edge of the square that all images are scaled to when they are read, whatever their shape, and labels by their nearest
+            pixel: for training, evaluation and scoring alike. None for images as they are.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
         scale_step: between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any between the two.
@@ -66,9 +79,11 @@ class SceneDataModule(PoolDataModule):
         cache_folder: for the decoded files on disk.
         num_workers: processes that load for training, as many for evaluation and as many for scoring; each is started once a cycle.
         seed: of batch order and augmentation. The command line links it to ``seed_everything``.
-        initial_seed: of initial set and crops, to draw the same ones under several seeds; None for ``seed``.
+        initial_seed: of initial set, validation and crops, to draw the same ones under several seeds; None for ``seed``.
         initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw of
             ``initial_size``.
+        validation_size: labeled images that are held out of the pool for validation, a count or, below 1, a share of them, whole ones also
+            where crops are queried; None for none.
 
     Raises:
         UserError: a file is missing or bad, or a size does not fit.
@@ -82,6 +97,7 @@ class SceneDataModule(PoolDataModule):
         initial_size: PositiveInt | Literal["all"] = 50,
         query_crop: Edge | None = None,
         pool_repeat: Repeat | None = None,
+        square: Edge | None = None,
         crop: Edge = 512,
         scale: tuple[ScaleFactor, ScaleFactor] = (0.5, 2.0),
         scale_step: PositiveFloat | None = None,
@@ -96,13 +112,15 @@ class SceneDataModule(PoolDataModule):
         seed: int = 0,
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
+        validation_size: PositiveFloat | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
         if scale[0] > scale[1]:
             raise UserError(f"Expected scale[0] <= scale[1], got scale={scale}.")
         self.root = Path(root).expanduser()
         self.query_crop = query_crop
         self.pool_repeat = pool_repeat
+        self.square = square
         self.score_batch_size = score_batch_size
         self.decoded_cache = decoded_cache
         self.cache_folder = Path(cache_folder).expanduser()
@@ -128,20 +146,28 @@ class SceneDataModule(PoolDataModule):
         if hasattr(self, "pool"):
             return
         self._train, self._eval = self.listing()
+        if self.square is not None:
+            to = (self.square, self.square)
+            self._train, self._eval = ([scene._replace(scaled=to) for scene in scenes] for scenes in (self._train, self._eval))
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
+        repeated: list[int] = []
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
-        sizes = {scene.size for scene in self._eval}
+            repeated = [index for index, scene in enumerate(self._train) if scene.image == self._train[-1].image]
+        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
+        self.begin(pool, self.initial_size, staying=repeated)
+        self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
+        evaluated = [*self._validation, *self._eval]
+        sizes = {scene.read_size for scene in evaluated}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
-        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
-        pool.label(self.initial_set(pool, self.initial_size))
-        check_labels([*self._eval, *(self._train[index] for index in pool.labeled_indices.tolist())])
+        check_labels([*evaluated, *(self._train[index] for index in pool.labeled_indices.tolist())])
         self._files = self._open_files()
         self._survey = LabelSurvey(self._files, self.classes)
         self._names = file_names(self.root, self._train, self._eval)
         self._paths = {name: path for path, name in self._names.items()}
+        self._drawings = {scene.label: scene.drawing for scene in (*self._train, *self._eval) if scene.drawing is not None}
         self.pool = pool
         self.introduce(str(self.root), len(self._eval))
 
@@ -166,6 +192,8 @@ class SceneDataModule(PoolDataModule):
         rank, world = self.rank_and_world
         indices = self.pool.labeled_indices
         self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
+        if self._validation:
+            self._survey.require_classes(self._validation, "the validation set")
         self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
         if rank == 0:
             self._survey.warn_of_missing()
@@ -176,12 +204,20 @@ class SceneDataModule(PoolDataModule):
         return self._loader(EpochLoader, dataset, batch_size=sampler.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole evaluation images; several processes share them without repeating any."""
-        self._survey.require_classes(self._eval, "the evaluation set")
+        """Whole images for validation, which are those for evaluation where none are held out."""
+        return self._shared(self._validation or self._eval)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Whole evaluation images."""
+        return self._shared(self._eval, once=True)
+
+    def _shared(self, scenes: Sequence[Scene], once: bool = False) -> DataLoader[Any]:
+        """Whole labeled images; several processes share them without repeating any."""
+        self._survey.require_classes(scenes, "the evaluation set" if scenes is self._eval else "the validation set")
         rank, world = self.rank_and_world
-        dataset = LabeledScenes(self._eval, self._files, self.classes, self.normalization)
+        dataset = LabeledScenes(scenes, self._files, self.classes, self.normalization)
         sampler = ShareSampler(len(dataset), rank, world)
-        return self._loader(DataLoader, dataset, batch_size=self.eval_batch_size, sampler=sampler)
+        return self._loader(DataLoader, dataset, once, batch_size=self.eval_batch_size, sampler=sampler)
 
     def example(self) -> Tensor:
         """See :meth:`PoolDataModule.example`."""
@@ -196,7 +232,9 @@ class SceneDataModule(PoolDataModule):
 
     def inputs_of(self, picture: Pixels) -> Tensor:
         """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
-        return self.normalization(picture)
+        return self.normalization(
+            picture if self.square is None else resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
+        )
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""
@@ -269,7 +307,7 @@ class SceneDataModule(PoolDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
-        files = {scene.image: (POOL if scene.has_label else UNLABELED, scene) for scene in self._train}
+        files = {scene.image: (self.split_of(index) if scene.has_label else UNLABELED, scene) for index, scene in enumerate(self._train)}
         files |= {scene.image: (EVALUATION, scene) for scene in self._eval}
         return [
             Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
@@ -290,7 +328,7 @@ class SceneDataModule(PoolDataModule):
 
     def label_in(self, index: int, file: Path) -> Tensor:
         """See :meth:`PoolDataModule.label_in`."""
-        check_labels([self._train[index]._replace(label=file)])
+        check_labels([self._train[index]._replace(label=file, drawing=None)])
         return self.classes.classes_of(self._files.decode_label(file), file)
 
     def label_key(self) -> str:
@@ -299,5 +337,6 @@ class SceneDataModule(PoolDataModule):
 
     def label_sha256(self, file: str) -> str | None:
         """See :meth:`PoolDataModule.label_sha256`."""
-        path = self._paths.get(file)
-        return None if path is None else sha256_of_file(path)
+        if (path := self._paths.get(file)) is None:
+            return None
+        return self._drawings[path].sha256() if path in self._drawings else sha256_of_file(path)

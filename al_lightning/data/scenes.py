@@ -4,11 +4,12 @@ import os
 import random
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from al_lightning import seeds
@@ -35,6 +36,20 @@ class Box(NamedTuple):
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+class Drawing(Protocol):
+    """A label that is no file."""
+
+    def ids(self) -> Pixels:
+        """Label ids, uint8 ``(H, W)`` of the whole image.
+
+        Raises:
+            UserError: they can't be drawn.
+        """
+
+    def sha256(self) -> str:
+        """What tells it from others."""
+
+
 class Scene(NamedTuple):
     """An image and where its label lies.
 
@@ -42,9 +57,11 @@ class Scene(NamedTuple):
         name: what a person calls it.
         image: path.
         label: path; where the label would lie, if there is none.
-        size: of the image.
+        size: of the image, as its file has it.
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
+        scaled: the size that it is scaled to when it is read; None for its own.
+        drawing: the label, where it is no file.
     """
 
     name: str
@@ -53,11 +70,19 @@ class Scene(NamedTuple):
     size: Size
     box: Box | None = None
     has_label: bool = True
+    scaled: Size | None = None
+
+    @property
+    def read_size(self) -> Size:
+        """Size of the whole image when it was read."""
+        return self.scaled or self.size
+
+    drawing: Drawing | None = None
 
     @property
     def item_size(self) -> Size:
         """Size of the part that is the item."""
-        return self.size if self.box is None else (self.box.height, self.box.width)
+        return self.read_size if self.box is None else (self.box.height, self.box.width)
 
 
 def file_names(root: Path, pool: Sequence[Scene], evaluation: Sequence[Scene]) -> dict[Path, str]:
@@ -81,7 +106,7 @@ def check_labels(scenes: Sequence[Scene]) -> None:
         UserError: a file is not readable as an image, or its size is not its image's.
     """
     for scene in scenes:
-        if (found := size_of(scene.label)) != scene.size:
+        if scene.drawing is None and (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
             stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
             raise UserError(
@@ -101,10 +126,9 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
     parts = []
     for index, scene in enumerate(scenes):
         draw = random.Random(seeds.derive(seed, "query crop", index))
-        height, width = (min(crop, edge) for edge in scene.size)
-        parts.append(
-            scene._replace(box=Box(draw.randint(0, scene.size[0] - height), draw.randint(0, scene.size[1] - width), height, width))
-        )
+        height, width = (min(crop, edge) for edge in scene.read_size)
+        top, left = draw.randint(0, scene.read_size[0] - height), draw.randint(0, scene.read_size[1] - width)
+        parts.append(scene._replace(box=Box(top, left, height, width)))
     return parts
 
 
@@ -170,6 +194,11 @@ def decode_label(path: Path) -> Pixels:
     """
     with opened(path) as image:
         return ids_of(image, path)
+
+
+def resized(pixels: Pixels, size: Size, how: Image.Resampling) -> Pixels:
+    """An image ``(H, W)`` or ``(H, W, 3)`` of another size."""
+    return np.array(Image.fromarray(pixels).resize(size[::-1], how))
 
 
 def size_of(path: Path) -> Size:

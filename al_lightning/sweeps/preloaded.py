@@ -6,7 +6,7 @@ import gc
 from al_lightning.interpreter import importing
 
 with importing():
-    import wandb  # noqa: F401
+    import wandb.sdk.launch  # noqa: F401  which W&B imports when a run begins: a third of a second
 
     from al_lightning import cli  # noqa: F401
 

@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
-from al_lightning.tasks.fitting import needs_company, refuse_other_network
+from al_lightning.tasks.fitting import needs_company, refuse_other_loss, refuse_other_network
 from al_lightning.tasks.parameters import fuse, scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -62,6 +62,8 @@ class Task(LightningModule, ABC):
             ``val_check_interval`` and ``log_every_n_steps`` then count blocks, and what network and loss do in Python beside computing
             (printing, say) may happen once a block. It needs one process, full precision, and neither gradient clipping nor accumulation.
 
+        criterion: the loss, of logits and classes, in place of the task's own; None for that. It has nothing to be trained.
+
     Attributes:
         dense: whether each pixel has logits of its own.
     """
@@ -75,6 +77,7 @@ class Task(LightningModule, ABC):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable | None,
         block: PositiveInt,
+        criterion: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.make_network = _Shared(network)
@@ -82,6 +85,7 @@ class Task(LightningModule, ABC):
         self.make_lr_scheduler = None if lr_scheduler is None else _Shared(lr_scheduler)
         self.block = block
         self.network = network()
+        self.criterion = criterion
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
         self._steps = BlockSteps()
@@ -131,6 +135,8 @@ class Task(LightningModule, ABC):
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
             self._needs_company = needs_company(self.network, example)
+            if self.criterion is not None:
+                refuse_other_loss(self.criterion, len(classes), self.dense)
         if self._finds_rate and not hasattr(self, "lr"):
             self.lr = math.nan  # where a LearningRateFinder writes what it has found
         if self.block > 1:
@@ -158,6 +164,19 @@ class Task(LightningModule, ABC):
         refused = [name for name, is_asked in asked.items() if is_asked]
         if refused:
             raise UserError(f"Block training (model.init_args.block={self.block}) can't be used with {', '.join(refused)}. Set block to 1.")
+
+    @property
+    def evaluated_on(self) -> str:
+        """What names of metrics begin with: ``test`` in Lightning's test loop, where that is the evaluation set, else ``val``."""
+        return "test" if self.trainer.testing else "val"
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the metrics, as :meth:`validation_step` does."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics, as :meth:`on_validation_epoch_end` does."""
+        self.on_validation_epoch_end()
 
     def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
         """What the optimizer gets: the parameters that want a gradient, or groups of them."""

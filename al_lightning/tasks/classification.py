@@ -16,13 +16,15 @@ from al_lightning.tasks.fitting import agreed_classes
 
 
 class ClassificationTask(Task):
-    """Cross-entropy training; ``val/accuracy`` and ``val/loss`` over the whole evaluation set, ``train/loss`` by epoch.
+    """Classification; ``val/accuracy`` and ``val/loss`` (and ``test/...``) over a whole set of images, ``train/loss`` by epoch.
 
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for a constant rate.
         num_classes: number of classes; None for the data's.
+        loss: of logits ``(B, C)`` and classes ``(B,)``, in place of cross-entropy, for example ``torch.nn.CrossEntropyLoss`` with a
+            ``label_smoothing``. ``val/loss`` is of it, too.
         block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
     """
 
@@ -33,9 +35,10 @@ class ClassificationTask(Task):
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         num_classes: PositiveInt | None = None,
+        loss: nn.Module | None = None,
         block: PositiveInt = 1,
     ) -> None:
-        super().__init__(network, optimizer, lr_scheduler, block)
+        super().__init__(network, optimizer, lr_scheduler, block, loss)
         self.num_classes = num_classes
         if num_classes is not None:
             self.make_metrics(None)
@@ -53,16 +56,19 @@ class ClassificationTask(Task):
         return logits
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of a mini-batch."""
-        return cross_entropy(self(inputs), targets)
+        """Mean cross-entropy of a mini-batch, or what another loss makes of it."""
+        return self._loss_of(self(inputs), targets)
+
+    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(logits, targets) if self.criterion is None else self.criterion(logits, targets)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to accuracy and loss."""
         inputs, targets, _ = batch
         logits = self(inputs)
         self.val_accuracy.update(logits, targets)
-        self.val_loss.update(cross_entropy(logits, targets), weight=len(targets))
+        self.val_loss.update(self._loss_of(logits, targets), weight=len(targets))
 
     def on_validation_epoch_end(self) -> None:
         """Logs accuracy and loss of all processes' images together."""
-        self.log_dict({"val/accuracy": self.val_accuracy, "val/loss": self.val_loss})
+        self.log_dict({f"{self.evaluated_on}/accuracy": self.val_accuracy, f"{self.evaluated_on}/loss": self.val_loss})

@@ -1,5 +1,6 @@
 """Whether data, task and network fit together, found out before anything is trained."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from al_lightning.errors import UserError
+from al_lightning.labels import IGNORED
 
 _TOO_FEW = "Expected more than 1 value per channel when training"  # torch's batch norm
 
@@ -71,6 +73,47 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
             f"Expected {'x'.join(map(str, expected[1:]))} outputs of {type(network).__name__} for an input of {shape}, one for each of the "
             f"{len(classes)} classes of the data ({_listed(classes)}), got {found}. Set model.init_args.network.init_args.num_classes, or "
             "what says so in your network."
+        )
+
+
+def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
+    """Asks a loss for its value and gradient on a few logits.
+
+    Args:
+        loss: of logits and classes.
+        classes: number of them, C.
+        dense: whether each pixel has logits of its own; some pixels are ignored then.
+
+    Raises:
+        UserError: it has parameters, can't take such logits, gives no finite number, or learns from ignored pixels.
+    """
+    name = type(loss).__name__
+    if any(parameter.requires_grad for parameter in loss.parameters()):
+        raise UserError(f"Expected a loss without parameters to train, got {name}: nobody would draw them anew in each cycle.")
+    generator = torch.Generator().manual_seed(0)
+    grid = (2, 9, 16) if dense else (4,)
+    targets = torch.arange(math.prod(grid)).view(grid) % classes
+    logits = torch.randn(grid[0], classes, *grid[1:], generator=generator)
+    logits = logits.scatter_add(
+        1, targets.unsqueeze(1), torch.full_like(logits, 3.0)
+    ).requires_grad_()  # mostly right: some look at no other
+    ignored = torch.zeros(targets.shape, dtype=torch.bool)
+    if dense:
+        ignored[:, 5:, 3:] = True
+        targets[ignored] = IGNORED
+    try:
+        device = next(loss.buffers(), logits).device
+        value = loss(logits.to(device), targets.to(device))
+        (gradient,) = torch.autograd.grad(value, logits)
+    except Exception as error:  # whatever somebody's loss makes of what it was not written for
+        hint = f" Ignored pixels have the class {IGNORED}: many losses take ignore_index: {IGNORED}." if dense else ""
+        raise UserError(f"Expected a loss of logits and classes, but {name} says: {' '.join(str(error).split())}{hint}") from error
+    if not bool(value.isfinite()) or not bool(gradient.isfinite().all()):
+        raise UserError(f"Expected a finite loss, but {name} gives {value.item()} for logits between -4 and 7.")
+    if bool((gradient.movedim(1, -1)[ignored] != 0).any()):
+        raise UserError(
+            f"Expected a loss that leaves out ignored pixels, of class {IGNORED}, but {name} learns from them. Give it "
+            f"ignore_index: {IGNORED}."
         )
 
 

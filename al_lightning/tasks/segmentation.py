@@ -24,7 +24,7 @@ _POLY_POWER = 0.9  # of the decay that goes with every optimizer
 
 
 class SegmentationTask(Task):
-    """Pixel-wise cross-entropy; mean IoU, IoU by class and pixel accuracy from one confusion matrix over the whole evaluation set.
+    """Semantic segmentation; mean IoU, IoU by class and pixel accuracy from one confusion matrix over a whole set of images.
 
     A class that neither occurs nor is predicted has no IoU: it is NaN, and not part of the mean.
 
@@ -35,6 +35,9 @@ class SegmentationTask(Task):
         poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step, whatever the optimizer; None for a constant rate.
             An ``lr_scheduler`` takes its place.
         classes: names of the classes, for their metrics; None for the data's.
+        loss: of logits ``(B, C, H, W)`` and classes ``(B, H, W)``, in place of cross-entropy, as ``segmentation_models_pytorch.losses`` has
+            some: ``{class_path: segmentation_models_pytorch.losses.FocalLoss, init_args: {mode: multiclass, ignore_index: 255}}``. 255
+            are the pixels that nobody has to learn.
         encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for one that is pretrained.
         decay_norms_and_biases: whether weight decay is for norms and biases too.
         channels_last: keep weights and features with the channels innermost: another order of memory, the same numbers.
@@ -50,11 +53,12 @@ class SegmentationTask(Task):
         lr_scheduler: LRSchedulerCallable | None = None,
         poly_power: PositiveFloat | None = _POLY_POWER,
         classes: Sequence[str] | None = None,
+        loss: nn.Module | None = None,
         encoder_lr_factor: PositiveFloat = 1.0,
         decay_norms_and_biases: bool = True,
         channels_last: bool = False,
     ) -> None:
-        super().__init__(network, optimizer, lr_scheduler, block=1)
+        super().__init__(network, optimizer, lr_scheduler, block=1, criterion=loss)
         if encoder_lr_factor != 1 and not has_trained_encoder(self.network):
             raise UserError(
                 f"Expected an encoder_lr_factor other than 1 only for a network whose encoder is trained, got {encoder_lr_factor:g} for "
@@ -83,7 +87,10 @@ class SegmentationTask(Task):
         return logits
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over the pixels that are not ignored; 0 where all are."""
+        """Mean cross-entropy over the pixels that are not ignored, 0 where all are; or what another loss makes of them."""
+        if self.criterion is not None:
+            value: Tensor = self.criterion(self(inputs).float(), targets)
+            return value
         summed = cross_entropy(self(inputs).float(), targets, ignore_index=IGNORED, reduction="sum")
         return summed / (targets != IGNORED).sum().clamp_min(1)
 
@@ -110,22 +117,23 @@ class SegmentationTask(Task):
         """Logs the metrics of all processes' images together."""
         confusion = self.val_confusion.compute()
         self.val_confusion.reset()
-        self.log_dict(iou_metrics(confusion, self.classes))
+        self.log_dict(iou_metrics(confusion, self.classes, self.evaluated_on))
 
 
-def iou_metrics(confusion: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def iou_metrics(confusion: Tensor, classes: Sequence[str], of: str = "val") -> dict[str, Any]:
     """Metrics of a confusion matrix.
 
     Args:
         confusion: ``(C, C)``, pixels by true class (rows) and predicted class (columns).
         classes: names of the C classes.
+        of: which set of images; ``val`` or ``test``.
 
     Returns:
-        ``val/miou`` over the classes that occur or are predicted, ``val/pixel_accuracy``, and ``val/iou/<class>``, all in [0, 1].
+        ``<of>/miou`` over the classes that occur or are predicted, ``<of>/pixel_accuracy``, and ``<of>/iou/<class>``, all in [0, 1].
     """
     counts = confusion.double()
     hits = counts.diagonal()
     unions = counts.sum(0) + counts.sum(1) - hits
     ious = (hits / unions).float()  # 0 / 0 is NaN: no such class here
-    by_class = {f"val/iou/{name}": iou for name, iou in zip(classes, ious, strict=True)}
-    return {"val/miou": ious.nanmean(), "val/pixel_accuracy": (hits.sum() / counts.sum()).float(), **by_class}
+    by_class = {f"{of}/iou/{name}": iou for name, iou in zip(classes, ious, strict=True)}
+    return {f"{of}/miou": ious.nanmean(), f"{of}/pixel_accuracy": (hits.sum() / counts.sum()).float(), **by_class}

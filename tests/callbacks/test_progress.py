@@ -1,11 +1,12 @@
 import io
 import re
 import sys
+from functools import partial
 
 import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from al_lightning.callbacks import CycleProgressBar
+from al_lightning.callbacks import CycleProgressBar, progress
 from tests.conftest import run_experiment
 
 
@@ -18,6 +19,8 @@ class Terminal(io.StringIO):
 def test_one_bar_for_training_one_for_scoring_in_a_terminal_only(tmp_path, monkeypatch, capsys, terminal):
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "_WORTH_A_BAR", 0)
+    monkeypatch.setattr(progress, "Tqdm", partial(progress.Tqdm, mininterval=0))
     bar = CycleProgressBar(refresh_rate=1)
     run_experiment(tmp_path, callbacks=(bar,), trainer={"enable_progress_bar": True})
     drawn = screen.getvalue()
@@ -28,6 +31,14 @@ def test_one_bar_for_training_one_for_scoring_in_a_terminal_only(tmp_path, monke
     else:
         assert "cycle" not in drawn and "scoring" not in drawn
     assert capsys.readouterr().out.count("labeled, val/accuracy") == 3
+
+
+def test_what_is_over_at_once_draws_nothing(tmp_path, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "_WORTH_A_BAR", 60)
+    run_experiment(tmp_path, callbacks=(CycleProgressBar(refresh_rate=1),), trainer={"enable_progress_bar": True})
+    assert "cycle" not in screen.getvalue() and "scoring" not in screen.getvalue()
 
 
 def test_another_progress_bar_works_in_every_cycle(tmp_path, monkeypatch, capsys):

@@ -423,3 +423,22 @@ def test_camvid():
     data = ready(root, initial_size=20)
     assert (len(data._train), len(data._eval)) == (367, 101)
     assert Uncached().label(data._train[0]).shape == (360, 480)
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_a_square_scales_images_smoothly_and_labels_by_their_nearest(root, tmp_path, cache):
+    ready(root, decoded_cache=cache, cache_folder=str(tmp_path / "kept"), initial_size="all").targets(0)  # kept at another size
+    data = ready(root, square=24, decoded_cache=cache, cache_folder=str(tmp_path / "kept"), initial_size="all", eval_batch_size=3)
+    scene = data._train[4]  # 48x40
+    image, label = np.array(Image.open(scene.image)), np.array(Image.open(scene.label))
+    assert np.array_equal(data.picture(4), np.array(Image.fromarray(image).resize((24, 24), Image.Resampling.BILINEAR)))
+    rows, columns = (np.floor((np.arange(24) + 0.5) * edge / 24).astype(int) for edge in label.shape)
+    assert torch.equal(data.targets(4), data.classes.classes_of(label[np.ix_(rows, columns)], scene.label))
+    assert torch.equal(data.inputs_of(image), next(iter(data.pool_batches([torch.tensor([4])])))[0][0])
+    assert [batch.tolist() for batch in data.scoring_batches(torch.arange(5))] == [[0, 1, 2, 3, 4]]
+    assert [inputs.shape for inputs, _, _ in data.val_dataloader()] == [(3, 3, 24, 24)]
+    boxes = ready(root, square=24, query_crop=16).boxes()
+    assert all(box.height == box.width == 16 and box.top + 16 <= 24 and box.left + 16 <= 24 for box in boxes)
+    Image.fromarray(label[:24, :24]).save(scene.label)  # of the size that its image is scaled to, but not of its image's
+    with pytest.raises(UserError, match="48"):
+        ready(root, square=24, decoded_cache=cache, cache_folder=str(tmp_path / "kept")).peek(torch.tensor([4]))

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from segmentation_models_pytorch import losses
 from torch import nn
 
 from al_lightning.errors import UserError
-from al_lightning.tasks.fitting import agreed_classes, needs_company, refuse_other_network
+from al_lightning.tasks.fitting import agreed_classes, needs_company, refuse_other_loss, refuse_other_network
 
 PIXELS = torch.rand(1, 3, 9, 7)
 ITEMS = torch.rand(1, 1, 4, 4)
@@ -80,3 +81,37 @@ def test_a_network_that_was_asked_is_as_it_was(network, example, needs):
     assert needs_company(network, example) == needs
     assert [part.training for part in network.modules()] == modes and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class Scaled(nn.Module):
+    """Cross-entropy times a factor, which is trained or not a number."""
+
+    def __init__(self, factor, trained=False):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor), requires_grad=trained)
+
+    def forward(self, logits, targets):
+        return self.factor * nn.functional.cross_entropy(logits, targets)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 19])
+def test_losses_that_leave_out_what_is_ignored_are_taken_and_others_refused(classes):
+    for good in (losses.DiceLoss, losses.FocalLoss, losses.LovaszLoss, losses.TverskyLoss):
+        refuse_other_loss(good("multiclass", ignore_index=255), classes, dense=True)
+        with pytest.raises(UserError, match="ignore_index: 255"):
+            refuse_other_loss(good("multiclass"), classes, dense=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "match"),
+    [
+        (Scaled(1.0, trained=True), "a loss without parameters to train, got Scaled"),
+        (Scaled(float("nan")), "a finite loss, but Scaled gives nan"),
+        (nn.CrossEntropyLoss(reduction="none"), "CrossEntropyLoss says: grad can be implicitly created only for scalar outputs$"),
+        (nn.BCEWithLogitsLoss(), "BCEWithLogitsLoss says: Target size"),
+    ],
+)
+def test_losses_that_cannot_train_are_refused(loss, match):
+    refuse_other_loss(nn.CrossEntropyLoss(), 5, dense=False)
+    with pytest.raises(UserError, match=match):
+        refuse_other_loss(loss, 5, dense=False)

@@ -1,0 +1,81 @@
+"""COCO: images with a region for each predicted class, and a file of annotations that a tool exports."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from al_lightning.annotation.items import Answer, Classes, Item, Rules, refuse_whole_images
+from al_lightning.data import coco
+from al_lightning.data.regions import Inside
+from al_lightning.data.scenes import Pixels, Size
+
+ANNOTATIONS = "annotations.json"
+Entry = tuple[dict[str, Any], list[dict[str, Any]]]
+
+
+def check(classes: Classes) -> None:
+    """Makes sure that annotations can be written and read.
+
+    Raises:
+        UserError: whole images have classes, or pycocotools is not installed.
+    """
+    refuse_whole_images("coco", classes)
+    coco.pycocotools()
+
+
+def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> Entry:
+    """An image, and its annotations, which have no ids yet; arguments as for Label Studio."""
+    height, width = item.size
+    image = {"id": rank + 1, "file_name": item.image.name, "height": height, "width": width}
+    return image, [*_annotations(rank + 1, item.predicted, classes)]
+
+
+def files(entries: Sequence[Entry], classes: Classes) -> dict[str, bytes]:
+    """The package's files, by name."""
+    document = {
+        "images": [image for image, _ in entries],
+        "categories": [{"id": place + 1, "name": classes.names[place], "supercategory": ""} for place in classes.drawn],
+        "annotations": [{"id": id, **its} for id, its in enumerate((each for _, its in entries for each in its), 1)],
+    }
+    return {ANNOTATIONS: json.dumps(document, allow_nan=False).encode()}
+
+
+def _annotations(image: int, predicted: Pixels | str | None, classes: Classes) -> Iterator[dict[str, Any]]:
+    for place in classes.drawn:
+        if not isinstance(predicted, str | None) and (inside := predicted == place).any():
+            region = {"segmentation": coco.encoded(inside), "area": int(inside.sum()), "bbox": _box(inside)}
+            yield {"image_id": image, "category_id": place + 1, "iscrowd": 0, **region}
+
+
+def _box(inside: Inside) -> list[int]:
+    """Left, top, width and height."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    return [int(number) for number in (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)]
+
+
+def answers(document: object, where: object, classes: Classes, rules: Rules) -> Iterator[Answer]:
+    """What somebody says in a file of annotations, of the images that have any.
+
+    Raises:
+        UserError: it is no such file. What is wrong with an annotation is raised where it is read.
+    """
+    check(classes)
+    for name, its in coco.annotated(document, where).items():
+        yield Answer(name, lambda size, its=its: _read(its, size, classes, rules))  # type: ignore[misc]
+
+
+def _read(annotated: coco.Annotated, size: Size, classes: Classes, rules: Rules) -> Pixels:
+    annotated.refuse_other_size(size)
+    return annotated.mask(classes.names, "refuse", classes.rest, rules.overlaps)
+
+
+def readme(folder: Path, root: Path, then: str) -> str:
+    """What a person does with the package."""
+    return f"""{ANNOTATIONS} has the images of {folder} and what the network predicts, as regions of the format of COCO's instances.
+Read both into a tool that takes it, correct the regions (no two of different classes may overlap), export in the same format, and:
+
+    {then} annotations.json
+"""

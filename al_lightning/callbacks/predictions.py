@@ -1,0 +1,25 @@
+"""What a network says of single images, for people who label them."""
+
+import torch
+from torch import nn
+
+from al_lightning.callbacks.scoring import pixel_scores
+from al_lightning.data.image_folder import TakesPictures
+from al_lightning.data.scenes import Pixels
+
+
+def predicted(network: nn.Module, data: object, picture: Pixels) -> Pixels | str | None:
+    """The class of each pixel, uint8 ``(H, W)``, or the name of the image's class; None of data without ``inputs_of``.
+
+    Args:
+        network: on its device; it is left as it came.
+        data: that it was trained on.
+        picture: uint8 ``(H, W, 3)``, RGB.
+    """
+    if not isinstance(data, TakesPictures):
+        return None
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    logits, _ = pixel_scores([], network, data.inputs_of(picture).unsqueeze(0).to(device), torch.zeros(1, dtype=torch.int64), 0)
+    classes = logits[0].argmax(dim=0)
+    found: Pixels = classes.byte().cpu().numpy()
+    return found if logits.ndim == 4 else data.class_names[int(classes)]

@@ -1,0 +1,57 @@
+"""What ``ingest`` takes from: a person's own folder as it is, and a tool's export as the folder or table that says the same."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from al_lightning.annotation.export import Asked, draw, is_export, read_export, tabulate
+from al_lightning.annotation.items import Rules, classes_of
+from al_lightning.data import PoolDataModule, SceneDataModule
+from al_lightning.data.scenes import size_of
+from al_lightning.labels import rest_of
+
+
+@contextmanager
+def simple(
+    source: Path, data: PoolDataModule, indices: Sequence[int], rules: Rules, rest: str | None
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder of masks, or a table of classes; there as long as the block.
+
+    Args:
+        source: as the user names it.
+        data: whose classes it may have.
+        indices: of the items that somebody was asked to label.
+        rules: of what is refused.
+        rest: the class of pixels that no region covers, see :func:`rest_of`; None for what the data say.
+
+    Yields:
+        Where it lies, and why answers of an export are refused, by the names of their images.
+
+    Raises:
+        UserError: an export is damaged, or of an unknown kind.
+    """
+    if not is_export(source):
+        yield source, {}
+        return
+    classes = classes_of(data)
+    if rest is not None:
+        classes = classes._replace(rest=rest_of(classes.names, rest))
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked, labels = Path(scratch, "unpacked"), Path(scratch, "labels")
+        unpacked.mkdir()
+        labels.mkdir()
+        answers = read_export(source, classes, rules, unpacked)
+        if isinstance(data, SceneDataModule):
+            yield labels, draw(answers, _asked(data, indices), data.classes, labels)
+        else:
+            yield labels / "labels.csv", tabulate(answers, labels / "labels.csv")
+
+
+def _asked(data: PoolDataModule, indices: Sequence[int]) -> dict[str, Asked]:
+    """What was asked for, by each name that an export may have for it."""
+    found: dict[str, Asked] = {}
+    for index in indices:
+        image, label = data.image_and_label(index)
+        found |= dict.fromkeys((data.item(index), image.stem, label.stem), Asked(label, size_of(image)))
+    return found

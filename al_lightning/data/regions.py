@@ -1,0 +1,89 @@
+"""Regions of an image, each of a class, and the mask that they are together."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from al_lightning.data.scenes import Pixels, Size
+from al_lightning.errors import UserError
+
+Inside = npt.NDArray[np.bool_]
+_NOBODY = -1
+
+
+class Region(NamedTuple):
+    """A part of an image.
+
+    Attributes:
+        place: of its class among the classes; 255 where it is ignored.
+        inside: bool ``(H, W)``, its pixels.
+    """
+
+    place: int
+    inside: Inside
+
+
+def painted(size: Size, regions: Iterable[Region], rest: int | None, overlaps: Literal["refuse", "smaller"]) -> Pixels:
+    """The class of each pixel, uint8 ``(H, W)``.
+
+    Args:
+        size: of the image.
+        regions: of that size.
+        rest: the class of pixels in no region, or 255; None where there may be none.
+        overlaps: whether regions of several classes that overlap are refused, or the ``smaller`` one is on top (of two as large the later
+            one).
+
+    Raises:
+        UserError: regions overlap, or nobody has said what pixels are that no region covers.
+    """
+    classes = np.full(size, _NOBODY, np.int16)
+    order = sorted(regions, key=lambda region: -int(region.inside.sum())) if overlaps == "smaller" else regions
+    for place, inside in order:
+        if overlaps == "refuse" and (shared := int((inside & (classes != _NOBODY) & (classes != place)).sum())):
+            raise UserError(
+                f"Expected regions of different classes to share no pixels, but some share {shared:,}. "
+                "To have the smaller one on top, say --overlaps smaller."
+            )
+        classes[inside] = place
+    uncovered = classes == _NOBODY
+    if rest is not None:
+        classes[uncovered] = rest
+    elif uncovered.any():
+        raise UserError(
+            f"Expected a region over each pixel, but none covers {int(uncovered.sum()):,} of {classes.size:,}. If they have a class all "
+            "the same, name it as rest (data.init_args.rest, or --rest); ignore leaves them out."
+        )
+    return classes.astype(np.uint8)
+
+
+def polygon(size: Size, corners: Sequence[tuple[float, float]]) -> Inside:
+    """The pixels whose centres are inside of a polygon, by the even-odd rule: polygons that have an edge in common share none.
+
+    Args:
+        size: of the image.
+        corners: x and y in pixels; (0, 0) is the corner of the first pixel, whose centre is at (0.5, 0.5).
+    """
+    height, width = size
+    crossings = np.zeros((height, width + 1), np.int32)
+    for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], *corners[:1]], strict=True):
+        low, high = (max(0, min(height, int(np.ceil(y - 0.5)))) for y in sorted((y0, y1)))
+        rows = np.arange(low, high)
+        if len(rows):
+            x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+            crossings[rows, np.ceil(x - 0.5).clip(0, width).astype(int)] += 1
+    inside: Inside = crossings.cumsum(axis=1)[:, :width] % 2 == 1
+    return inside
+
+
+def refuse_outside(size: Size, corners: Sequence[tuple[float, float]]) -> None:
+    """Makes sure that corners are of this image, or at most one pixel off.
+
+    Raises:
+        UserError: one is not.
+    """
+    height, width = size
+    if outside := [(x, y) for x, y in corners if not (-1 <= x <= width + 1 and -1 <= y <= height + 1)]:
+        x, y = outside[0]
+        raise UserError(f"Expected a polygon inside of the image, which is {width}x{height} pixels large, got a corner at ({x:g}, {y:g}).")

@@ -1,0 +1,41 @@
+"""Configurations and sweeps that come with the program, by name: ``demo``, ``fashion_mnist/entropy``, ``sweeps/fashion_mnist/width``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+FOLDER = next((folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()), _PACKAGE / "configs")
+"""Where they lie: in the package that was installed, or beside the package in a checkout."""
+
+_OPTIONS = ("--config", "-c")
+
+
+def names() -> list[str]:
+    """All names, sorted."""
+    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
+
+
+def located(name: str, kind: str = "") -> str:
+    """The path of a configuration: the name itself, unless there is no such file and the program comes with one of that name.
+
+    Args:
+        name: a path, or a name of :func:`names`, with ``.yaml`` or without.
+        kind: the folder of :data:`FOLDER` in which the name may be said without it, ``sweeps`` for example.
+    """
+    if Path(name).exists():
+        return name
+    stem = name.removesuffix(".yaml")
+    candidates = ([f"{kind}/{stem}"] if kind else []) + [stem]
+    return next((str(FOLDER / f"{each}.yaml") for each in candidates if each in names()), name)
+
+
+def located_in(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command, with the path of what comes with the program in place of its name after ``--config``."""
+    found = [*arguments]
+    for position, argument in enumerate(found):
+        option, equals, value = argument.partition("=")
+        if option in _OPTIONS and equals:
+            found[position] = f"{option}={located(value)}"
+        elif position and found[position - 1] in _OPTIONS:
+            found[position] = located(argument)
+    return found
