@@ -35,7 +35,8 @@ class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
 
     Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define five more hooks:
-    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_choosing(trainer)`` when all are scored;
+    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_choosing(trainer)`` when all are scored and a query is
+    chosen as a whole;
     ``on_query(trainer, module, query)`` before the cycle is finished, so that
     a finished cycle has what is made in it; ``on_cycle_end(trainer, module, finished)``; and ``on_resume(trainer, module)`` once, before a
     run goes on that has finished cycles, to make up for what a killed process did not get to.
@@ -239,7 +240,8 @@ class ActiveLearningCallback(Callback):
         self._stop_if_terminated()
 
     def _before_choice(self) -> None:
-        self._tell("on_choosing", self.trainer)
+        if not self.strategy.ranks:  # which takes no time
+            self._tell("on_choosing", self.trainer)
 
     def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
         trainer = self.trainer

@@ -14,13 +14,29 @@ import torch
 import yaml
 from PIL import Image
 
-from al_lightning.acquisition import CoreSet, Diverse, Entropy, Features
+from al_lightning.acquisition import (
+    BALD,
+    Apart,
+    BatchBALD,
+    CoreSet,
+    Diverse,
+    Entropy,
+    Features,
+    MaxHerding,
+    MaxSoftmax,
+    Power,
+    ProbCover,
+    Random,
+    TypiClust,
+)
+from al_lightning.callbacks import progress
 from al_lightning.cli import main
+from al_lightning.commands.stored_run import read_strategy
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import make_data, run_experiment
+from tests.conftest import make_data, run_experiment, without_seconds
 from tests.tasks.test_segmentation import run_scenes
 from tests.test_cli import TINY
 
@@ -71,35 +87,54 @@ def queried(run, cycle=1):
     return [(row.rank, row.index) for row in run.read_queries() if row.cycle == cycle]
 
 
+def die_in_cycle_1(run):
+    """As if the process had been killed before the second query."""
+    run.learning_curve.write_text("".join(run.learning_curve.read_text().splitlines(keepends=True)[:2]))
+    for cycle in (1, 2):
+        shutil.rmtree(run.cycle(cycle))
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_each_by_its_name(fit, name):
-    """Cycles of drawn weights; what others say is recorded beside what it says, if that is of an item alone."""
-    other = "Entropy" if name == "Apart" else "Margin"
-    arguments = {"strategy": {"class_path": name, "init_args": STRATEGIES[name]}, "also_record": [other]}
-    whole = fit("whole", UNTRAINED, **arguments)
+def test_each_by_its_name(tmp_path, name):
+    """What others say is recorded beside what it says, if that is of an item alone; and a resumed run draws what the other one drew."""
+    strategy, other = read_strategy(json.dumps({"class_path": name, "init_args": STRATEGIES[name]})), BALD(2)
+
+    def run(**arguments):
+        task = ClassificationTask(lambda: MLP(7, 0.1))
+        untrained = {"max_epochs": 0, "limit_val_batches": 0}
+        return run_experiment(tmp_path, strategy, task=task, trainer=untrained, also_record=[other], **arguments)
+
+    whole = run()
     assert len(queried(whole, 1)) == len(queried(whole, 2)) == 50
     with whole.scores(1).open(newline="") as file:
         columns = next(csv.reader(file))
     scores = name in ("UHerding", "ClusterMargin", "Diverse", "Power", "Apart", "ClassStratified")
-    assert columns == ["index", "item", *(["score"] if scores else []), other]
-    if name in ("BADGE", "BatchBALD", "TypiClust", "Power", "ClassStratified", "ClassAwareRandom"):  # what is random in them is the cycle's
-        whole.learning_curve.write_text("".join(whole.learning_curve.read_text().splitlines(keepends=True)[:2]))
-        before = whole.queries.read_bytes()
-        for cycle in (1, 2):
-            shutil.rmtree(whole.cycle(cycle))
-        fit("whole", UNTRAINED, "--resume", **arguments)
-        assert whole.queries.read_bytes() == before and len(whole.read_cycles()) == 3
+    assert columns == ["index", "item", *(["score"] if scores else []), str(other)]
+    before = whole.queries.read_bytes()
+    die_in_cycle_1(whole)
+    assert run(resume=True).queries.read_bytes() == before and len(whole.read_cycles()) == 3
 
 
-def test_what_they_say_of_an_item_is_its_score(fit):
+def test_by_the_command_line_a_resumed_run_equals_one_that_never_stopped(fit):
+    strategy = {"class_path": "Power", "init_args": {"strategy": "BALD"}}
+    whole, half = (fit(name, strategy=strategy) for name in ("whole", "half"))
+    die_in_cycle_1(half)
+    fit("half", "--resume", strategy=strategy)
+    assert half.queries.read_bytes() == whole.queries.read_bytes() and without_seconds(half) == without_seconds(whole)
+
+
+def test_what_they_say_of_an_item_is_its_score(tmp_path):
     """Distances fall, information grows, and of a wrapped strategy it is the strategy's."""
+    task = ClassificationTask(lambda: MLP(7, 0.1))
     scores = {
-        name: [row.score for row in fit(name, UNTRAINED, strategy={"class_path": name, "init_args": args}, cycles=2).read_queries()[70:]]
-        for name, args in STRATEGIES.items()
-        if name in ("CoreSet", "BatchBALD", "Power")
+        type(strategy).__name__: [
+            row.score for row in run_experiment(tmp_path / str(strategy), strategy, task=task, cycles=2).read_queries()
+        ]
+        for strategy in (CoreSet(), BatchBALD(4), Power(MaxSoftmax()))
     }
-    assert scores["CoreSet"] == sorted(scores["CoreSet"], reverse=True) and scores["BatchBALD"] == sorted(scores["BatchBALD"])
-    assert all(0 < score < 1 for score in scores["Power"]) and scores["Power"] != sorted(scores["Power"], reverse=True)
+    distances, information, powers = (its[70:] for its in scores.values())
+    assert distances == sorted(distances, reverse=True) and information == sorted(information)
+    assert all(0 < score < 1 for score in powers) and powers != sorted(powers, reverse=True)
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_trained(fit, capsys):
@@ -117,12 +152,11 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(fit, capsys):
 
 def test_features_are_named_and_pooled_from_the_command_line(fit, capsys):
     plain = fit("plain", UNTRAINED, strategy="CoreSet", cycles=2)
-    same = fit("same", UNTRAINED, "--active_learning.strategy.features.layer=output", strategy="CoreSet", cycles=2)
     pixels = fit("pixels", UNTRAINED, "--active_learning.strategy.features.layer=hidden", strategy="CoreSet", cycles=2)
     half = fit("half", UNTRAINED, "--active_learning.strategy.features.half=true", strategy="CoreSet", cycles=2)
-    assert queried(plain) == queried(same) != queried(pixels) and queried(plain)[:20] == queried(half)[:20]
+    assert queried(plain) != queried(pixels) and queried(plain)[:20] == queried(half)[:20]
     stored = yaml.safe_load(half.config.read_text())["active_learning"]["strategy"]
-    assert stored["class_path"].endswith("CoreSet") and stored["init_args"]["features"]["half"] is True
+    assert stored["class_path"].endswith("CoreSet") and stored["init_args"]["features"]["init_args"]["half"] is True
     with pytest.raises(SystemExit) as ended:
         fit("wrong", "--active_learning.strategy.features.layer=hiden", strategy="CoreSet")
     assert "a layer of MLP, like hidden" in f"{ended.value.code}{capsys.readouterr().err}"
@@ -187,15 +221,16 @@ def test_progress_shows_scoring_then_choosing(fit, monkeypatch, capsys):
             return True
 
     monkeypatch.setattr(sys, "stderr", screen := Terminal())
-    fit("run", "--trainer.enable_progress_bar=true", strategy="CoreSet", cycles=2)
+    monkeypatch.setattr(progress, "_WORTH_A_BAR", 0)
+    fit("run", UNTRAINED, "--trainer.enable_progress_bar=true", strategy="CoreSet", cycles=2)
     assert re.search(r"scoring.*choosing \.\.\.", screen.getvalue(), re.DOTALL)
 
 
 class Pretrained(MLP):
     """Has a first layer that somebody trained: the same whatever the seed."""
 
-    def __init__(self):
-        super().__init__(7, dropout=0.1)
+    def __init__(self, width):
+        super().__init__(width)
         with torch.no_grad():
             self.hidden.weight.copy_(torch.linspace(-1, 1, self.hidden.weight.numel()).sin().view_as(self.hidden.weight))
 
@@ -212,39 +247,38 @@ class Convolutional(torch.nn.Module):
 COLD = "--active_learning.initial_strategy"
 
 
-def test_a_cold_start_by_pixels_and_by_a_pretrained_layer(fit):
+def test_a_cold_start_by_pixels_and_by_a_pretrained_layer(tmp_path):
     """What no drawn weight has touched: the same for other weights, and other features for another network."""
 
-    def chosen(name, network="al_lightning.models.MLP", seed=1):
-        model = {"class_path": network, "init_args": {"width": 7} if network.endswith("MLP") else {}}
-        seeds = [f"--seed_everything={seed}", "--data.init_args.initial_seed=5", "--data.init_args.initial_size=9"]
-        arguments = [f"{COLD}={name}", "--active_learning.cycles=1", f"--model.init_args.network={json.dumps(model)}"]
-        found = [row.index for row in fit(f"{name}-{network}-{seed}", UNTRAINED, *arguments, *seeds).read_queries()]
+    def chosen(strategy, network=MLP, seed=1):
+        data = make_data(initial_size=9, seed=seed, initial_seed=5)
+        folder = tmp_path / f"{strategy}-{network.__name__}-{seed}"
+        task = ClassificationTask(lambda: network(7))
+        run = run_experiment(folder, data=data, task=task, seed=seed, initial_strategy=strategy, cycles=1, trainer={"max_epochs": 0})
+        found = [row.index for row in run.read_queries()]
         assert len({*found}) == 9
         return found
 
-    own = "tests.callbacks.test_choosing.Pretrained"
-    by_pixels = {name: chosen(name) for name in ("CoreSet", "TypiClust", "ProbCover", "MaxHerding")}
-    assert len({*map(tuple, by_pixels.values())}) == 4
-    assert chosen("TypiClust", seed=2) == by_pixels["TypiClust"]
-    assert chosen("TypiClust", own) == chosen("TypiClust", own, seed=2) != by_pixels["TypiClust"]
+    by_pixels = [chosen(strategy) for strategy in (CoreSet(), TypiClust(), ProbCover(), MaxHerding())]
+    assert len({*map(tuple, by_pixels)}) == 4
+    assert chosen(TypiClust(), seed=2) == by_pixels[1]
+    assert chosen(TypiClust(), Pretrained) == chosen(TypiClust(), Pretrained, seed=2) != by_pixels[1]
 
 
-def test_a_cold_start_without_features_is_refused(fit, capsys):
+def test_a_cold_start_without_features_is_refused(fit, capsys, tmp_path):
     network = json.dumps({"class_path": "tests.callbacks.test_choosing.Convolutional"})
     said = refused(capsys, fit, f"{COLD}=CoreSet", f"--model.init_args.network={network}")
     assert "a network with a pretrained encoder for CoreSet to choose an initial set" in said and "Convolutional are drawn from" in said
-    for name in ("BADGE", "UHerding", "BatchBALD", "ClusterMargin"):
+    for name in ("BADGE", "UHerding"):
         assert f"needs no trained network of this run, got {name}" in refused(capsys, fit, f"{COLD}={name}")
-    run = fit(
-        "named",
-        f"{COLD}=CoreSet",
-        f"{COLD}.features.layer=head",
-        f"--model.init_args.network={network}",
-        "--active_learning.cycles=1",
-        UNTRAINED,
-    )
-    assert len(run.read_queries()) == 70
-    apart = fit("apart", f"{COLD}=Apart", f"{COLD}.strategy=Random", "--active_learning.cycles=1", UNTRAINED)
-    indices = sorted(row.index for row in apart.read_queries())
-    assert min(b - a for a, b in pairwise(indices)) > 15
+    with pytest.raises(UserError, match="got BatchBALD"):
+        run_experiment(tmp_path / "refused", initial_strategy=BatchBALD(4))
+
+
+def test_a_cold_start_by_a_named_layer_or_by_names(tmp_path):
+    arguments = {"cycles": 1, "trainer": {"max_epochs": 0}}
+    named = CoreSet(Features(layer="head"))
+    run = run_experiment(tmp_path / "named", initial_strategy=named, task=ClassificationTask(Convolutional), **arguments)
+    assert len({row.index for row in run.read_queries()}) == 70
+    apart = run_experiment(tmp_path / "apart", initial_strategy=Apart(Random(), 15), **arguments)
+    assert min(b - a for a, b in pairwise(sorted(row.index for row in apart.read_queries()))) > 15
