@@ -12,6 +12,11 @@ class Batch(NamedTuple):
     indices: Tensor
     scores: Tensor
 
+    @classmethod
+    def of(cls, indices: list[int], scores: list[float], device: torch.device) -> "Batch":
+        """As tensors on a device."""
+        return cls(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device))
+
 
 class NotFinite(ValueError):
     """A representation with NaN or infinity in it (or with values whose squares overflow float32).

@@ -1,10 +1,12 @@
 """K-center: the batch after which no item is far from one that is labeled."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, refuse_size
-from al_lightning.acquisition.batches.distances import Rows, first_largest, leading, squared_distances
+from al_lightning.acquisition.batches.distances import TILE, Rows, first_largest, leading, squared_distances
 
 _CANDIDATES = 1024  # items that a next one is looked for among, between two passes over all
 _TOGETHER = 256  # centers that one pass measures
@@ -47,8 +49,7 @@ def scored_k_center(unlabeled: Tensor, labeled: Tensor, size: int) -> Batch:
         for index, distance in farthest.take(size - len(indices)):
             indices.append(index)
             squared.append(distance)
-    device = unlabeled.device
-    return Batch(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(squared, dtype=torch.float64, device=device).sqrt())
+    return Batch.of(indices, [math.sqrt(square) for square in squared], unlabeled.device)
 
 
 class Farthest:
@@ -72,7 +73,7 @@ class Farthest:
     def _measure(self, centers: Tensor, norms: Tensor) -> None:
         """One pass over all items."""
         self.started = True
-        for part, block in self.rows.blocks():
+        for part, block in self.rows.blocks(at_most=max(1, TILE // len(centers))):
             nearest = squared_distances(centers, norms, block, self.rows.norms[part]).amin(0)
             torch.minimum(self.squared[part], nearest, out=self.squared[part])
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_size
-from al_lightning.acquisition.batches.distances import Rows, leading, squared_distances
+from al_lightning.acquisition.batches.batch import Batch, NotFinite, drawn, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.distances import TILE, Rows, leading, squared_distances
 
 _MOST_CLUSTERS = 500
 _SMALLEST = 5  # a cluster of so few is taken for outliers
@@ -45,40 +45,44 @@ def typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Ge
 def scored_typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Generator) -> Batch:
     """See :func:`typiclust`; the scores are typicalities, 1 / mean distance (at most 1e5)."""
     refuse_size(size, len(unlabeled))
+    if size == 0:
+        return Batch.of([], [], unlabeled.device)
     rows = Rows(unlabeled, "unlabeled")
     others = Rows(labeled, "labeled", rows.offset)
     centers = fitted_centers(rows, min(len(labeled) + size, _MOST_CLUSTERS), generator)
     mine, theirs = nearest_center(rows, centers), nearest_center(others, centers)
-    sizes = mine.bincount(minlength=len(centers))
-    labeled_counts = theirs.bincount(minlength=len(centers))
-    totals = sizes + labeled_counts
+    counts, labeled_counts = (found.bincount(minlength=len(centers)).tolist() for found in (mine, theirs))
     typical: dict[int, tuple[list[int], list[float]]] = {}
-    taken = [0] * len(centers)
-    indices, scores = [], []
-    ranks = sorted(
-        (bool(total <= _SMALLEST), int(counted) + turn, -int(total), cluster, turn)
-        for cluster, (own, counted, total) in enumerate(zip(sizes.tolist(), labeled_counts.tolist(), totals.tolist(), strict=True))
-        for turn in range(min(own, size))
-    )
-    for _, _, _, cluster, turn in ranks[:size]:
+    indices: list[int] = []
+    scores: list[float] = []
+    for cluster, turn in _turns(counts, labeled_counts, size):
         if cluster not in typical:
             typical[cluster] = _by_typicality(rows, (mine == cluster).nonzero().flatten(), generator)
         indices.append(typical[cluster][0][turn])
         scores.append(typical[cluster][1][turn])
-        taken[cluster] += 1
-    device = unlabeled.device
-    return Batch(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device))
+    return Batch.of(indices, scores, unlabeled.device)
+
+
+def _turns(unlabeled: list[int], labeled: list[int], size: int) -> list[tuple[int, int]]:
+    """Which cluster gives an item, and how many it gave before, in the order of choice; from the counts of their items."""
+    turns = []
+    for cluster, (own, known) in enumerate(zip(unlabeled, labeled, strict=True)):
+        outliers = own + known <= _SMALLEST
+        turns += [(outliers, known + turn, -own - known, cluster, turn) for turn in range(min(own, size))]
+    return [(cluster, turn) for *_, cluster, turn in sorted(turns)[:size]]
 
 
 def _by_typicality(rows: Rows, members: Tensor, generator: torch.Generator) -> tuple[list[int], list[float]]:
     """A cluster's members ``(c,)``, the most typical first, and their typicalities."""
     compared = members if len(members) <= _COMPARED else members[_sample(len(members), _COMPARED, generator).to(members.device)]
+    others, norms = rows[compared], rows.norms[compared]
     neighbours = min(_NEIGHBOURS, len(members) // 2)
     means = []
-    for some in members.split(max(1, 2**22 // len(compared))):
-        squared = squared_distances(rows[some], rows.norms[some], rows[compared], rows.norms[compared])
+    for some in members.split(max(1, TILE // len(compared))):
+        squared = squared_distances(rows[some], rows.norms[some], others, norms)
         squared[some.unsqueeze(1) == compared] = torch.inf  # not a neighbour of itself
-        means.append(squared.topk(neighbours, 1, largest=False).values.sqrt().mean(1) if neighbours else torch.zeros(len(some)).to(squared))
+        nearest = squared.topk(neighbours, 1, largest=False).values
+        means.append(nearest.sqrt().sum(1) / max(1, neighbours))
     typicality = 1 / torch.cat(means).double().clamp_min(1e-5)
     order = typicality.argsort(descending=True, stable=True)
     return members[order].tolist(), typicality[order].tolist()
@@ -111,9 +115,12 @@ def cluster_margin(
     refuse_size(size, len(features))
     refuse_not_finite("unlabeled", uncertainties)
     considered = leading(uncertainties, candidates * size)
-    rows = Rows(features[considered], "unlabeled")
     if size == 0:
         return considered
+    try:
+        rows = Rows(features[considered], "unlabeled")
+    except NotFinite as error:
+        raise NotFinite(error.which, int(considered[error.position])) from None
     assigned = nearest_center(rows, fitted_centers(rows, min(clusters or size, len(rows)), generator))
     shuffled = torch.randperm(len(rows), generator=generator, device=generator.device).to(assigned.device)
     sizes = assigned.bincount()

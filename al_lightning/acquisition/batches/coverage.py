@@ -8,11 +8,11 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, refuse_not_finite, refuse_size
 from al_lightning.acquisition.batches.centers import Farthest
-from al_lightning.acquisition.batches.distances import Rows, squared_distances
+from al_lightning.acquisition.batches.distances import TILE, Rows, squared_distances
 from al_lightning.acquisition.batches.lazy import LazyGreedy
 
 _TILE = 2**20  # numbers of a kernel matrix held at once
-_ROUNDING = 1e-6  # growth of an item's coverage that is none
+_ROUNDING = 2.0**-18  # growth of an item's coverage that is none
 _SAMPLED = 1000  # items whose neighbours say how large a ball is
 
 Kernel = Callable[[Tensor], Tensor]
@@ -46,8 +46,7 @@ def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | Non
 def scored_prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Batch:
     """See :func:`prob_cover`; the scores are the numbers of items newly covered."""
     radius = coverage_radius(unlabeled, labeled, size) if delta is None else delta
-    batch = _covering(unlabeled, labeled, size, lambda squared: squared.sqrt_().le_(radius), None)
-    return Batch(batch.indices, (batch.scores * len(unlabeled)).round())
+    return _covering(unlabeled, labeled, size, lambda squared: squared.sqrt_().le_(radius), None)
 
 
 def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Tensor:
@@ -74,8 +73,7 @@ def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | No
 
 def scored_max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Batch:
     """See :func:`max_herding`; the scores are what each adds to the mean over the unlabeled items."""
-    width = kernel_width(unlabeled, labeled) if sigma is None else sigma
-    return _covering(unlabeled, labeled, size, _gaussian(width), None)
+    return _herding(unlabeled, labeled, size, kernel_width(unlabeled) if sigma is None else sigma, None)
 
 
 def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Tensor:
@@ -107,7 +105,7 @@ def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, un
     if bool((uncertainties < 0).any()):
         raise ValueError(f"Expected uncertainties of at least 0, got {float(uncertainties.min())}.")
     width = uncertainty_width(unlabeled, labeled) if sigma is None else sigma
-    return _covering(unlabeled, labeled, size, _gaussian(width), uncertainties)
+    return _herding(unlabeled, labeled, size, width, uncertainties)
 
 
 def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
@@ -116,6 +114,8 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     The median of the distances from 1,000 evenly spaced unlabeled items to the nearest so many of all. The paper chooses the largest radius
     whose balls are 95 % pure in clusters for classes, which takes the number of classes; this one shrinks as the budget grows.
     """
+    if not len(unlabeled):
+        return 0.0
     rows = Rows(unlabeled, "unlabeled")
     all_rows = [rows, Rows(labeled, "labeled", rows.offset)]
     share = max(1, round((len(unlabeled) + len(labeled)) / (len(labeled) + max(1, size))))
@@ -124,21 +124,20 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     for some in sample.split(max(1, 8 * _TILE // (len(rows) + len(labeled)))):
         squared = [squared_distances(rows[some], rows.norms[some], block, of.norms[part]) for of in all_rows for part, block in of.blocks()]
         radii.append(torch.cat(squared, 1).kthvalue(share, 1).values)
-    return float(torch.cat(radii).sqrt().median()) if radii else 0.0
+    return float(torch.cat(radii).sqrt().median())
 
 
-def kernel_width(unlabeled: Tensor, labeled: Tensor) -> float:
+def kernel_width(unlabeled: Tensor) -> float:
     """Root of the mean squared distance of the unlabeled items to their mean; 1 where that is 0.
 
-    The paper takes 1 for features of length 1, which is this where their mean is near 0; this follows the features' scale. (The labeled
-    items have no say in it.)
+    The paper takes 1 for features of length 1, which is this where their mean is near 0; this follows the features' scale.
     """
     return float(Rows(unlabeled, "unlabeled").norms.mean(dtype=torch.float64).sqrt()) or 1.0
 
 
 def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
     """The smallest distance above 0 of two labeled items, as in the paper; at most :func:`kernel_width`, which it is for fewer than two."""
-    width = kernel_width(unlabeled, labeled)
+    width = kernel_width(unlabeled)
     rows = Rows(labeled, "labeled")
     smallest = width**2
     for part, block in rows.blocks(at_most=max(1, _TILE // max(1, len(rows)))):
@@ -148,8 +147,12 @@ def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
     return math.sqrt(smallest)
 
 
-def _gaussian(width: float) -> Kernel:
-    return lambda squared: squared.mul_(-1 / width**2).exp_()
+def _herding(unlabeled: Tensor, labeled: Tensor, size: int, width: float, weights: Tensor | None) -> Batch:
+    def gaussian(squared: Tensor) -> Tensor:
+        return squared.mul_(-1 / width**2).exp_()
+
+    batch = _covering(unlabeled, labeled, size, gaussian, weights)
+    return Batch(batch.indices, batch.scores / max(1, len(unlabeled)))
 
 
 def _covering(unlabeled: Tensor, labeled: Tensor, size: int, kernel: Kernel, weights: Tensor | None) -> Batch:
@@ -171,9 +174,7 @@ def _covering(unlabeled: Tensor, labeled: Tensor, size: int, kernel: Kernel, wei
         farthest = Farthest(rows, centers, torch.tensor(indices, dtype=torch.int64, device=unlabeled.device))
         while len(indices) < size:
             indices += [item for item, _ in farthest.take(size - len(indices))]
-    scores += [0.0] * (size - len(scores))
-    device = unlabeled.device
-    return Batch(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device))
+    return Batch.of(indices, scores + [0.0] * (size - len(scores)), unlabeled.device)
 
 
 class Coverage:
@@ -189,14 +190,14 @@ class Coverage:
     def __init__(self, rows: Rows, centers: Rows, kernel: Kernel, weights: Tensor | None) -> None:
         self.rows = rows
         self.kernel = kernel
-        weights = torch.ones_like(rows.norms) if weights is None else weights.float()
-        self.weights = weights / max(1, len(rows))
+        self.weights = torch.ones_like(rows.norms) if weights is None else weights.float()
+        self.grain = _ROUNDING * (float(self.weights.max()) if len(rows) else 0.0) or 1.0
         self.covered = torch.zeros_like(rows.norms)
         for part, block in centers.blocks(at_most=256):
             self._cover(block, centers.norms[part])
 
     def _cover(self, centers: Tensor, norms: Tensor) -> None:
-        for part, block in self.rows.blocks():
+        for part, block in self.rows.blocks(at_most=max(1, TILE // len(centers))):
             squared = squared_distances(centers, norms, block, self.rows.norms[part]).amin(0)
             torch.maximum(self.covered[part], self.kernel(squared), out=self.covered[part])
 
@@ -206,15 +207,17 @@ class Coverage:
         self._cover(self.rows[which], self.rows.norms[which])
 
     def gains(self, items: Tensor) -> Tensor:
-        """What items ``(b,)`` would add to the weighed mean of likeness, float64 ``(b,)``."""
-        return torch.cat([self._gains(part) for part in items.split(512)]) if len(items) else self.weights[items].double()
+        """What items ``(b,)`` would add to the weighed sum of likeness, float64 ``(b,)``."""
+        gained = torch.cat([self._gains(part) for part in items.split(512)])
+        # Two items that are like each other alone add the same. Rounding must not be what decides between them.
+        return (gained / self.grain).round() * self.grain
 
     def _gains(self, items: Tensor) -> Tensor:
         candidates, norms = self.rows[items], self.rows.norms[items]
         gained = torch.zeros(len(items), dtype=torch.float64, device=items.device)
         for part, block in self.rows.blocks(at_most=max(1, _TILE // len(items))):
             likeness = self.kernel(squared_distances(candidates, norms, block, self.rows.norms[part]))
+            growth = likeness.sub_(self.covered[part])
             # Rounding must not make it seem that a duplicate adds something.
-            growth = likeness.sub_(self.covered[part] + _ROUNDING).clamp_min_(0)
-            gained += growth @ self.weights[part]
+            gained += torch.threshold_(growth, _ROUNDING, 0.0) @ self.weights[part]
         return gained

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import NotFinite
 
-_BLOCK = {"cpu": 2**21, "cuda": 2**26}  # numbers converted at once
+TILE = 2**21  # numbers held at once
 _FEW_FEATURES = 16  # up to here, differences are as fast as products, and exact
 _RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
 
@@ -65,7 +65,7 @@ class Rows:
 
 
 def _step(matrix: Tensor) -> int:
-    return max(1, _BLOCK.get(matrix.device.type, 2**21) // max(1, matrix.shape[1]))
+    return max(1, TILE // max(1, matrix.shape[1]))
 
 
 def _mean(matrix: Tensor) -> Tensor:

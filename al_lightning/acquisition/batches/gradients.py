@@ -1,10 +1,12 @@
 """BADGE: k-means++ on gradient embeddings that are never multiplied out."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_size
-from al_lightning.acquisition.batches.distances import first_largest
+from al_lightning.acquisition.batches.distances import TILE, first_largest
 
 _RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
 
@@ -39,23 +41,18 @@ def scored_badge(probabilities: Tensor, features: Tensor, size: int, generator: 
     """See :func:`badge`; the scores are distances from the nearest one chosen before, the very first one's from 0."""
     refuse_size(size, len(features))
     gradients = Gradients(probabilities, features)
-    squared = torch.full_like(gradients.norms, torch.inf)
+    squared = gradients.norms  # from the nearest one chosen, or from 0
     left = torch.ones_like(squared, dtype=torch.bool)
     indices: list[int] = []
     scores: list[float] = []
-    for _ in range(size):
-        if not indices:
-            chosen, distance = first_largest(gradients.norms), float(gradients.norms.max())
-        else:
-            chosen = int(drawn(squared if bool(squared.any()) else left, 1, generator))
-            distance = float(squared[chosen])
-        indices.append(chosen)
-        scores.append(distance)
+    while len(indices) < size:
+        chosen = int(drawn(squared if bool(squared.any()) else left, 1, generator)) if indices else first_largest(squared)
+        from_chosen = gradients.squared_distances(chosen)
         left[chosen] = False
-        if len(indices) < size:
-            squared = torch.minimum(squared, gradients.squared_distances(chosen)).mul_(left)
-    device = features.device
-    return Batch(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device).sqrt())
+        scores.append(math.sqrt(squared[chosen]))
+        squared = (torch.minimum(squared, from_chosen) if indices else from_chosen).mul_(left)
+        indices.append(chosen)
+    return Batch.of(indices, scores, features.device)
 
 
 class Gradients:
@@ -88,6 +85,6 @@ class Gradients:
 
 def _times(matrix: Tensor, vector: Tensor | None) -> Tensor:
     """Products of rows ``(n, D)`` with a vector ``(D,)``, or with themselves, in float32: ``(n,)``."""
-    step = max(1, 2**21 // matrix.shape[1])
+    step = max(1, TILE // matrix.shape[1])
     parts = (part.float() for part in matrix.split(step)) if matrix.dtype != torch.float32 else matrix.split(step)
     return torch.cat([part.square().sum(1) if vector is None else part @ vector for part in parts])

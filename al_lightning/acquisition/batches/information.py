@@ -48,7 +48,7 @@ def batch_bald(logits: Tensor, size: int, generator: torch.Generator | None = No
     def gains(items: Tensor) -> Tensor:
         at_once = max(1, _ENTRIES // (classes * max(passes, table.rows)))
         parts = [table.information(_log_probabilities(logits[:, part])) for part in items.split(at_once)]
-        return torch.cat(parts) if parts else items.double()
+        return torch.cat(parts)
 
     greedy = LazyGreedy(gains, n, logits.device)
     alone = greedy.bounds.clone()

@@ -24,7 +24,8 @@ class LazyGreedy:
 
     def __init__(self, gains: Callable[[Tensor], Tensor], n: int, device: torch.device) -> None:
         self.gains = gains
-        self.bounds = gains(torch.arange(n, device=device)).double()
+        everything = torch.arange(n, device=device)
+        self.bounds = gains(everything).double() if n else everything.double()
 
     def take(self) -> tuple[int, float]:
         """The next item's position and what it adds. There must be one."""
