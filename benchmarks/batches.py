@@ -1,5 +1,6 @@
 """What choosing a batch costs beside the least that it could, and beside the plain form: python -m benchmarks.batches [ITEMS PICKS]."""
 
+import ctypes
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ def processor_seconds(work: Callable[[], Any]) -> float:
 
 def grown(work: Callable[[], Any]) -> int:
     """By how many bytes a call makes the process grow."""
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # or what earlier work left would be used again, and not be seen
     before = PeakMemory(torch.device("cpu")).bytes()  # of now, as the record is reset
     record = PeakMemory(torch.device("cpu"))
     work()

@@ -18,8 +18,9 @@ def k_center(unlabeled: Tensor, labeled: Tensor, size: int) -> Tensor:
     With nothing labeled, the very first is the item nearest the mean. Duplicates of what is labeled or chosen come last, by position.
 
     A distance only shrinks as centers are added, so the next centers are looked for among the 1,024 farthest items alone until one of the
-    others could be farther; then one pass over the matrix measures all new centers at once. Time at most one pass a choice, memory 8
-    bytes an item and 10 MB; for the labeled items, time n m D. Distances below a thousandth of the norms count as 0 beyond 16 features.
+    others could be farther; then one pass over the matrix measures all new centers at once. Time at most one pass a choice, and n m D for
+    the labeled items; memory some 25 bytes an item and 15 MB. With more than 16 features, distances are from products in float32:
+    below a thousandth of the norms (of what is left without the mean) they count as 0.
 
     Source: Gonzalez, Clustering to minimize the maximum intercluster distance, 1985; Sener & Savarese, Active Learning for Convolutional
     Neural Networks: A Core-Set Approach, ICLR 2018, algorithm 1.

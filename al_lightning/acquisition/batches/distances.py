@@ -7,7 +7,7 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import NotFinite
 
-TILE = 2**21  # numbers held at once
+TILE = 2**19  # numbers held at once: what a core's cache holds
 _FEW_FEATURES = 16  # up to here, differences are as fast as products, and exact
 _RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
 
