@@ -7,6 +7,7 @@ right, is refused.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -26,6 +27,31 @@ def _rate(module: _DropoutNd, drop: float | None) -> float:
     return module.p if drop is None else drop
 
 
+class _Unfused:
+    """Keeps torch from fusing transformer layers, which would go round their dropout layers, while any thread is in here."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._fused = True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._fused = torch.backends.mha.get_fastpath_enabled()
+                torch.backends.mha.set_fastpath_enabled(False)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.mha.set_fastpath_enabled(self._fused)
+
+
+_UNFUSED = _Unfused()
+
+
 class LiveDropout:
     """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn.
 
@@ -33,10 +59,11 @@ class LiveDropout:
         layers: by name, what is made live.
         drop: drop probability; None keeps each layer's own.
         seed: of the masks.
+        shared: whether all items have the same masks in a pass.
     """
 
-    def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int) -> None:
-        self.layers, self.drop, self.seed = layers, drop, seed
+    def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int, shared: bool = False) -> None:
+        self.layers, self.drop, self.seed, self.shared = layers, drop, seed, shared
         self.active = False
         self.indices = self.passes = torch.empty(0, dtype=torch.int64)
         self.calls: Counter[int] = Counter()
@@ -44,14 +71,12 @@ class LiveDropout:
     @contextmanager
     def drawing(self, indices: Tensor, passes: Tensor) -> Iterator[None]:
         """Dropout is live for one forward pass of ``passes`` x ``indices`` rows."""
-        self.indices, self.passes, self.active = indices, passes, True
+        self.indices, self.passes, self.active = torch.zeros_like(indices) if self.shared else indices, passes, True
         self.calls.clear()
-        fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # a fused transformer layer goes round its dropout layers
         try:
-            yield
+            with _UNFUSED:
+                yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             self.active = False
 
     def hook(self, number: int, name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:

@@ -6,7 +6,7 @@ changes, batch norm least of all.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,13 @@ class Staged(Protocol):
         """The rest, from the first dropout to the logits."""
 
 
+class Watcher(Protocol):
+    """Looks at what happens inside of networks."""
+
+    def attach(self, network: nn.Module) -> None:
+        """Watches a network from now on."""
+
+
 class Batch:
     """Items on their way through a network; what comes before its first dropout is computed once, for whoever asks.
 
@@ -41,10 +48,13 @@ class Batch:
         network: in eval mode.
         inputs: ``(B, *)``; they get the network's number type, as in training.
         indices: ``(B,)`` dataset indices.
+        watchers: are told of the network that they pass through.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor) -> None:
-        self.network, self.inputs, self.indices = network, for_network(network, inputs), indices
+    def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor, watchers: Sequence[Watcher] = ()) -> None:
+        self.network, self.inputs, self.indices, self.watchers = network, for_network(network, inputs), indices, watchers
+        for watcher in watchers:
+            watcher.attach(network)
 
     @cached_property
     def features(self) -> Any:
@@ -111,10 +121,11 @@ class DropoutPasses(Prediction):
 
     passes: int
     drop: float | None
+    shared_masks: bool = False
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
         """See :meth:`Prediction.logits`."""
-        return dropout_passes(network, self.passes, self.drop, seed)
+        return dropout_passes(network, self.passes, self.drop, seed, self.shared_masks)
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ class ByExpert(Prediction):
         expert = copy.deepcopy(network)
         expert.load_state_dict(network_weights(self.checkpoint, network))
         with self.prediction.logits(expert, seed) as logits_of:
-            yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices))
+            yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices, batch.watchers))
 
 
 def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor:
@@ -194,7 +205,7 @@ def _repeat(features: Any, times: int) -> Any:
 
 
 @contextmanager
-def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int) -> Iterator[LogitsOf]:
+def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int, shared_masks: bool = False) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
     An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or
@@ -205,6 +216,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         passes: K.
         drop: drop probability while querying, for every dropout layer; None keeps each layer's own.
         seed: of the masks.
+        shared_masks: whether all items have the same masks in a pass, so that a pass is one network: what joint predictions are made of.
 
     Raises:
         UserError: there is no dropout to make live, or some that can't be, or no item's passes differed.
@@ -216,7 +228,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
             "a rate above 0: every pass would be the same. Give the network dropout, or set the strategy's query_p."
         )
     refuse_hidden(network, layers)
-    live = LiveDropout(layers, drop, seed)
+    live = LiveDropout(layers, drop, seed, shared_masks)
     seen = varied = False
 
     def logits_of(batch: Batch) -> Iterator[Tensor]:

@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_Number = TypeVar("_Number", int, float)
 
 
 def choose(keys: Tensor, indices: Tensor, priority: Tensor, size: int, stride: int = 1) -> Tensor:
@@ -98,7 +101,7 @@ def mixed(ranked: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
     return found
 
 
-def of_cycle(values: Sequence[int], cycle: int) -> int:
+def of_cycle(values: Sequence[_Number], cycle: int) -> _Number:
     """A cycle's own value; the last one goes on."""
     return values[min(cycle, len(values) - 1)]
 

@@ -17,7 +17,7 @@ from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import first_choice, refuse_initial, refuse_no_query
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
-from al_lightning.callbacks.querying import Wanted, query_pool
+from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -37,8 +37,10 @@ _WAITS = "it waits for labels"
 class ActiveLearningCallback(Callback):
     """Makes one ``fit`` a whole experiment of cycles.
 
-    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define four more hooks:
-    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_query(trainer, module, query)`` before the cycle is finished, so that
+    Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define five more hooks:
+    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_choosing(trainer)`` when all are scored and a query is
+    chosen as a whole;
+    ``on_query(trainer, module, query)`` before the cycle is finished, so that
     a finished cycle has what is made in it; ``on_cycle_end(trainer, module, finished)``; and ``on_resume(trainer, module)`` once, before a
     run goes on that has finished cycles, to make up for what a killed process did not get to.
 
@@ -134,6 +136,7 @@ class ActiveLearningCallback(Callback):
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
+        refuse_choosers(strategy, self.strides, self.also_record)
         names = [str(each) for each in (strategy, *self.also_record)]
         if len(set(names)) < len(names):
             raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
@@ -248,7 +251,7 @@ class ActiveLearningCallback(Callback):
         wanted = Wanted(size, selection.of_cycle(self.strides, self.cycle), drawn, *again)
         strategies = [self.strategy, *self.also_record]
         with self.restart.forward_context():
-            query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored)
+            query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored, self._before_choice)
         for line in query.notes:
             self._say(line)
         self._tell("on_query", self.trainer, self.trainer.lightning_module, query)
@@ -257,6 +260,10 @@ class ActiveLearningCallback(Callback):
     def _scored(self, done: int, total: int) -> None:
         self._tell("on_scoring", self.trainer, done, total)
         self._stop_if_terminated()
+
+    def _before_choice(self) -> None:
+        if not self.strategy.ranks:  # which takes no time
+            self._tell("on_choosing", self.trainer)
 
     def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
         trainer = self.trainer
@@ -305,7 +312,7 @@ class ActiveLearningCallback(Callback):
             self.record.describe(settings_of(trainer, pl_module, datamodule, self))
         choose = None
         if self.initial_run is None:
-            choose = first_choice(self.initial_strategy, datamodule, pl_module.network, self.oracle.asks, self.query_sizes[0])
+            choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
             self._say(str(self.record.waiting))

@@ -13,12 +13,12 @@ class Query:
     """What a cycle chose to label.
 
     Attributes:
-        indices: int64 ``(n,)``, in rank order.
-        scores: float64 ``(n,)``, of these.
+        indices: int64 ``(n,)``, in rank order, which is that of the choice.
+        scores: float64 ``(n,)``, what the strategy says of these.
         pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
-        pool_scores: float64 ``(N,)``, of these.
+        pool_scores: float64 ``(N,)``, of these; None where the strategy gives no item a score of its own.
         recorded: by name, further scores ``(N,)`` of these, which decided nothing.
-        tied_share: share of the pool's ranking keys that another one equals.
+        tied_share: share of the pool's ranking keys that another one equals; 0 where there are none.
         notes: sentences for a person who watches.
         seconds: for scoring and selecting.
         at_random: int64 ``(m,)``, those of the indices that were drawn at random, and not chosen.
@@ -28,7 +28,7 @@ class Query:
     indices: Tensor
     scores: Tensor
     pool_indices: Tensor
-    pool_scores: Tensor
+    pool_scores: Tensor | None
     recorded: dict[str, Tensor]
     tied_share: float
     notes: list[str]

@@ -77,11 +77,12 @@ class CycleLogger(Callback):
     def _media(self, datamodule: PoolDataModule, query: Query) -> dict[str, Any]:
         import wandb
 
-        scores = query.pool_scores.numpy()
-        histogram = wandb.Histogram(np_histogram=np.histogram(scores, bins=bin_edges(scores, 64)))
         # A page, for one of W&B's own tables is an artifact of many files: ten times the work, in each cycle.
-        table = wandb.Html(self._table(datamodule, query))
-        return {"active_learning/scores": histogram, "active_learning/queried": table}
+        media = {"active_learning/queried": wandb.Html(self._table(datamodule, query))}
+        if query.pool_scores is None:
+            return media
+        scores = query.pool_scores.numpy()
+        return {"active_learning/scores": wandb.Histogram(np_histogram=np.histogram(scores, bins=bin_edges(scores, 64))), **media}
 
     def _table(self, datamodule: PoolDataModule, query: Query) -> str:
         """The first queried items as a table of HTML."""

@@ -2,40 +2,46 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from al_lightning import seeds
-from al_lightning.acquisition import Random, Strategy, selection
+from al_lightning.acquisition import Choice, Features, Random, Strategy
 from al_lightning.acquisition.inference import ByExpert
-from al_lightning.callbacks.scoring import batches_of, refuse_not_finite, score_batches
+from al_lightning.acquisition.representations import has_weights
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.gathering import Gathered
+from al_lightning.callbacks.scoring import batches_of, score_batches
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.tasks import Task
 
 
 def refuse_initial(strategy: Strategy | None) -> None:
     """Refuses what can't choose an initial set; None is no strategy, and fine.
 
     Raises:
-        UserError: the strategy asks a network of this run, of which none is trained yet.
+        UserError: the strategy asks the head of this run's network, which is not trained yet.
     """
-    if strategy is not None and strategy.prediction is not None and not isinstance(strategy.prediction, ByExpert):
+    if strategy is None or all(isinstance(prediction, ByExpert) for prediction in strategy.predictions):
+        return
+    if strategy.prediction is not None or not _looks_at_features(strategy):
         raise UserError(
             f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
-            "FromFile, or an Expert with the checkpoint of another run."
+            "FromFile, one that looks at features alone (CoreSet, TypiClust, ProbCover, MaxHerding), or an Expert with the checkpoint of "
+            "another run."
         )
 
 
-def first_choice(
-    strategy: Strategy | None, data: PoolDataModule, network: nn.Module, asks: bool, query_size: int
-) -> Callable[[], tuple[Tensor, Tensor]] | None:
+def first_choice(strategy: Strategy | None, data: PoolDataModule, task: Task, asks: bool, query_size: int) -> Callable[[], Choice] | None:
     """What chooses the items of cycle 0; None where the data module has drawn them.
 
     Args:
         strategy: chooses; None for that draw or, where nothing is labeled, for lots.
         data: set up.
-        network: as of :func:`choose_initial`.
+        task: as of :func:`choose_initial`.
         asks: whether somebody can be asked for labels.
         query_size: of the first query: as many are asked for, where the data say no number.
 
@@ -43,7 +49,7 @@ def first_choice(
         UserError: nothing is labeled, and nobody can be asked.
     """
     if bool(data.pool.labeled.any()):
-        return None if strategy is None else lambda: choose_initial(strategy, data, network)
+        return None if strategy is None else lambda: choose_initial(strategy, data, task)
     if not asks:
         raise UserError(
             f"Expected labels of some images, but none of {len(data.pool.labeled)} has one, and in a simulation nobody can be asked. A "
@@ -54,7 +60,7 @@ def first_choice(
             f"Expected labels to draw data.init_args.validation_size={data.validation_size:g} of, but there are none yet. Leave it out."
         )
     size = query_size if data.initial_size == "all" else data.initial_size
-    return lambda: choose_initial(strategy or Random(), data, network, size)
+    return lambda: choose_initial(strategy or Random(), data, task, size)
 
 
 def refuse_no_query(data: PoolDataModule, cycles: int | None, label_budget: int | None) -> None:
@@ -79,36 +85,88 @@ def refuse_no_query(data: PoolDataModule, cycles: int | None, label_budget: int 
         )
 
 
-def choose_initial(strategy: Strategy, data: PoolDataModule, network: nn.Module, size: int | None = None) -> tuple[Tensor, Tensor]:
+def _looks_at_features(strategy: Strategy) -> bool:
+    return strategy.represented is not None and isinstance(strategy.represented.kind, Features)
+
+
+def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: int | None = None) -> Choice:
     """Chooses items from the whole pool; nothing is changed.
+
+    Features of a network that nobody has trained in this run are what enters the first layer whose weights are drawn: what a pretrained
+    encoder makes of an image, or the pixels themselves, where a linear layer comes first and takes them as they are.
 
     Args:
         strategy: chooses.
         data: with its own draw labeled.
-        network: of the shape that the strategy's expert has, on any device.
+        task: whose networks are looked at, or have the shape of the strategy's expert.
         size: how many of all that have no label, where nothing is labeled; None for as many as the data module has drawn.
 
-    Returns:
-        Indices ``(n,)`` and their scores ``(n,)``, first one first.
-
     Raises:
-        UserError: the data have a list of their own, or a score is not finite.
+        UserError: the data have a list of their own, a score is not finite, or no layer with given weights comes before the drawn ones.
     """
     if data.initial_items is not None:
         raise UserError(
             "Expected either data.init_args.initial_items or active_learning.initial_strategy, got "
             f"{data.initial_items} beside {strategy}. Leave one out."
         )
-    pool = data.pool
+    network = task.new_network(seeds.derive(data.initial_seed, "initial weights"))
+    if any(not isinstance(prediction, ByExpert) for prediction in strategy.predictions):
+        strategy = _of_given_features(strategy, network, task.new_network(seeds.derive(data.initial_seed, "other weights")), data.example())
+    pool, total = data.pool, len(data.pool.labeled)
     members = pool.unlabeled if size is not None else pool.labeled | pool.unlabeled & pool.answerable
-    batches = batches_of(data, [strategy], members.nonzero().flatten())
-    seed = seeds.derive(data.initial_seed, "initial")
-    indices, (keys,) = score_batches(
-        [strategy], copy.deepcopy(network).to(data.device), batches, data.pool_batches, seed, lambda items: None
+    candidates = members.nonzero().flatten()
+    order = seeded_order(candidates, total, seeds.generator(data.initial_seed, "initial ties"))
+    gathered = Gathered(order, total, data.device) if strategy.represented else None
+    indices, keys = score_batches(
+        [strategy],
+        network.to(data.device),
+        batches_of(data, [strategy], candidates),
+        data.pool_batches,
+        seeds.derive(data.initial_seed, "initial"),
+        lambda items: None,
+        gathered.put if gathered else None,
     )
-    refuse_not_finite(data, indices, keys, f"for the initial set by {strategy}")
-    indices, order = indices.sort()
-    keys = keys[order]
-    priority = torch.randperm(len(pool.labeled), generator=seeds.generator(data.initial_seed, "initial ties"))
-    chosen = selection.choose(keys, indices, priority, int(pool.labeled.sum()) if size is None else size)
-    return chosen, strategy.score(keys)[torch.searchsorted(indices, chosen)]
+    refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
+    known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
+    generator = seeds.generator(data.initial_seed, "initial choice")
+    return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
+
+
+def _of_given_features(strategy: Strategy, network: nn.Module, other: nn.Module, example: Tensor) -> Strategy:
+    """The strategy with features that no drawn weight has touched, unless it names a layer."""
+    assert strategy.represented is not None
+    features = strategy.represented.kind
+    assert isinstance(features, Features)
+    if features.layer is not None:
+        return strategy
+    changed = copy.copy(strategy)
+    changed.represented = strategy.represented._replace(kind=replace(features, layer=_first_drawn(network, other, example, strategy)))
+    return changed
+
+
+def _first_drawn(network: nn.Module, other: nn.Module, example: Tensor, strategy: Strategy) -> str | None:
+    """The first layer that runs whose weights are not those of a network that was drawn with another seed; None where there is none."""
+    names = {part: name for name, part in network.named_modules() if has_weights(part)}
+    others = dict(other.named_modules())
+    ran: list[tuple[str, int]] = []
+
+    def note(layer: nn.Module, values: tuple[Tensor, ...]) -> None:
+        ran.append((names[layer], values[0].ndim))
+
+    hooks = [part.register_forward_pre_hook(note) for part in names]
+    with torch.inference_mode():
+        network.eval()(example)
+    for hook in hooks:
+        hook.remove()
+    for place, (name, axes) in enumerate(ran):
+        own, its = network.get_submodule(name), others[name]
+        if all(torch.equal(a, b) for a, b in zip(own.parameters(recurse=False), its.parameters(recurse=False), strict=True)):
+            continue
+        if place == 0 and axes > 2:
+            raise UserError(
+                f"Expected a network with a pretrained encoder for {strategy} to choose an initial set by its features, but the weights of "
+                f"{type(network).__name__} are drawn from its first layer on. Set its encoder_weights, take an Expert with the checkpoint "
+                "of another run, or leave active_learning.initial_strategy out."
+            )
+        return name
+    return None

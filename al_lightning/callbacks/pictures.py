@@ -54,12 +54,13 @@ class ScenePictures(Callback):
             raise UserError(f"Expected segmented scenes for ScenePictures, got {type(data).__name__}. Remove the callback.")
 
     def on_query(self, trainer: Trainer, pl_module: LightningModule, query: Query) -> None:
-        """Draws the pool's scores."""
-        if _draws(trainer):
+        """Draws the pool's scores, if items have any."""
+        if _draws(trainer) and query.pool_scores is not None:
             learning = _learning(trainer)
             path = RunDirectory(trainer.default_root_dir).cycle(learning.cycle) / "scores.png"
             title = _title(trainer, learning.cycle, learning.labeled)
-            plots.draw_histogram(query.pool_scores.numpy(), query.scores.numpy(), title, path)
+            chosen = query.pool_scores[torch.searchsorted(query.pool_indices, query.indices)]
+            plots.draw_histogram(query.pool_scores.numpy(), chosen.numpy(), title, path)
 
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Draws a finished cycle."""

@@ -1,4 +1,4 @@
-"""One bar for the training of a cycle, one for scoring."""
+"""One bar for the training of a cycle, one for scoring, and a word on choosing."""
 
 import sys
 from typing import Any
@@ -18,7 +18,7 @@ def _is_terminal() -> bool:
 
 
 class CycleProgressBar(TQDMProgressBar):
-    """A training bar that runs through all epochs of a cycle, and a scoring bar that runs through the pool; in a terminal only.
+    """A bar for the training, through all epochs of a cycle; one for scoring, through the pool; then for choosing; in a terminal only.
 
     Args:
         refresh_rate: update after this many batches, ten times a second at most; 0 shows nothing.
@@ -78,5 +78,17 @@ class CycleProgressBar(TQDMProgressBar):
             self._bar = tqdm(total=total, desc="scoring", leave=False, delay=_WORTH_A_BAR, disable=disable, unit=" items")
         self._bar.update(done - self._bar.n)
         if done == total:
+            self._end_bar()
+
+    def on_choosing(self, *_: Any) -> None:
+        """Says that all is scored, and a query is chosen now."""
+        self._bar = tqdm(desc="choosing", leave=False, disable=self.is_disabled or not _is_terminal(), bar_format="{desc} ...")
+
+    def on_query(self, *_: Any) -> None:
+        """Closes what was said."""
+        self._end_bar()
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
             self._bar.close()
-            self._bar = None
+        self._bar = None

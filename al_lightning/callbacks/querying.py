@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
 from al_lightning.callbacks.cycle import Query
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, refuse_not_finite, score_pool
+from al_lightning.callbacks.first_process import in_first
+from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool, scoring_ones
 from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
 
 
 class Wanted(NamedTuple):
@@ -41,42 +44,52 @@ def query_pool(
     wanted: Wanted,
     seed: int,
     progress: Callable[[int, int], None],
+    before_choice: Callable[[], None],
 ) -> Query:
     """Chooses the items to label in the current cycle; nothing is changed.
 
     Args:
-        trainer: knows the processes, which all get the same query.
+        trainer: knows the processes, which all get the same query: the first one chooses.
         data: the pool.
         network: on its device.
         strategies: the first one chooses, the scores of the others are recorded.
         wanted: what the query is to be.
         seed: of the experiment.
         progress: as of :func:`~al_lightning.callbacks.scoring.score_pool`.
+        before_choice: called when all is scored.
 
     Raises:
-        UserError: a score is not finite.
+        UserError: a score or a representation is not finite.
     """
     started = time.perf_counter()
     memory = PeakMemory(data.device)
-    cycle = data.pool.cycle
-    indices, keys = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), progress)
-    refuse_not_finite(data, indices, keys.sum(dim=0), f"in cycle {cycle}")
-    priority = torch.randperm(len(data.pool.labeled), generator=seeds.generator(seed, "ties", cycle))
+    cycle, total, chooser = data.pool.cycle, len(data.pool.labeled), strategies[0]
+    candidates = data.pool.candidates
+    order = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
+    pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
+    refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
+    before_choice()
+    known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, data.item)
     again = torch.tensor(wanted.again, dtype=torch.int64)
-    drawn = _drawn(indices[~torch.isin(indices, again)], min(wanted.drawn, wanted.size - len(again)), len(priority), seed, cycle)
-    free = ~torch.isin(indices, torch.cat([again, drawn]))
-    ranked = selection.choose(keys[0][free], indices[free], priority, wanted.size - len(again) - len(drawn), wanted.stride)
-    chosen = torch.cat([again, selection.mixed(ranked, drawn, seeds.generator(seed, "random places", cycle))])
-    scores, *others = (strategy.score(its) for strategy, its in zip(strategies, keys, strict=True))
+    drawn = _drawn(candidates[~torch.isin(candidates, again)], min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
+    settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
+    scored = known.scored(order[~torch.isin(order, settled)], torch.cat([data.pool.labeled_indices, settled]), wanted.stride, cycle)
+    generator = seeds.generator(seed, "choice", cycle)
+    choice = in_first(trainer, lambda: known.choose(scored, wanted.size - len(settled), generator))
+    chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
+    queryable = data.pool.unlabeled[pool.indices]
+    scoring = scoring_ones(strategies)
+    keys = pool.keys[:, queryable]
+    scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(
         indices=chosen,
         at_random=torch.cat([torch.tensor(wanted.again_at_random, dtype=torch.int64), drawn]),
-        scores=scores[torch.searchsorted(indices, chosen)],
-        pool_indices=indices,
-        pool_scores=scores,
-        recorded=dict(zip(map(str, strategies[1:]), others, strict=True)),
-        tied_share=selection.tied_share(keys[0]),
-        notes=[*constant_scores(strategies, [*keys])],
+        scores=known.scores_of(chosen, choice),
+        pool_indices=pool.indices[queryable],
+        pool_scores=scores.get(chooser),
+        recorded={str(strategy): scores[strategy] for strategy in strategies[1:]},
+        tied_share=selection.tied_share(keys[0]) if chooser.scores_items else 0.0,
+        notes=[*constant_scores(scoring, [*keys])],
         seconds=time.perf_counter() - started,
         peak_bytes=memory.bytes(),
     )
@@ -86,3 +99,21 @@ def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) ->
     """Draws items uniformly: which ones depends on no score, and not on who else is in the pool."""
     order = torch.randperm(items, generator=seeds.generator(seed, "random picks", cycle))
     return candidates[order[candidates].argsort()[:count]]
+
+
+def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:
+    """Refuses what makes no sense of a strategy that chooses items together.
+
+    Raises:
+        UserError: it has strides but no ranking, or scores are to be recorded of one that gives no item a score of its own.
+    """
+    if not strategy.ranks and any(stride != 1 for stride in strides):
+        raise UserError(
+            f"Expected active_learning.stride to be 1 with {strategy}, got {', '.join(map(str, strides))}: it chooses a query as a whole, "
+            "and leaves no ranking of which every so manieth item could be taken."
+        )
+    if without := [str(other) for other in recorded if not other.scores_items]:
+        raise UserError(
+            f"Expected also_record to name strategies that score each item, got {', '.join(without)}: what they say of an item depends on "
+            "the others that they choose."
+        )

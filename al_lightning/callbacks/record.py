@@ -17,6 +17,7 @@ from al_lightning.analysis.settings import differences, flat
 from al_lightning.callbacks.beginning import Beginning, Opened
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
+from al_lightning.callbacks.first_process import in_first
 from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
@@ -212,7 +213,8 @@ class RunRecord:
 
     def _write_scores(self, cycle: int, query: Query) -> None:
         items = [self.data.item(index) for index in query.pool_indices.tolist()]
-        scores = {"score": query.pool_scores.tolist()} | {name: values.tolist() for name, values in query.recorded.items()}
+        own = {} if query.pool_scores is None else {"score": query.pool_scores}
+        scores = {name: values.tolist() for name, values in (own | query.recorded).items()}
         self.run.write_scores(cycle, query.pool_indices.tolist(), items, scores)
 
     def close(self) -> None:
@@ -260,16 +262,7 @@ class RunRecord:
 
     def on_rank_zero(self, work: Callable[[], _T]) -> _T:
         """Does something in the first process; its result, or its error, is every process's."""
-        outcome: Any = None
-        if self.trainer.is_global_zero:
-            try:
-                outcome = work()
-            except (UserError, OSError) as error:
-                outcome = error
-        outcome = self.trainer.strategy.broadcast(outcome)
-        if isinstance(outcome, UserError | OSError):
-            raise outcome
-        return outcome  # type: ignore[no-any-return]
+        return in_first(self.trainer, work)
 
 
 def marked_weights(path: Path, run: str | None, cycle: int, module: nn.Module) -> dict[str, Tensor]:

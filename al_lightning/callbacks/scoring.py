@@ -4,7 +4,7 @@ import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from al_lightning.acquisition import Strategy
 from al_lightning.acquisition.inference import for_network
-from al_lightning.acquisition.strategies import Scorer, joint_measurer, joint_scorer
+from al_lightning.acquisition.joint import Looker, joint_looker, joint_measurer
+from al_lightning.acquisition.representations import Rows
+from al_lightning.callbacks.gathering import FromAllProcesses, Gathered
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -31,29 +33,50 @@ def shares(batches: Sequence[Tensor], world: int) -> list[list[Tensor]]:
     return [list(batches[rank::world]) for rank in range(world)]
 
 
+class PoolScores(NamedTuple):
+    """What a query knows of the pool, in every process.
+
+    Attributes:
+        indices: ``(n,)``, sorted, of the items that were scored.
+        keys: float64 ``(S, n)`` of these, for the S strategies that score items.
+        gathered: in the first process, the representations that the first strategy wants; None where it wants none.
+    """
+
+    indices: Tensor
+    keys: Tensor
+    gathered: Gathered | None
+
+
 def score_pool(
     trainer: Trainer,
     data: PoolDataModule,
     strategies: Sequence[Strategy],
     network: nn.Module,
     seed: int,
+    order: Tensor,
     progress: Callable[[int, int], None],
-) -> tuple[Tensor, Tensor]:
-    """Scores what can be queried; every process does its share and learns all.
+) -> PoolScores:
+    """Scores what can be queried, and the labeled items where the first strategy asks for them; every process does its share.
+
+    All of them learn the keys. Representations go to the first process, batch by batch: it has 4 (or 2) bytes for each of their numbers,
+    and no process has anything else that grows with the pool, but for indices and keys.
 
     Args:
         trainer: knows the processes.
         data: the pool.
-        strategies: give the keys.
+        strategies: give the keys; the first one is to choose.
         network: on its device.
         seed: of what is random in the strategies.
+        order: ``(n,)`` the items that can be queried, in the order that representations shall have; labeled ones come after them.
         progress: told after each batch how many of this process's items are done, and how many there are.
-
-    Returns:
-        Sorted indices ``(n,)`` of the items that can be queried, and their keys ``(S, n)`` for S strategies, float64.
     """
-    share = shares(batches_of(data, strategies, data.pool.candidates), trainer.world_size)
+    chooser = strategies[0]
+    labeled = data.pool.labeled_indices if chooser.sees_labeled else order[:0]
+    share = shares([*batches_of(data, strategies, data.pool.candidates), *batches_of(data, strategies, labeled)], trainer.world_size)
     mine = share[trainer.global_rank]
+    gathered = Gathered(torch.cat([order, labeled]), len(data.pool.labeled), data.device) if chooser.represented else None
+    of_all = FromAllProcesses(trainer, share, gathered) if gathered and trainer.world_size > 1 else None
+    put = (of_all or gathered).put if gathered else None
     done, total = 0, sum(map(len, mine))
 
     def after_batch(items: int) -> None:
@@ -61,21 +84,28 @@ def score_pool(
         done += items
         progress(done, total)
 
-    indices, keys = score_batches(strategies, network, mine, data.pool_batches, seed, after_batch)
+    indices, keys = score_batches(strategies, network, mine, data.pool_batches, seed, after_batch, put)
+    if of_all is not None:
+        of_all.finish()
     if trainer.world_size > 1:
         longest = max(sum(map(len, batches)) for batches in share)
         padded = torch.full((1 + len(keys), longest), torch.nan, dtype=torch.float64)
         padded[:, : len(indices)] = torch.cat([indices.double().unsqueeze(0), keys])
-        gathered = trainer.strategy.all_gather(padded.to(data.device)).cpu().transpose(0, 1).flatten(1)
-        together = gathered[:, ~gathered[0].isnan()]
+        together = trainer.strategy.all_gather(padded.to(data.device)).cpu().transpose(0, 1).flatten(1)
+        together = together[:, ~together[0].isnan()]
         indices, keys = together[0].long(), together[1:]
-    order = indices.argsort()
-    return indices[order], keys[:, order]
+    sorting = indices.argsort()
+    return PoolScores(indices[sorting], keys[:, sorting], gathered)
+
+
+def scoring_ones(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """Those that give each item a score of its own."""
+    return [strategy for strategy in strategies if strategy.scores_items]
 
 
 def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
     """Items in the data module's batches, or in large ones where no strategy looks at an item."""
-    if any(strategy.prediction is not None for strategy in strategies):
+    if any(strategy.predictions for strategy in strategies):
         return data.scoring_batches(indices)
     return list(indices.split(_UNSEEN_AT_ONCE)) if len(indices) else []
 
@@ -87,6 +117,7 @@ def score_batches(
     load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
     seed: int,
     after_batch: Callable[[int], None],
+    put: Callable[[Tensor, Rows], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Ranking keys of the items of some batches.
 
@@ -97,37 +128,46 @@ def score_batches(
         load: from batches to (inputs, indices) of each.
         seed: of what is random in the strategies.
         after_batch: called with the number of items of each finished batch.
+        put: takes the indices of each batch, and the rows that the first strategy wants of it.
 
     Returns:
-        Indices ``(n,)`` and keys ``(S, n)``, float64, both on the CPU.
+        Indices ``(n,)`` and keys ``(S, n)``, float64, both on the CPU, for the S strategies that score items.
 
     Raises:
         UserError: not even one item fits into the device's memory.
     """
-    predictions = [strategy.prediction for strategy in strategies if strategy.prediction is not None]
-    loaded = load(batches) if predictions else ((torch.empty(len(batch), 0), batch) for batch in batches)
+    looks = any(strategy.predictions for strategy in strategies)
+    loaded = load(batches) if looks else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(len(strategies), 0, dtype=torch.float64, device=device)]
-    with _scoring(strategies), evaluating(network), joint_scorer(strategies, network, seed) as score:
-        score = _fitting(score)
+    scoring = len(scoring_ones(strategies))
+    represented = strategies[0].represented if put is not None else None
+    indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(scoring, 0, dtype=torch.float64, device=device)]
+    with _scoring(strategies), evaluating(network), joint_looker(strategies, represented, network, seed) as look:
+        look = _fitting(look)
         for inputs, batch in loaded:
-            keys.append(torch.stack(score(inputs, batch.to(device))))  # there: to fetch them is to wait for a card that could have gone on
+            its, rows = look(inputs, batch.to(device))
+            # Left there: to fetch them is to wait for a card that could have gone on.
+            keys.append(torch.stack(its) if its else keys[0].new_empty(0, len(batch)))
             indices.append(batch)
+            if put is not None:
+                put(batch, rows)
             after_batch(len(batch))
     return torch.cat(indices), torch.cat(keys, dim=1).cpu()
 
 
-def _fitting(score: Scorer) -> Scorer:
-    """Scores in parts, where a batch does not fit into the device's memory; parts that were too large are not tried again."""
+def _fitting(look: Looker) -> Looker:
+    """Looks in parts, where a batch does not fit into the device's memory; parts that were too large are not tried again."""
     most: int | None = None
 
-    def score_in_parts(inputs: Tensor, indices: Tensor) -> list[Tensor]:
+    def look_in_parts(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor], Rows]:
         nonlocal most
         while True:
             at_once = len(indices) if most is None else most
             try:
-                parts = [score(*part) for part in zip(inputs.split(at_once), indices.split(at_once), strict=True)]
-                return [torch.cat([part.double() for part in keys]) for keys in zip(*parts, strict=True)]
+                parts = [look(*part) for part in zip(inputs.split(at_once), indices.split(at_once), strict=True)]
+                keys, rows = zip(*parts, strict=True)
+                doubles = [torch.cat([part.double() for part in its]) for its in zip(*keys, strict=True)]
+                return doubles, tuple(map(_joined, zip(*rows, strict=True)))
             except torch.OutOfMemoryError as error:
                 at_once = min(at_once, len(indices))
                 if at_once == 1:
@@ -139,27 +179,11 @@ def _fitting(score: Scorer) -> Scorer:
                 most = at_once // 2
             torch.cuda.empty_cache()
 
-    return score_in_parts
+    return look_in_parts
 
 
-def refuse_not_finite(data: PoolDataModule, indices: Tensor, keys: Tensor, when: str) -> None:
-    """Refuses scores that are no numbers.
-
-    Args:
-        data: names the items.
-        indices: ``(n,)``.
-        keys: ``(n,)``, of these items.
-        when: in words.
-
-    Raises:
-        UserError: some are not finite.
-    """
-    if not bool(keys.isfinite().all()):
-        names = [data.item(int(index)) for index in indices[~keys.isfinite()]]
-        raise UserError(
-            f"The score of {len(names)} items became NaN or infinite {when}, the first of them {', '.join(names[:5])}. "
-            "Look at these items; if it is every item, the training diverged: lower the learning rate."
-        )
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])
 
 
 def constant_scores(strategies: Sequence[Strategy], keys: Sequence[Tensor]) -> Iterator[str]:
@@ -190,7 +214,7 @@ def pixel_scores(
 
 def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
     """No gradients; and no inference tensors for a strategy that takes gradients itself."""
-    takes_gradients = any(strategy.prediction is not None and strategy.prediction.needs_grad for strategy in strategies)
+    takes_gradients = any(prediction.needs_grad for strategy in strategies for prediction in strategy.predictions)
     return torch.no_grad() if takes_gradients else torch.inference_mode()
 
 

@@ -15,7 +15,10 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
-from al_lightning.callbacks.scoring import score_batches, shares
+from al_lightning.acquisition.representations import Rows
+from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.gathering import Gathered
+from al_lightning.callbacks.scoring import score_batches, scoring_ones, shares
 from al_lightning.commands.stored_run import StoredModel
 from al_lightning.data.image_folder import ImageFolder, TakesPictures, scoring_batches
 from al_lightning.data.scenes import Size
@@ -28,13 +31,13 @@ class Ranked(NamedTuple):
 
     Attributes:
         indices: ``(n,)`` in the folder, the most wanted first.
-        scores: ``(S, n)`` of these, by each strategy, as a person reads them.
+        scores: what the strategy says of these, then the scores ``(n,)`` by each other one, as a person reads them.
         of: number of images that were scored.
-        tied_share: of the scores of all, by which images were ranked, that another one equals.
+        tied_share: of the scores of all, by which images were ranked, that another one equals; 0 where they have none.
     """
 
     indices: Tensor
-    scores: Tensor
+    scores: list[Tensor]
     of: int
     tied_share: float
 
@@ -60,6 +63,7 @@ def devices_called(names: Sequence[str] | None) -> list[torch.device]:
 def rank(
     folder: ImageFolder,
     candidates: Sequence[int],
+    labeled: Sequence[int],
     strategies: Sequence[Strategy],
     model: StoredModel,
     devices: Sequence[torch.device],
@@ -70,6 +74,7 @@ def rank(
     Args:
         folder: the images; what can't be read or scored is noted there, and left out.
         candidates: indices of those that may be chosen.
+        labeled: indices of those that have labels, and may be looked at as well.
         strategies: the first one ranks, the others give further scores. What they share is computed once.
         model: whose network scores.
         devices: that share the work; how many does not change a score.
@@ -81,10 +86,44 @@ def rank(
     for strategy in strategies:
         _refuse_labels(strategy)
         strategy.meet(len(folder), folder.item, _peek)
+    chooser = strategies[0]
+    order = seeded_order(torch.tensor(candidates), len(folder), seeds.generator(model.seed, "ties", model.cycle))
+    others = torch.tensor(labeled, dtype=torch.int64)
+    seen = torch.cat([order, others]) if chooser.sees_labeled else order
+    gathered = Gathered(seen, len(folder), devices[0]) if chooser.represented else None
+    indices, keys = _scored(folder, [candidates, seen[len(order) :].tolist()], strategies, model, devices, gathered)
+    queryable, scored = torch.isin(indices, order), torch.zeros(len(folder), dtype=torch.bool)
+    if not bool(queryable.any()):
+        raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
+    scored[indices] = True
+
+    def path_of(index: int) -> str:
+        return str(folder.paths[index])
+
+    refuse_not_finite(path_of, indices, keys.isfinite().all(dim=0), "The score of")
+    known = Knowledge(chooser, indices, keys[0] if chooser.scores_items else None, gathered, path_of)
+    choose_from = known.scored(order[scored[order]], others[scored[others]] if chooser.sees_labeled else others, cycle=model.cycle)
+    chosen = known.choose(choose_from, size, seeds.generator(model.seed, "choice", model.cycle))
+    places = torch.searchsorted(indices, chosen.indices)
+    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(scoring_ones(strategies), keys, strict=True)}
+    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
+    return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
+
+
+def _scored(
+    folder: ImageFolder,
+    parts: Sequence[Sequence[int]],
+    strategies: Sequence[Strategy],
+    model: StoredModel,
+    devices: Sequence[torch.device],
+    gathered: Gathered | None,
+) -> tuple[Tensor, Tensor]:
+    """Sorted indices ``(n,)`` of the images in these parts, as far as they can be read, and their keys ``(S, n)``."""
     data, network = takes_pictures(model), model.task.network
-    sizes = _fitting(folder, folder.sizes(candidates), network, data, model.task.dense)
-    batches = scoring_batches(sizes, devices[0])
-    if all(strategy.prediction is None for strategy in strategies):
+    sizes = _fitting(folder, folder.sizes([index for part in parts for index in part]), network, data, model.task.dense)
+    of_parts = [{index: sizes[index] for index in part if index in sizes} for part in parts]
+    batches = [batch for its in of_parts for batch in scoring_batches(its, devices[0])]
+    if not any(strategy.predictions for strategy in strategies):
         batches = [torch.tensor(folder.whole(sizes), dtype=torch.int64)]
     with tqdm(total=len(sizes), unit=" images", leave=False, disable=None) as bar:
 
@@ -92,15 +131,7 @@ def rank(
             bar.update(items)
 
         load = partial(folder.load, inputs_of=data.inputs_of)
-        indices, keys = _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch)
-    if not len(indices):
-        raise UserError(f"Expected an image that can be read in {folder.folder}, got none. {next(iter(folder.broken.values()))}")
-    _refuse_not_finite(folder, indices, keys.sum(dim=0))
-    priority = torch.randperm(len(folder), generator=seeds.generator(model.seed, "ties", model.cycle))
-    chosen = selection.choose(keys[0], indices, priority, size)
-    places = torch.searchsorted(indices, chosen)
-    scores = torch.stack([strategy.score(its[places]) for strategy, its in zip(strategies, keys, strict=True)])
-    return Ranked(chosen, scores, len(indices), selection.tied_share(keys[0]))
+        return _score(devices, strategies, network, batches, load, model.scoring_seed, after_batch, gathered.put if gathered else None)
 
 
 def takes_pictures(model: StoredModel) -> TakesPictures:
@@ -125,6 +156,7 @@ def _score(
     load: Callable[[list[Tensor]], Iterable[tuple[Tensor, Tensor]]],
     seed: int,
     after_batch: Callable[[int], None],
+    put: Callable[[Tensor, Rows], None] | None,
 ) -> tuple[Tensor, Tensor]:
     """Sorted indices ``(n,)`` and keys ``(S, n)``; each device has a thread, a copy of the network and a share of the batches.
 
@@ -140,7 +172,7 @@ def _score(
                 yield inputs.to(device), indices
 
         try:
-            return score_batches(strategies, replica, its, on_device, seed, after_batch)
+            return score_batches(strategies, replica, its, on_device, seed, after_batch, put)
         except BaseException:
             stop.set()
             raise
@@ -191,13 +223,3 @@ def _refuse_labels(strategy: Strategy) -> None:
 
 def _peek(indices: Tensor) -> Tensor:
     raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another.")
-
-
-def _refuse_not_finite(folder: ImageFolder, indices: Tensor, keys: Tensor) -> None:
-    if not bool(keys.isfinite().all()):
-        wrong = indices[~keys.isfinite()].tolist()
-        names = ", ".join(str(folder.paths[index]) for index in wrong[:5])
-        raise UserError(
-            f"The score of {len(wrong)} images is NaN or infinite, the first of them {names}. Look at these images; if it is every image, "
-            "the network's training diverged."
-        )

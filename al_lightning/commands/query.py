@@ -49,9 +49,11 @@ def main(arguments: Sequence[str]) -> None:
     if given.package:
         refuse_tools(given.package, classes_of(model.data))
     with _claimed(out):
-        candidates, notes = _unlabeled(folder, model, given.run)
-        ranked = rank(folder, candidates, strategies, model, devices, given.n)
+        candidates, labeled, notes = _parted(folder, model, given.run)
+        ranked = rank(folder, candidates, labeled, strategies, model, devices, given.n)
         notes = [f"{len(ranked.indices):,} of {ranked.of:,} images by {strategies[0]}, with the weights of {model.source}.", *notes]
+        if strategies[0].sees_labeled:
+            notes.append(f"{strategies[0]} looks at the {len(labeled):,} labeled images that lie here; it knows of no others.")
         if ranked.of > 1 and ranked.tied_share == 1:
             notes.append(f"{strategies[0]} can't tell them apart: each has the score of another one.")
         page = _page(folder, model, notes, [*_proposals(folder, ranked, strategies[0], model, devices[0])])
@@ -130,8 +132,8 @@ def _claimed(out: Path) -> Iterator[None]:
         locks.unlock(out / ".lock")
 
 
-def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[list[int], list[str]]:
-    """The images that may be asked for, and a sentence on each kind of others.
+def _parted(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[list[int], list[int], list[str]]:
+    """The images that may be asked for, the others, and a sentence on each kind of these.
 
     Raises:
         UserError: all have labels.
@@ -144,7 +146,7 @@ def _unlabeled(folder: ImageFolder, model: StoredModel, run: str | None) -> tupl
     notes = [f"{len(its):,} images {why}, and are not asked for." for why, its in labeled.items() if its]
     if not candidates:
         raise UserError(f"Expected an image without a label in {folder.folder}, got none. {' '.join(notes)}")
-    return candidates, notes
+    return candidates, sorted({*range(len(folder))}.difference(candidates)), notes
 
 
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
@@ -190,7 +192,7 @@ def _page(folder: ImageFolder, model: StoredModel, notes: Sequence[str], proposa
 
 
 def _table(folder: ImageFolder, ranked: Ranked, strategies: Sequence[Strategy]) -> list[list[Any]]:
-    rows = zip(ranked.indices.tolist(), ranked.scores.T.tolist(), strict=True)
+    rows = zip(ranked.indices.tolist(), torch.stack(ranked.scores).T.tolist(), strict=True)
     return [
         ["rank", "path", "score", *map(str, strategies[1:])],
         *([place, folder.paths[index], *(f"{score:.9g}" for score in scores)] for place, (index, scores) in enumerate(rows)),

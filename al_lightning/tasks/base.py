@@ -104,10 +104,13 @@ class Task(LightningModule, ABC):
 
     def draw_weights(self, seed: int) -> None:
         """Gives the network the weights that a new one has under a seed. In place: optimizers and DDP keep their parameters."""
+        self.network.load_state_dict(self.new_network(seed).state_dict())
+
+    def new_network(self, seed: int) -> nn.Module:
+        """Another network, with the weights that it has under a seed."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            fresh = self.make_network()
-        self.network.load_state_dict(fresh.state_dict())
+            return self.make_network()
 
     @abstractmethod
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from al_lightning.acquisition import inference
+from al_lightning.acquisition.dropout import LiveDropout
 from al_lightning.acquisition.hashing import keep_mask
 from al_lightning.acquisition.inference import Batch, dropout_passes
 from al_lightning.errors import UserError
@@ -126,6 +127,18 @@ class Recurrent(nn.Module):
 def test_what_hooks_can_not_get_right_is_refused(network, shape, said):
     with pytest.raises(UserError, match=said):
         passes_of(network, torch.rand(shape))
+
+
+def test_threads_do_not_fuse_for_each_other():
+    """Several devices have a thread each: the last one to leave fuses again, and none before."""
+    one, other = (LiveDropout({}, None, 0) for _ in range(2))
+    first, second = (live.drawing(torch.arange(1), torch.arange(2)) for live in (one, other))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not torch.backends.mha.get_fastpath_enabled()
+    second.__exit__(None, None, None)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_fused_transformer_layers_do_not_go_round_their_dropout():

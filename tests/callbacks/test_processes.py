@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 
-from al_lightning.acquisition import BALD, Entropy, Odin
+from al_lightning.acquisition import BADGE, BALD, Diverse, Entropy, Odin, UHerding
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
 from tests.conftest import in_child, make_data, run_experiment, without_seconds
@@ -37,13 +37,21 @@ def run_on(processes: int, folder, strategy=None, **arguments: Any):
     return RunDirectory(folder / "run")
 
 
-@pytest.mark.parametrize("strategy", [Entropy(), BALD(5, 0.5), Odin(10.0, 0.01)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("strategy", [Entropy(), BALD(5, 0.5), Odin(10.0, 0.01), BADGE(), UHerding()], ids=lambda s: type(s).__name__)
 def test_the_same_weights_select_the_same_items_on_1_2_and_3_processes(tmp_path, strategy):
     """Without training, every number of processes has the weights that were drawn."""
     runs = [run_on(n, tmp_path / str(n), strategy, data=make_data(eval_batch_size=40), trainer={"max_epochs": 0}) for n in (1, 2, 3)]
     tables = [run.queries.read_bytes() for run in runs]
     assert tables[0] == tables[1] == tables[2]
     assert [row["val/accuracy"] for row in runs[0].read_cycles()] == [row["val/accuracy"] for row in runs[2].read_cycles()]
+
+
+def test_a_process_without_a_batch_chooses_the_same(tmp_path):
+    """Two batches, of the pool and of what is labeled, for three processes."""
+    data = {"eval_batch_size": 600, "initial_size": 570}
+    runs = [run_on(n, tmp_path / str(n), Diverse(Entropy(), 2), data=make_data(**data), query_size=9, cycles=2) for n in (1, 3)]
+    first, other = ([(row.index, row.score) for row in run.read_queries() if row.cycle == 1] for run in runs)
+    assert [index for index, _ in first] == [index for index, _ in other] and len(first) == 9
 
 
 def test_a_pool_of_103_on_4_processes_scores_103(tmp_path):

@@ -178,6 +178,9 @@ STRATEGIES = {
     "FromFile": ["n4", "n2", "n0", "n1", "n3"],
     "Inverse": None,
     "Expert": None,
+    "Power": None,
+    "Apart": None,
+    "UHerding": None,
 }
 
 
@@ -190,6 +193,8 @@ def test_every_kind_of_strategy(run, tmp_path, name):
         "FromFile": {"order": "order.txt"},
         "Inverse": {"strategy": "Entropy"},
         "Expert": {"checkpoint": str(run.checkpoint(0)), "strategy": "Entropy"},
+        "Power": {"strategy": "Entropy"},
+        "Apart": {"strategy": "Entropy", "pattern": "n(?P<frame>.)"},
     }
     text = json.dumps({"class_path": name, "init_args": arguments[name]}) if name in arguments else name
     rows, page = ask("--run", run.path, "--images", "new", "--strategy", text)
@@ -202,7 +207,45 @@ def test_every_kind_of_strategy(run, tmp_path, name):
         expected = [sign * scipy.stats.entropy(logits_of(run, cycle, path).softmax(0).numpy()).mean() for path in paths]
         np.testing.assert_allclose([*found.values()], expected, rtol=1e-5)
         assert [*found.values()] == sorted(found.values(), reverse=True)
-    assert ("no pixel scores" in page) == (name not in ("Inverse", "Expert")) and len(shown_in(page)) == 5
+    scored = name in ("Inverse", "Expert", "Power", "Apart", "UHerding")
+    assert ("no pixel scores" in page) == (not scored) and len(shown_in(page)) == 5
+
+
+def features_of(run, cycle, path):
+    network = Tiny(3).eval()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, cycle).items()})
+    pixels = np.array(Image.open(path).convert("RGB")) / 255
+    inputs = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    with torch.no_grad():
+        return network.body[:2](torch.from_numpy(inputs).float().permute(2, 0, 1)[None])[0].mean((1, 2)).double()
+
+
+def test_a_core_set_is_far_from_the_labeled_images_that_lie_here(run, photos, capsys):
+    """By an independent computation; labeled are those of the run that lie in the folder; broken ones of both kinds are left out."""
+    labeled = {row.item for row in run.read_queries()} & {*POOL[:6]}
+    broken = sorted(labeled)[0]
+    others = [photos / f"{name}.png" for name in labeled]
+    near = [features_of(run, 1, path) for path in others if path.stem != broken]
+    for path in (photos / f"{broken}.png", photos / "n2.png"):
+        size = path.stat().st_size
+        path.write_bytes(path.read_bytes()[:60].ljust(size, b"x"))
+    for out, devices in (("one", ["cpu"]), ("two", ["cpu", "cpu"])):
+        with pytest.raises(SystemExit) as ended:
+            ask("--run", run.path, "--images", photos, "--n", 5, "--strategy", "CoreSet", "--devices", *devices, out=out)
+        assert ended.value.code == 3 and f"{broken}.png" in capsys.readouterr().err
+    assert Path("one/query.csv").read_bytes() == Path("two/query.csv").read_bytes()
+    rows, page = answer("one")
+    left = {
+        path: features_of(run, 1, path)
+        for path in [*photos.glob("[no]*.[pJ]*"), *(photos / f"{name}.png" for name in POOL[:6])]
+        if path.stem not in labeled and path.stem != "n2"
+    }
+    assert len(rows) == 5 and "no pixel scores" in page
+    for row in rows:
+        distances = {path: min(float((its - other).norm()) for other in near) for path, its in left.items()}
+        farthest = max(distances, key=lambda path: distances[path])
+        assert row["path"] == str(farthest) and float(row["score"]) == pytest.approx(distances[farthest], rel=1e-3)
+        near.append(left.pop(farthest))
 
 
 def test_masked_images_are_not_asked_for_and_no_mask_is_opened(run, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,57 @@
+"""What the choosers share: the batch that comes out, and the refusal of what can't come in."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Chosen positions ``(size,)`` in the order of choice, and what was thought of each one then, float64 ``(size,)``."""
+
+    indices: Tensor
+    scores: Tensor
+
+    @classmethod
+    def of(cls, indices: list[int], scores: list[float], device: torch.device) -> "Batch":
+        """As tensors on a device."""
+        return cls(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device))
+
+
+class NotFinite(ValueError):
+    """A representation with NaN or infinity in it (or with values whose squares overflow float32).
+
+    Attributes:
+        which: the argument that it is in, for example "unlabeled".
+        position: the first such item's.
+    """
+
+    def __init__(self, which: str, position: int) -> None:
+        super().__init__(f"Expected finite numbers, got others in item {position} of the {which} ones.")
+        self.which = which
+        self.position = position
+
+
+def refuse_not_finite(which: str, of_items: Tensor) -> None:
+    """Raises :class:`NotFinite` for the first item ``(n,)`` or ``(n, *)`` that is not finite."""
+    wrong = ~of_items.flatten(1).isfinite().all(1) if of_items.ndim > 1 else ~of_items.isfinite()
+    if bool(wrong.any()):
+        raise NotFinite(which, int(wrong.nonzero()[0]))
+
+
+def refuse_size(size: int, n: int) -> None:
+    """Raises ValueError for a batch that so many items can't fill."""
+    if not 0 <= size <= n:
+        raise ValueError(f"Expected a size from 0 to the {n} items there are, got {size}.")
+
+
+def drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Positions ``(count,)`` on the CPU, drawn independently in proportion to weights ``(n,)`` >= 0 of which one is positive.
+
+    By the inverse of the cumulative sum in float64, on the CPU: unlike ``multinomial`` for any n, and the same on every device.
+    """
+    sums = weights.double().cpu().cumsum(0)
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    # A draw may round up to the whole sum; the last position of positive weight is then the one that is meant.
+    last = torch.searchsorted(sums, sums[-1:])
+    return torch.searchsorted(sums, uniform * sums[-1], right=True).minimum(last)

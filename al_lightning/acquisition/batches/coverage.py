@@ -1,0 +1,223 @@
+"""Batches that cover the pool: every item shall be near, or like, one that is labeled."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition.batches.batch import Batch, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.centers import Farthest
+from al_lightning.acquisition.batches.distances import TILE, Rows, squared_distances
+from al_lightning.acquisition.batches.lazy import LazyGreedy
+
+_TILE = 2**20  # numbers of a kernel matrix held at once
+_ROUNDING = 2.0**-18  # growth of an item's coverage that is none
+_SAMPLED = 1000  # items whose neighbours say how large a ball is
+
+Kernel = Callable[[Tensor], Tensor]
+"""From squared distances to likeness in [0, 1], which falls with distance, in place."""
+
+
+def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Tensor:
+    """Greedy cover: each is the item with most items within delta of it that nothing labeled or chosen covers.
+
+    When everything is covered, the rest are chosen farthest first (:func:`k_center`).
+
+    Time n (n + m) D once, then a few times n D a choice; memory of a few numbers an item.
+
+    Source: Yehuda et al., Active Learning Through a Covering Lens, NeurIPS 2022, algorithm 1.
+
+    Args:
+        unlabeled: ``(n, D)``.
+        labeled: ``(m, D)``.
+        size: how many to choose.
+        delta: radius, >= 0; None is :func:`coverage_radius`.
+
+    Returns:
+        ``(size,)`` positions.
+
+    Raises:
+        NotFinite: NaN or infinity in a row.
+    """
+    return scored_prob_cover(unlabeled, labeled, size, delta).indices
+
+
+def scored_prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Batch:
+    """See :func:`prob_cover`; the scores are the numbers of items newly covered."""
+    radius = coverage_radius(unlabeled, labeled, size) if delta is None else delta
+    return _covering(unlabeled, labeled, size, lambda squared: squared.sqrt_().le_(radius), None)
+
+
+def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Tensor:
+    """Greedy maximum of the mean over items of ``max over labeled or chosen x' of exp(-|x - x'|^2 / sigma^2)``.
+
+    When nothing grows any more, the rest are chosen farthest first (:func:`k_center`). Time and memory as of :func:`prob_cover`.
+
+    Source: Bae et al., Generalized Coverage for More Robust Low-Budget Active Learning, ECCV 2024.
+
+    Args:
+        unlabeled: ``(n, D)``.
+        labeled: ``(m, D)``.
+        size: how many to choose.
+        sigma: width of the kernel, > 0; None is :func:`kernel_width`.
+
+    Returns:
+        ``(size,)`` positions.
+
+    Raises:
+        NotFinite: NaN or infinity in a row.
+    """
+    return scored_max_herding(unlabeled, labeled, size, sigma).indices
+
+
+def scored_max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Batch:
+    """See :func:`max_herding`; the scores are what each adds to the mean over the unlabeled items."""
+    return _herding(unlabeled, labeled, size, kernel_width(unlabeled) if sigma is None else sigma, None)
+
+
+def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Tensor:
+    """:func:`max_herding` with each item's likeness weighed by its uncertainty: UHerding.
+
+    Source: Bae et al., Uncertainty Herding: One Active Learning Method for All Label Budgets, ICLR 2025; there, uncertainty is the margin
+    score of probabilities at a calibrated temperature.
+
+    Args:
+        unlabeled: ``(n, D)``.
+        labeled: ``(m, D)``.
+        size: how many to choose.
+        uncertainties: ``(n,)`` >= 0.
+        sigma: width of the kernel, > 0; None is :func:`uncertainty_width`.
+
+    Returns:
+        ``(size,)`` positions.
+
+    Raises:
+        NotFinite: NaN or infinity in a row or an uncertainty.
+        ValueError: a negative uncertainty.
+    """
+    return scored_uncertainty_herding(unlabeled, labeled, size, uncertainties, sigma).indices
+
+
+def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Batch:
+    """See :func:`uncertainty_herding`; the scores are what each adds to the weighed mean."""
+    refuse_not_finite("unlabeled", uncertainties)
+    if bool((uncertainties < 0).any()):
+        raise ValueError(f"Expected uncertainties of at least 0, got {float(uncertainties.min())}.")
+    width = uncertainty_width(unlabeled, labeled) if sigma is None else sigma
+    return _herding(unlabeled, labeled, size, width, uncertainties)
+
+
+def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
+    """The radius with which a typical ball holds its share of the items, ``N / (m + size)`` of all N.
+
+    The median of the distances from 1,000 evenly spaced unlabeled items to the nearest so many of all. The paper chooses the largest radius
+    whose balls are 95 % pure in clusters for classes, which takes the number of classes; this one shrinks as the budget grows.
+    """
+    if not len(unlabeled):
+        return 0.0
+    rows = Rows(unlabeled, "unlabeled")
+    all_rows = [rows, Rows(labeled, "labeled", rows.offset)]
+    share = max(1, round((len(unlabeled) + len(labeled)) / (len(labeled) + max(1, size))))
+    sample = torch.linspace(0, len(rows) - 1, min(_SAMPLED, len(rows))).round().long().to(unlabeled.device)
+    radii = []
+    for some in sample.split(max(1, 8 * _TILE // (len(rows) + len(labeled)))):
+        squared = [squared_distances(rows[some], rows.norms[some], block, of.norms[part]) for of in all_rows for part, block in of.blocks()]
+        radii.append(torch.cat(squared, 1).kthvalue(share, 1).values)
+    return float(torch.cat(radii).sqrt().median())
+
+
+def kernel_width(unlabeled: Tensor) -> float:
+    """Root of the mean squared distance of the unlabeled items to their mean; 1 where that is 0.
+
+    The paper takes 1 for features of length 1, which is this where their mean is near 0; this follows the features' scale.
+    """
+    return float(Rows(unlabeled, "unlabeled").norms.mean(dtype=torch.float64).sqrt()) or 1.0
+
+
+def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
+    """The smallest distance above 0 of two labeled items, as in the paper; at most :func:`kernel_width`, which it is for fewer than two."""
+    width = kernel_width(unlabeled)
+    rows = Rows(labeled, "labeled")
+    smallest = width**2
+    for part, block in rows.blocks(at_most=max(1, _TILE // max(1, len(rows)))):
+        for other, others in rows.blocks():
+            squared = squared_distances(block, rows.norms[part], others, rows.norms[other])
+            smallest = float(squared[squared > 0].min().clamp_max(smallest)) if bool((squared > 0).any()) else smallest
+    return math.sqrt(smallest)
+
+
+def _herding(unlabeled: Tensor, labeled: Tensor, size: int, width: float, weights: Tensor | None) -> Batch:
+    def gaussian(squared: Tensor) -> Tensor:
+        return squared.mul_(-1 / width**2).exp_()
+
+    batch = _covering(unlabeled, labeled, size, gaussian, weights)
+    return Batch(batch.indices, batch.scores / max(1, len(unlabeled)))
+
+
+def _covering(unlabeled: Tensor, labeled: Tensor, size: int, kernel: Kernel, weights: Tensor | None) -> Batch:
+    refuse_size(size, len(unlabeled))
+    rows = Rows(unlabeled, "unlabeled")
+    centers = Rows(labeled, "labeled", rows.offset)
+    coverage = Coverage(rows, centers, kernel, weights)
+    greedy = LazyGreedy(coverage.gains, len(rows), unlabeled.device)
+    indices: list[int] = []
+    scores: list[float] = []
+    while len(indices) < size:
+        item, gain = greedy.take()
+        if gain == 0:
+            break
+        coverage.add(item)
+        indices.append(item)
+        scores.append(gain)
+    if len(indices) < size:
+        farthest = Farthest(rows, centers, torch.tensor(indices, dtype=torch.int64, device=unlabeled.device))
+        while len(indices) < size:
+            indices += [item for item, _ in farthest.take(size - len(indices))]
+    return Batch.of(indices, scores + [0.0] * (size - len(scores)), unlabeled.device)
+
+
+class Coverage:
+    """How like each item is to the nearest that is labeled or chosen.
+
+    Args:
+        rows: the items to cover, and to choose from.
+        centers: what covers them already.
+        kernel: likeness of squared distances.
+        weights: ``(n,)`` of the items; None weighs them alike.
+    """
+
+    def __init__(self, rows: Rows, centers: Rows, kernel: Kernel, weights: Tensor | None) -> None:
+        self.rows = rows
+        self.kernel = kernel
+        self.weights = torch.ones_like(rows.norms) if weights is None else weights.float()
+        self.grain = _ROUNDING * (float(self.weights.max()) if len(rows) else 0.0) or 1.0
+        self.covered = torch.zeros_like(rows.norms)
+        for part, block in centers.blocks(at_most=256):
+            self._cover(block, centers.norms[part])
+
+    def _cover(self, centers: Tensor, norms: Tensor) -> None:
+        for part, block in self.rows.blocks(at_most=max(1, TILE // len(centers))):
+            squared = squared_distances(centers, norms, block, self.rows.norms[part]).amin(0)
+            torch.maximum(self.covered[part], self.kernel(squared), out=self.covered[part])
+
+    def add(self, item: int) -> None:
+        """Covers the items like this one."""
+        which = slice(item, item + 1)
+        self._cover(self.rows[which], self.rows.norms[which])
+
+    def gains(self, items: Tensor) -> Tensor:
+        """What items ``(b,)`` would add to the weighed sum of likeness, float64 ``(b,)``."""
+        gained = torch.cat([self._gains(part) for part in items.split(512)])
+        # Two items that are like each other alone add the same. Rounding must not be what decides between them.
+        return (gained / self.grain).round() * self.grain
+
+    def _gains(self, items: Tensor) -> Tensor:
+        candidates, norms = self.rows[items], self.rows.norms[items]
+        gained = torch.zeros(len(items), dtype=torch.float64, device=items.device)
+        for part, block in self.rows.blocks(at_most=max(1, _TILE // len(items))):
+            likeness = self.kernel(squared_distances(candidates, norms, block, self.rows.norms[part]))
+            growth = likeness.sub_(self.covered[part])
+            # Rounding must not make it seem that a duplicate adds something.
+            gained += torch.threshold_(growth, _ROUNDING, 0.0) @ self.weights[part]
+        return gained

@@ -1,0 +1,103 @@
+"""Squared distances between rows, block by block in float32, whatever type the rows are kept in."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition.batches.batch import NotFinite
+
+TILE = 2**19  # numbers held at once: what a core's cache holds
+_FEW_FEATURES = 16  # up to here, differences are as fast as products, and exact
+_RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
+
+
+class Rows:
+    """Rows relative to an offset: distances do not change by it, but are the more exact the nearer it is to the rows.
+
+    Args:
+        matrix: ``(n, D)`` of any floating type.
+        which: what to call it in an error.
+        offset: float32 ``(D,)``; the rows' mean by default.
+
+    Attributes:
+        norms: squared norms of the rows less the offset, float32 ``(n,)``.
+
+    Raises:
+        NotFinite: a row with NaN or infinity.
+    """
+
+    def __init__(self, matrix: Tensor, which: str, offset: Tensor | None = None) -> None:
+        self.matrix = matrix
+        self.offset = _mean(matrix) if offset is None else offset
+        self.norms = torch.empty(len(matrix), device=matrix.device)
+        for part, rows in self.blocks():
+            self.norms[part] = rows.square().sum(1)
+        finite = self.norms.isfinite()
+        if not bool(finite.all()):
+            raise NotFinite(which, self._first_not_finite(finite))
+
+    def _first_not_finite(self, finite: Tensor) -> int:
+        """The first one that is not finite itself; where the mean is not, none of the norms are."""
+        for part in self._parts(_step(self.matrix)):
+            wrong = ~self.matrix[part].isfinite().all(1)
+            if bool(wrong.any()):
+                return int(part.start) + int(wrong.nonzero()[0])
+        return int((~finite).nonzero()[0])
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def __getitem__(self, which: Tensor | slice) -> Tensor:
+        return self.matrix[which].float() - self.offset
+
+    def _parts(self, step: int) -> Iterator[slice]:
+        for start in range(0, len(self.matrix), step):
+            yield slice(start, min(start + step, len(self.matrix)))
+
+    def blocks(self, at_most: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Where each block is, and its rows less the offset in float32; the memory of one block serves all."""
+        step = min(_step(self.matrix), at_most or _step(self.matrix))
+        memory = torch.empty(min(step, len(self.matrix)), self.matrix.shape[1], device=self.matrix.device)
+        for part in self._parts(step):
+            rows = memory[: part.stop - part.start]
+            yield part, torch.sub(rows.copy_(self.matrix[part]), self.offset, out=rows)
+
+
+def _step(matrix: Tensor) -> int:
+    return max(1, TILE // max(1, matrix.shape[1]))
+
+
+def _mean(matrix: Tensor) -> Tensor:
+    sums = torch.zeros(matrix.shape[1], dtype=torch.float64, device=matrix.device)
+    for part in matrix.split(_step(matrix)):
+        sums += part.float().sum(0, dtype=torch.float64)
+    return (sums / max(1, len(matrix))).float()
+
+
+def squared_distances(a: Tensor, a_norms: Tensor, b: Tensor, b_norms: Tensor) -> Tensor:
+    """Squared distances ``(A, B)`` of rows ``(A, D)`` and ``(B, D)``, float32, from their squared norms ``(A,)`` and ``(B,)``.
+
+    By products, unless there are few features; what these can't tell from 0 is 0, so a duplicate is at no distance.
+    """
+    if a.shape[1] <= _FEW_FEATURES:
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()
+    shrunk = 1 - _RESOLUTION
+    products = torch.addmm((b_norms * shrunk).unsqueeze(0), a, b.T, alpha=-2)
+    return products.add_((a_norms * shrunk).unsqueeze(1)).clamp_min_(0)
+
+
+def leading(values: Tensor, count: int) -> Tensor:
+    """Positions ``(min(count, n),)`` of the largest values ``(n,)``, in rising order; of those that draw for the last place, the first."""
+    if not 0 < count < len(values):
+        return torch.arange(min(count, len(values)), device=values.device)
+    last = values.topk(count, sorted=False).values.min()
+    chosen = values > last
+    drawing = (values == last).nonzero().flatten()[: count - int(chosen.sum())]
+    chosen[drawing] = True
+    return chosen.nonzero().flatten()
+
+
+def first_largest(values: Tensor) -> int:
+    """The first position of the largest value."""
+    return int((values == values.max()).nonzero()[0])

@@ -1,0 +1,92 @@
+"""Batches from one score an item: by noisy keys, and by classes in turn."""
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition.batches.batch import refuse_not_finite, refuse_size
+
+
+def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarithmic: bool = False) -> Tensor:
+    """Keys whose ranking draws items without replacement in proportion to ``score ** beta``: ``log score + Gumbel / beta``.
+
+    An item of score 0 comes after all others, in random order.
+
+    Source: Kirsch et al., Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning, 2021 (TMLR 2023), table 1.
+
+    Args:
+        scores: ``(n,)``, at least 0; or their logarithms, where -inf is a score of 0.
+        beta: > 0; infinity is no noise, near 0 is uniformly random.
+        generator: of the noise, one number an item.
+        logarithmic: whether the scores are logarithms.
+
+    Returns:
+        float64 ``(n,)``, finite, higher first.
+
+    Raises:
+        NotFinite: NaN or +infinity among the scores.
+        ValueError: a negative score that is no logarithm, or a beta that is not positive.
+    """
+    if not beta > 0:
+        raise ValueError(f"Expected a beta above 0, got {beta}.")
+    scores = scores.double()
+    refuse_not_finite("scored", scores.where(scores != -torch.inf, 0.0) if logarithmic else scores)
+    if not logarithmic and bool((scores < 0).any()):
+        position = int((scores < 0).nonzero()[0])
+        raise ValueError(f"Expected scores of at least 0, got {float(scores[position])} for item {position} of the scored ones.")
+    logs = scores if logarithmic else scores.log()
+    uniform = torch.rand(len(scores), generator=generator, dtype=torch.float64, device=generator.device).to(scores.device)
+    noise = -uniform.clamp_min(torch.finfo(torch.float64).tiny).log().neg().log() / beta
+    zero = logs == -torch.inf
+    keys = logs.where(~zero, 0.0) + noise
+    if bool(zero.any()) and not bool(zero.all()):
+        keys[zero] += keys[~zero].min() - keys[zero].max() - 1
+    return keys
+
+
+def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.66) -> Tensor:
+    """A share of the batch in equal parts from each class, best first, and the rest by the keys alone.
+
+    The classes take turns, the one with the best first item first; a class with nothing left leaves its turns to the others.
+
+    Source: Lüth et al., Finally Outshining the Random Baseline (ClaSP PE), TMLR 2026, whose share is 0.66; there, keys are the power keys
+    of the entropy with beta from 1 to 100 over the cycles.
+
+    Args:
+        keys: ``(n,)``, higher first.
+        classes: ``(n,)`` whole numbers: which class an item counts for (:func:`most_added_class`).
+        size: how many to choose.
+        share: of the batch that goes to classes, from 0 to 1; rounded down to whole items.
+
+    Returns:
+        ``(size,)`` positions: the classes' items in turn, then the rest.
+    """
+    refuse_size(size, len(keys))
+    refuse_not_finite("scored", keys)
+    order = keys.argsort(descending=True, stable=True)
+    # How many of its class are before each item, which is the round of turns that it has its chance in.
+    by_class = classes[order].argsort(stable=True)
+    counts = classes[order].unique(return_counts=True)[1]
+    rounds = torch.empty_like(order)
+    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    rounds[by_class] = torch.arange(len(order), device=order.device) - starts
+    in_turn = order[rounds.argsort(stable=True)]
+    of_classes = in_turn[: int(size * share + 1e-9)]
+    rest = order[~torch.isin(order, of_classes)]
+    return torch.cat([of_classes, rest])[:size]
+
+
+def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
+    """The class of which an item would add most to what is labeled, relative to what there is of it.
+
+    ``argmax_c u_c / (1 + sum of c over the labeled)`` with amounts in items: a pixel share or a probability of 1 is one item's worth.
+
+    Args:
+        unlabeled: ``(n, C)`` predicted amount of each class in each item: shares of pixels, or mean probabilities.
+        labeled: ``(m, C)`` likewise of the labeled items, as predicted: no label is read.
+
+    Returns:
+        ``(n,)`` classes; the first of those that draw.
+    """
+    refuse_not_finite("unlabeled", unlabeled)
+    refuse_not_finite("labeled", labeled)
+    return (unlabeled.float() / (1 + labeled.float().sum(0))).argmax(1)

@@ -1,0 +1,93 @@
+"""What several strategies need of a batch, in as few passes as there are different ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from al_lightning.acquisition.functional import Tiled
+from al_lightning.acquisition.inference import Batch, Prediction
+from al_lightning.acquisition.representations import Represented, Rows, Tap
+from al_lightning.acquisition.strategies.base import Measure, Strategy
+
+Measurer = Callable[[Tensor, Tensor], list[Tensor | None]]
+Scorer = Callable[[Tensor, Tensor], list[Tensor]]
+"""From inputs ``(B, *)`` and dataset indices ``(B,)`` to each strategy's tensor."""
+Looker = Callable[[Tensor, Tensor], tuple[list[Tensor], Rows]]
+"""From the same to the keys of each strategy that scores items, and to the rows of a representation."""
+
+
+@contextmanager
+def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Measurer]:
+    """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that make no prediction.
+
+    Args:
+        strategies: of which several may share predictions and measurements; each of these is made once.
+        network: in eval mode, on its device.
+        seed: of dropout masks.
+    """
+    with _joint(strategies, None, network, seed) as look:
+        yield lambda inputs, indices: look(inputs, indices)[0]
+
+
+@contextmanager
+def joint_scorer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Scorer]:
+    """Ranking keys ``(B,)`` of each strategy. Arguments as of :func:`joint_measurer`."""
+    with joint_looker(strategies, None, network, seed) as look:
+        yield lambda inputs, indices: look(inputs, indices)[0]
+
+
+@contextmanager
+def joint_looker(strategies: Sequence[Strategy], represented: Represented | None, network: nn.Module, seed: int) -> Iterator[Looker]:
+    """Ranking keys ``(B,)`` of each strategy that scores items, and the rows of a representation, by the same passes.
+
+    Arguments as of :func:`joint_measurer`.
+    """
+    scoring = [strategy for strategy in strategies if strategy.scores_items]
+    with _joint(scoring, represented, network, seed) as look:
+
+        def keys_and_rows(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor], Rows]:
+            measured, rows = look(inputs, indices)
+            return [strategy.keys(its, indices, seed) for strategy, its in zip(scoring, measured, strict=True)], rows
+
+        yield keys_and_rows
+
+
+@contextmanager
+def _joint(
+    strategies: Sequence[Strategy], represented: Represented | None, network: nn.Module, seed: int
+) -> Iterator[Callable[[Tensor, Tensor], tuple[list[Tensor | None], Rows]]]:
+    """What each strategy measures, and the rows."""
+    wanted: dict[Prediction, list[Measure]] = {}
+    for strategy in strategies:
+        if strategy.prediction is not None and strategy.measure is not None:
+            measures = wanted.setdefault(strategy.prediction, [])
+            if strategy.measure not in measures:
+                measures.append(strategy.measure)
+    if represented is not None:
+        wanted.setdefault(represented.prediction, [])
+    taps = [Tap(represented.kind.layer)] if represented is not None and represented.kind.taps else []
+
+    with ExitStack() as stack:
+        for tap in taps:
+            stack.callback(tap.close)
+        logits_of = {prediction: stack.enter_context(prediction.logits(network, seed)) for prediction in wanted}
+
+        def look(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor | None], Rows]:
+            batch = Batch(network, inputs, indices, taps)
+            found: dict[Any, Tensor] = {}
+            parts: list[Rows] = []
+            for prediction, measures in wanted.items():
+                sums = [Tiled(new_sums) for new_sums in measures]
+                for logits in logits_of[prediction](batch):
+                    for each in sums:
+                        each.add(logits)
+                    if represented is not None and represented.prediction == prediction:
+                        parts.append(represented.kind.of(logits, taps[0].take(len(indices)) if taps else None))
+                found |= {(prediction, of): each.score() for of, each in zip(measures, sums, strict=True)}
+            rows = parts[0] if len(parts) == 1 else tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+            return [found.get((strategy.prediction, strategy.measure)) for strategy in strategies], rows
+
+        yield look

@@ -1,0 +1,114 @@
+"""A query without neighbours: for pools that are frames of videos."""
+
+import re
+from bisect import bisect, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition.strategies.base import Scored, Strategy, refuse_together
+from al_lightning.acquisition.strategies.wrapped import Wrapped
+from al_lightning.errors import UserError
+from al_lightning.numbers import PositiveInt, checked
+
+# CamVid's 0001TP_006690 is frame 6690 of 0001TP; Cityscapes' aachen_000000_000019 is frame 19 of the first snippet of Aachen.
+_NAMES = r"(?P<sequence>.*?)(?:_(?P<snippet>\d{6})(?=_\d{6}$))?_?(?P<frame>\d+)"
+_SNIPPET = 30  # frames of a snippet of Cityscapes
+
+Place = tuple[str, int]
+"""A frame's sequence, and its number in it."""
+
+
+class Apart(Wrapped):
+    """Another strategy's query, but nothing within so many frames of what is labeled or chosen.
+
+    Goes through the strategy's ranking and leaves out what is too near, by the names' numbers: ``0001TP_006690`` is frame 6690 of 0001TP. A
+    name as of Cityscapes, ``aachen_000000_000019``, is frame 19 of a snippet, of 30 frames, of the sequence aachen. Where too few
+    are left, half the distance will do, then half of that; at last none. Its score is the strategy's.
+
+    Args:
+        strategy: which ranks.
+        frames: the largest difference of frame numbers that is too near. CamVid labels every 30th frame.
+        pattern: a regular expression for whole names, where they are others: with a group ``frame`` that is a number, and a group
+            ``sequence`` if there are several, like ``(?P<sequence>.*)-(?P<frame>[0-9]+)-left``.
+    """
+
+    ranks = False
+
+    @checked
+    def __init__(self, strategy: Strategy, frames: PositiveInt = 30, pattern: str | None = None) -> None:
+        refuse_together(strategy, "Apart")
+        super().__init__(strategy)
+        self.frames = frames
+        self.pattern = pattern
+        self._expression = _compiled(_NAMES if pattern is None else pattern)
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """Reads the names.
+
+        Raises:
+            UserError: one has no frame's number.
+        """
+        super().meet(size, item, peek)
+        self._places = [self._place(item(index)) for index in range(size)]
+
+    def _place(self, name: str) -> Place:
+        found = self._expression.fullmatch(name)
+        groups = found.groupdict() if found else {}
+        try:
+            return groups.get("sequence") or "", _SNIPPET * int(groups.get("snippet") or 0) + int(groups["frame"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"Expected names that end with the number of a frame for Apart, like 0001TP_006690 or aachen_000000_000019, got {name}. "
+                "Say by the strategy's argument pattern where the number is."
+                if self.pattern is None
+                else f"Expected names that match {self.pattern} for Apart, with a whole number as frame, got {name}."
+            ) from error
+
+    def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
+        """See :meth:`Strategy.select`."""
+        assert scored.unlabeled.keys is not None
+        ranking = scored.unlabeled.indices[scored.unlabeled.keys.argsort(descending=True, stable=True)].tolist()
+        taken, frames = _Taken(map(self._places.__getitem__, scored.labeled.indices.tolist())), self.frames
+        chosen: list[int] = []
+        while len(chosen) < size:
+            left = []
+            for index in ranking:
+                if len(chosen) < size and taken.distance(self._places[index]) > frames:
+                    taken.add(self._places[index])
+                    chosen.append(index)
+                else:
+                    left.append(index)
+            ranking, frames = left, frames // 2 if frames else -1
+        return torch.tensor(chosen, dtype=torch.int64)
+
+
+class _Taken:
+    """Frames by their sequences."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._frames: dict[str, list[int]] = defaultdict(list)
+        for place in places:
+            self.add(place)
+
+    def add(self, place: Place) -> None:
+        """Takes one more."""
+        insort(self._frames[place[0]], place[1])
+
+    def distance(self, place: Place) -> float:
+        """To the nearest one in the sequence; infinite where there is none."""
+        frames = self._frames[place[0]]
+        at = bisect(frames, place[1])
+        return min((abs(place[1] - frame) for frame in frames[max(0, at - 1) : at + 1]), default=float("inf"))
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"Expected the pattern of Apart to be a regular expression, got {pattern}: {error}.") from error
+    if "frame" not in compiled.groupindex:
+        raise UserError(f"Expected the pattern of Apart to have a group (?P<frame>...), got {pattern}.")
+    return compiled

@@ -1,0 +1,189 @@
+"""Strategies that are another one, changed in something."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition import batches, selection
+from al_lightning.acquisition.aggregation import Aggregation
+from al_lightning.acquisition.inference import ByExpert, PlainPass
+from al_lightning.acquisition.representations import PredictedShares, Represented
+from al_lightning.acquisition.strategies.base import Choice, Scored, Strategy, refuse_together, top
+from al_lightning.errors import UserError
+from al_lightning.numbers import ClosedUnitInterval, PositiveFloat, checked
+
+
+class Wrapped(Strategy):
+    """Another strategy, changed in something."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self.prediction = strategy.prediction
+        self.measure = strategy.measure
+        self.below_zero = strategy.below_zero
+        self.reads_labels = strategy.reads_labels
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return self.strategy.keys(measured, indices, seed)
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """See :meth:`Strategy.readable`."""
+        return self.strategy.readable(measured)
+
+    def score(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.score`."""
+        return self.strategy.score(keys)
+
+    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.meet`."""
+        self.strategy.meet(size, item, peek)
+
+    def logarithms(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.logarithms`."""
+        return self.strategy.logarithms(keys)
+
+    def aggregated_by(self, aggregation: Aggregation) -> Strategy:
+        """See :meth:`Strategy.aggregated_by`."""
+        other = copy.copy(self)
+        other.strategy = self.strategy.aggregated_by(aggregation)
+        return other
+
+
+class Expert(Wrapped):
+    """Another strategy with the scores of a given model instead of the current one, for example of one trained on the whole pool.
+
+    Args:
+        checkpoint: of a cycle (``cycles/NNN/last.ckpt``) of a run with the same network.
+        strategy: what is made of the expert's predictions, or features.
+    """
+
+    def __init__(self, checkpoint: str, strategy: Strategy) -> None:
+        super().__init__(strategy)
+        if not strategy.predictions:
+            raise UserError(f"Expected a strategy that looks at predictions for an expert to make, got {strategy}.")
+        self.checkpoint = checkpoint
+        self.scores_items, self.ranks, self.sees_labeled = strategy.scores_items, strategy.ranks, strategy.sees_labeled
+        if strategy.prediction is not None:
+            self.prediction = ByExpert(checkpoint, strategy.prediction)
+        if strategy.represented is not None:
+            self.represented = Represented(ByExpert(checkpoint, strategy.represented.prediction), strategy.represented.kind)
+
+    def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor | Choice:
+        """See :meth:`Strategy.select`; as the other strategy chooses, by what the expert makes of the items."""
+        return self.strategy.select(scored, size, generator)
+
+
+class Inverse(Wrapped):
+    """Another strategy, lowest first.
+
+    Args:
+        strategy: the one to turn round, which ranks.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        refuse_together(strategy, "Inverse")
+        super().__init__(strategy)
+        self.below_zero = True
+
+    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.keys`."""
+        return -self.strategy.keys(measured, indices, seed)
+
+    def readable(self, measured: Tensor) -> Tensor:
+        """See :meth:`Strategy.readable`."""
+        return -self.strategy.readable(measured)
+
+    def score(self, keys: Tensor) -> Tensor:
+        """See :meth:`Strategy.score`."""
+        return -self.strategy.score(-keys)
+
+
+class Power(Wrapped):
+    """A stochastic batch of another strategy: items are drawn, without replacement, in proportion to their score to the power of beta.
+
+    It ranks by log score + Gumbel noise / beta: PowerBALD, PowerEntropy, ... An item of score 0 comes after all others. A score whose
+    logarithm is what is measured (``MaxSoftmax``, ``Odin``) keeps its order where it rounds to 0. A strategy whose scores can be below 0
+    (``Inverse``, ``Order``, ``FromFile``) is refused: they have no logarithm. Its score is the other strategy's.
+
+    Source: Kirsch et al., Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning, 2021.
+
+    Args:
+        strategy: which ranks by scores of at least 0.
+        beta: 1 draws in proportion to the scores; larger is greedier, and towards 0 all are equally likely.
+    """
+
+    ranks = False
+
+    @checked
+    def __init__(self, strategy: Strategy, beta: PositiveFloat = 1.0) -> None:
+        _refuse_below_zero(strategy, "Power")
+        super().__init__(strategy)
+        self.beta = beta
+
+    def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
+        """See :meth:`Strategy.select`."""
+        return scored.unlabeled.indices[top(_power_keys(self.strategy, scored, self.beta, generator), size)]
+
+
+class ClassStratified(Wrapped):
+    """A share of the query goes to predicted classes in equal parts; all by another strategy's scores, with noise that decays.
+
+    An image counts for the class of which it would add most to what is labeled, relative to what there is of it: the largest
+    u / (1 + l), where u is the share of its pixels with that class as predicted, and l the sum of these shares over the labeled images. (In
+    classification u is 1 for the predicted class, so that is the one.) The classes take turns, each with its best item. The rest of the
+    query is the best of what is left. Items are ranked by :class:`Power`'s keys. No label is read.
+
+    Source: Lüth et al., Finally Outshining the Random Baseline: ClaSP PE, 2026.
+
+    Args:
+        strategy: which ranks by scores of at least 0; the source takes Entropy.
+        share: of the query that goes to classes.
+        schedule: :class:`Power`'s beta of each cycle, the last going on; ``[1, 3, 10, 30, 100]`` by default.
+    """
+
+    ranks = False
+    sees_labeled = True
+
+    @checked
+    def __init__(self, strategy: Strategy, share: ClosedUnitInterval = 0.66, schedule: list[PositiveFloat] | None = None) -> None:
+        _refuse_below_zero(strategy, "ClassStratified")
+        if schedule is not None and not schedule:
+            raise UserError("Expected the schedule of ClassStratified to have at least one beta, got an empty list.")
+        super().__init__(strategy)
+        self.share = share
+        self.schedule = schedule
+        self.represented = Represented(PlainPass(), PredictedShares())
+
+    def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
+        """See :meth:`Strategy.select`."""
+        (unlabeled,), (labeled,) = scored.unlabeled.rows, scored.labeled.rows
+        beta = selection.of_cycle(self.schedule or _SCHEDULE, scored.cycle)
+        keys = _power_keys(self.strategy, scored, beta, generator)
+        classes = batches.most_added_class(unlabeled, labeled).cpu()
+        return scored.unlabeled.indices[batches.class_stratified(keys, classes, size, self.share)]
+
+
+def _refuse_below_zero(strategy: Strategy, wrapper: str) -> None:
+    refuse_together(strategy, wrapper)
+    if strategy.below_zero:
+        raise UserError(f"Expected a strategy whose scores are at least 0 for {wrapper}, which draws by their powers, got {strategy}.")
+
+
+def _power_keys(strategy: Strategy, scored: Scored, beta: float, generator: torch.Generator) -> Tensor:
+    """Noisy keys ``(n,)`` of the unlabeled items.
+
+    Raises:
+        UserError: a score is below 0.
+    """
+    assert scored.unlabeled.keys is not None
+    logarithms = strategy.logarithms(scored.unlabeled.keys)
+    if bool(logarithms.isnan().any()):
+        lowest = float(strategy.score(scored.unlabeled.keys).min())
+        raise UserError(f"Expected scores of at least 0 of {strategy}, by whose powers items are drawn, got {lowest:g}.")
+    return batches.power_keys(logarithms, beta, generator, logarithmic=True)
+
+
+_SCHEDULE = (1.0, 3.0, 10.0, 30.0, 100.0)

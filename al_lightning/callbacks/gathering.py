@@ -1,0 +1,105 @@
+"""The representations of all items, in the first process."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from threading import Lock
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from al_lightning.acquisition.representations import Rows
+
+
+class Gathered:
+    """Rows of items, in memory that is taken once, when the first of them come.
+
+    Args:
+        order: ``(n,)`` dataset indices, in the order that the rows shall have.
+        total: number of items in the data set.
+        device: where they shall lie.
+    """
+
+    def __init__(self, order: Tensor, total: int, device: torch.device) -> None:
+        self.device = device
+        self._finite = torch.zeros(len(order), dtype=torch.bool, device=device)
+        self._places = torch.full((total,), -1)
+        self._places[order] = torch.arange(len(order))
+        self._rows: Rows = ()
+        self._lock = Lock()  # several threads bring rows
+
+    def put(self, indices: Tensor, rows: Rows) -> None:
+        """Takes the rows of a batch.
+
+        Args:
+            indices: ``(B,)`` their items.
+            rows: ``(B, *)`` each, on any device.
+        """
+        with self._lock:
+            if not self._rows:
+                size = len(self._finite)
+                with torch.inference_mode(False):  # or nothing could be made of them later
+                    self._rows = tuple(torch.empty(size, *part.shape[1:], dtype=part.dtype, device=self.device) for part in rows)
+        places = self._places[indices].to(self.device)
+        here = [part.to(self.device) for part in rows]
+        for own, part in zip(self._rows, here, strict=True):
+            own[places] = part
+        self._finite[places] = torch.stack([part.flatten(1).isfinite().all(dim=1) for part in here]).all(dim=0)
+
+    def finite_of(self, indices: Tensor) -> Tensor:
+        """Bool ``(B,)``, on the CPU, of items: whether their row has come, and has no NaN or infinity in it."""
+        return self._finite.cpu()[self._places[indices]]
+
+    def rows(self, indices: Tensor) -> Rows:
+        """The rows of items ``(B,)``; without a copy where these lie together and in their order."""
+        places = self._places[indices]
+        if not len(places):
+            return tuple(part[:0] for part in self._rows)
+        if torch.equal(places, torch.arange(int(places[0]), int(places[0]) + len(places))):
+            return tuple(part[int(places[0]) :][: len(places)] for part in self._rows)
+        return tuple(part[places.to(self.device)] for part in self._rows)
+
+
+class FromAllProcesses:
+    """Brings the rows of all processes to the first one, a batch of each at a time: no other one keeps any.
+
+    Args:
+        trainer: knows the processes.
+        share: the batches of each, of which the first process has as many as any other.
+        gathered: of the first process.
+    """
+
+    def __init__(self, trainer: Trainer, share: Sequence[Sequence[Tensor]], gathered: Gathered) -> None:
+        self.trainer = trainer
+        self.gathered = gathered
+        self._rounds = [*zip_longest(*share, fillvalue=torch.empty(0, dtype=torch.int64))]
+        self._empty: Rows | None = None  # what a process brings that has no batch left
+
+    def put(self, indices: Tensor, rows: Rows | None) -> None:
+        """Takes this process's next batch; to be called in each process as often.
+
+        Args:
+            indices: ``(B,)`` their items.
+            rows: ``(B, *)`` each; None where it has none left.
+        """
+        strategy = self.trainer.strategy
+        batches = self._rounds.pop(0)
+        if self._empty is None:
+            kinds: list[tuple[torch.Size, torch.dtype]] = [(part.shape[1:], part.dtype) for part in rows or ()]
+            kinds = strategy.broadcast(kinds)
+            self._empty = tuple(torch.empty(0, *shape, dtype=dtype, device=self.gathered.device) for shape, dtype in kinds)
+        longest = max(map(len, batches))
+        of_all = []
+        for part in self._empty if rows is None else rows:
+            padded = torch.zeros(longest, *part.shape[1:], dtype=part.dtype, device=self.gathered.device)
+            padded[: len(part)] = part
+            of_all.append(strategy.all_gather(padded))
+        if self.trainer.is_global_zero:
+            for rank, batch in enumerate(batches):
+                if len(batch):
+                    self.gathered.put(batch, tuple(part[rank, : len(batch)] for part in of_all))
+
+    def finish(self) -> None:
+        """Takes part in the rounds that are left to others."""
+        while self._rounds:
+            self.put(torch.empty(0, dtype=torch.int64), None)

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+
+from al_lightning.acquisition.batches import NotFinite, class_stratified, most_added_class, power_keys
+
+
+def random(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_the_first_is_drawn_in_proportion_to_the_power_of_the_score(beta):
+    scores = torch.tensor([1.0, 2.0, 4.0])
+    keys = power_keys(scores.repeat(20000), beta, random()).view(20000, 3)
+    first = keys.argmax(1).bincount() / 20000
+    torch.testing.assert_close(first, scores**beta / (scores**beta).sum(), rtol=0, atol=0.01)
+
+
+def test_items_of_score_0_come_last_in_random_order():
+    for beta in (1e-4, 1.0, 1e4):
+        keys = power_keys(torch.tensor([0.0, 1e-300, 0.0, 1e300, 0.0], dtype=torch.float64), beta, random())
+        assert bool(keys.isfinite().all())
+        assert set(keys.argsort(descending=True)[:2].tolist()) == {1, 3}
+    orders = {tuple(power_keys(torch.zeros(3), 1.0, random(seed)).argsort().tolist()) for seed in range(60)}
+    assert len(orders) == 6
+
+
+def test_logarithms_are_taken_as_they_are():
+    scores = torch.tensor([0.0, 0.5, 2.0])
+    assert torch.equal(power_keys(scores.double().log(), 2.0, random(), logarithmic=True), power_keys(scores, 2.0, random()))
+    far = power_keys(torch.tensor([-5000.0, -6000.0, -torch.inf]), 1.0, random(), logarithmic=True)  # exp of either is 0
+    assert far.argsort(descending=True).tolist() == [0, 1, 2]
+
+
+def test_without_noise_the_ranking_is_the_score_s():
+    torch.testing.assert_close(power_keys(torch.tensor([3.0, 1.0]), math.inf, random()), torch.tensor([math.log(3), 0]).double())
+
+
+@pytest.mark.parametrize(
+    ("scores", "beta", "message"),
+    [
+        ([1.0, -0.5], 1.0, "at least 0, got -0.5 for item 1"),
+        ([1.0], 0.0, "a beta above 0, got 0"),
+        ([1.0], math.nan, "a beta above 0, got nan"),
+        ([1.0, math.nan], 1.0, "item 1 of the scored"),
+        ([math.inf], 1.0, "item 0 of the scored"),
+    ],
+)
+def test_what_has_no_power_is_refused(scores, beta, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        power_keys(torch.tensor(scores), beta, random())
+    assert isinstance(caught.value, NotFinite) == ("scored" in message)
+
+
+def test_classes_take_turns_for_their_share():
+    keys = torch.tensor([9.0, 8, 7, 6, 5, 4, 3, 2])
+    classes = torch.tensor([4, 4, 4, 4, 4, 0, 2, 0])
+    assert class_stratified(keys, classes, 6, 0.67).tolist() == [0, 5, 6, 1, 2, 3]  # a turn each, the fourth goes to the best second
+    assert class_stratified(keys, classes, 3, 0.0).tolist() == [0, 1, 2]
+    assert class_stratified(keys, classes, 8, 1.0).tolist() == [0, 5, 6, 1, 7, 2, 3, 4]
+    assert class_stratified(keys, torch.zeros(8, dtype=torch.int64), 3, 1.0).tolist() == [0, 1, 2]
+
+
+def test_an_image_counts_for_the_class_that_it_adds_most_of():
+    unlabeled = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1]])
+    assert most_added_class(unlabeled, unlabeled[:0]).tolist() == [0, 0]
+    labeled = torch.tensor([[0.9, 0.0, 0.1]]).repeat(10, 1)  # 9 of the first class, 1 of the last
+    assert most_added_class(unlabeled, labeled).tolist() == [1, 1]  # 0.09 and 0.1; 0.06, 0.3 and 0.05
