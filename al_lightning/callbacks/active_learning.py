@@ -11,6 +11,7 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.annotation.package import PLAIN, Tool
+from al_lightning.callbacks.budget import Budget
 from al_lightning.callbacks.control import Control
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.evaluation import Evaluation
@@ -27,7 +28,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
 from al_lightning.refusals import WaitsForLabels
-from al_lightning.run_tables import VALIDATED, CycleRow
+from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -108,19 +109,10 @@ class ActiveLearningCallback(Callback):
         seed: NonNegativeInt = 0,
         resume: bool = False,
     ) -> None:
-        self.strides = [stride] if isinstance(stride, int) else stride
-        self.query_sizes = [query_size] if isinstance(query_size, int) else query_size
-        for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
-            if not values:
-                raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
-        if target is not None and (not target or any("loss" in name or not name.startswith(VALIDATED) for name in target)):
-            raise UserError(
-                f"Expected active_learning.target to name metrics val/... of which more is better, like val/accuracy, got {target}."
-            )
+        self.budget = Budget(query_size, stride, cycles, label_budget, target)
         if retrain == "warm" and keep == "none":
             raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
         self.strategy = strategy
-        self.cycles = cycles
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
@@ -131,12 +123,10 @@ class ActiveLearningCallback(Callback):
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
-        self.label_budget = label_budget
-        self.target = target
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
-        refuse_choosers(strategy, self.strides, self.also_record)
+        refuse_choosers(strategy, self.budget.strides, self.also_record)
         names = [str(each) for each in (strategy, *self.also_record)]
         if len(set(names)) < len(names):
             raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
@@ -181,22 +171,7 @@ class ActiveLearningCallback(Callback):
         return int(self.data.pool.labeled.sum())
 
     def _reason_to_stop(self, metrics: dict[str, float]) -> str | None:
-        if self.target is not None:
-            if missing := set(self.target) - set(metrics):
-                known = [name for name in metrics if name.startswith(VALIDATED)]
-                raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
-            if all(metrics[name] >= value for name, value in self.target.items()):
-                return "the target is reached"
-        cycles = self.cycles
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            cycles = min(2, cycles or 2)
-        if cycles is not None and self.cycle + 1 >= cycles:
-            return "all cycles are done"
-        if self.label_budget is not None and self.labeled >= self.label_budget:
-            return "the label budget is used up"
-        if len(self.data.pool.candidates):
-            return None
-        return "nobody can answer for the rest of the pool" if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
+        return self.budget.reason_to_stop(self.data.pool, metrics, 2 if self.trainer.fast_dev_run else None)  # type: ignore[attr-defined]
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
@@ -243,12 +218,10 @@ class ActiveLearningCallback(Callback):
 
     def _query(self) -> Query:
         self.restart.end_loading()
-        *earlier, size = (selection.of_cycle(self.query_sizes, cycle) for cycle in range(self.cycle + 1))
-        if self.label_budget is not None:
-            size = min(size, self.label_budget - self.labeled)
+        size = self.budget.query_size(self.data.pool)
         again = self.record.asked_again(self.cycle) if self.unanswered == "asked" else ((), ())
-        drawn = selection.picks_at_random(self.random_share, sum(earlier), size)
-        wanted = Wanted(size, selection.of_cycle(self.strides, self.cycle), drawn, *again)
+        drawn = selection.picks_at_random(self.random_share, self.budget.asked_before(self.cycle), size)
+        wanted = Wanted(size, self.budget.stride(self.cycle), drawn, *again)
         strategies = [self.strategy, *self.also_record]
         with self.restart.forward_context():
             query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored, self._before_choice)
@@ -282,8 +255,8 @@ class ActiveLearningCallback(Callback):
         answer = self.record.finish(finished, keep_earlier=self.keep != "last")
         self._stopped = self._stopped or (self.record.waiting and _WAITS)
         counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
-        growth = self.query_sizes[self.cycle :] or self.query_sizes[-1:]
-        self._say(finished.line(self.cycles, growth if counts_epochs else [0], self._stopped))
+        growth = self.budget.growth(self.cycle) if counts_epochs else [0]
+        self._say(finished.line(self.budget.cycles, growth, self._stopped))
         if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which leaves nothing to label
             self._say(self.record.waiting)
         return finished, answer
@@ -312,13 +285,13 @@ class ActiveLearningCallback(Callback):
             self.record.describe(settings_of(trainer, pl_module, datamodule, self))
         choose = None
         if self.initial_run is None:
-            choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.query_sizes[0])
+            choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
             self._say(str(self.record.waiting))
             raise WaitsForLabels
         if self.cycle == 0:
-            refuse_no_query(datamodule, self.cycles, self.label_budget)
+            refuse_no_query(datamodule, self.budget.cycles, self.budget.labels)
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)

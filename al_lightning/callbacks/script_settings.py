@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from lightning.pytorch import Trainer
 from torch import nn
 
+from al_lightning.callbacks.budget import Budget
 from al_lightning.data import PoolDataModule
 from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.tasks import Task
@@ -34,9 +35,13 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
     """
     model = _class(task)
     model["init_args"] |= {"network": _made_by(task.make_network.factory, task.network), "optimizer": _made_by(task.make_optimizer.factory)}
+    budget: Budget = learning.budget
     experiment = _class(learning)["init_args"] | {
-        "query_size": _one_or_all(learning.query_sizes),
-        "stride": _one_or_all(learning.strides),
+        "query_size": _one_or_all(budget.query_sizes),
+        "stride": _one_or_all(budget.strides),
+        "cycles": budget.cycles,
+        "label_budget": budget.labels,
+        "target": _told(budget.target),
         "oracle": type(learning.oracle).__name__.lower(),
         "initial_run": None if learning.initial_run is None else str(learning.initial_run.path),
     }
@@ -59,8 +64,8 @@ def _class(thing: Any, depth: int = 0) -> dict[str, Any]:
     return {"class_path": _path(type(thing)), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
 
 
-def _one_or_all(values: list[int]) -> int | list[int]:
-    return values[0] if len(values) == 1 else values
+def _one_or_all(values: Sequence[int]) -> int | list[int]:
+    return values[0] if len(values) == 1 else [*values]
 
 
 _UNKNOWN = object()
