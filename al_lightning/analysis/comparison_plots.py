@@ -85,7 +85,7 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
         x = [panel.compared[0].pixels(labeled) for labeled in panel.budgets]
         name = legend_name(panel.name)
         band = np.stack([*drawn.values()])
-        axes.fill_between(x, band.min(axis=0), band.max(axis=0), color=shade, linewidth=0, label=f"all strategies ({name})")
+        axes.fill_between(x, band.min(axis=0), band.max(axis=0), color=shade, alpha=0.7, linewidth=0, label=f"all strategies ({name})")
         for series, values in drawn.items():
             if settings.kind(series.strategy) != kind and series is not panel.baseline and series.strategy != "Random":
                 continue
