@@ -211,11 +211,10 @@ class PredictedShares(Representation):
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
         """See :meth:`Representation.of`."""
         items, classes = logits.shape[1:3]
-        predicted = logits[0].argmax(dim=1).view(items, math.prod(logits.shape[3:]))
-        first = classes * torch.arange(items, device=logits.device).unsqueeze(1)
-        counts = (predicted + first).flatten().bincount(minlength=items * classes).view(items, classes)
-        shares = counts.float() / predicted.shape[1]
-        return (torch.where(logits[0].flatten(1).isnan().any(dim=1, keepdim=True), torch.nan, shares),)
+        pixels = math.prod(logits.shape[3:])
+        largest, predicted = (part.reshape(items, pixels) for part in logits[0].max(dim=1))
+        votes = 1 + 0 * largest.float()  # NaN, where there is no number
+        return (torch.zeros(items, classes, device=logits.device).scatter_add_(1, predicted, votes) / pixels,)
 
 
 def _refuse_scenes(logits: Tensor, why: str) -> None:

@@ -65,13 +65,14 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
     order = keys.argsort(descending=True, stable=True)
     # How many of its class are before each item, which is the round of turns that it has its chance in.
     by_class = classes[order].argsort(stable=True)
-    counts = classes[order].unique(return_counts=True)[1]
+    counts = classes[order[by_class]].unique_consecutive(return_counts=True)[1]
     rounds = torch.empty_like(order)
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     rounds[by_class] = torch.arange(len(order), device=order.device) - starts
-    in_turn = order[rounds.argsort(stable=True)]
-    of_classes = in_turn[: int(size * share + 1e-9)]
-    rest = order[~torch.isin(order, of_classes)]
+    soon = (rounds < size).nonzero().flatten()
+    of_classes = order[soon[rounds[soon].argsort(stable=True)]][: int(size * share + 1e-9)]
+    best = order[: size + len(of_classes)]
+    rest = best[~torch.isin(best, of_classes)]
     return torch.cat([of_classes, rest])[:size]
 
 

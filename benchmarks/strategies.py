@@ -1,0 +1,112 @@
+"""What a whole query of each strategy takes beside one of Entropy: python -m benchmarks.strategies [FOLDER_OF_FASHION_MNIST]."""
+
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+from al_lightning.acquisition import (
+    BADGE,
+    BALD,
+    EPIG,
+    Apart,
+    BatchBALD,
+    ClassStratified,
+    ClusterMargin,
+    CoreSet,
+    Diverse,
+    Entropy,
+    MaxHerding,
+    Power,
+    ProbCover,
+    Strategy,
+    TypiClust,
+    UHerding,
+)
+from al_lightning.callbacks.querying import query_pool
+from al_lightning.callbacks.scoring import PeakMemory
+from al_lightning.data import FashionMNISTDataModule, PoolDataModule
+from al_lightning.data.resident import ResidentImages
+from al_lightning.models import MLP
+from benchmarks.batches import processor_seconds
+from benchmarks.common import Repeated, alternating, plain_epoch, prepare, ratio
+
+_POOL, _LABELED, _SIZE, _ROUNDS = 60_000, 1000, 300, 3
+_MIB = 2**20
+STRATEGIES = [
+    Power(Entropy()),
+    ClassStratified(Entropy()),
+    Apart(Entropy(), 1),
+    CoreSet(),
+    Diverse(Entropy()),
+    ClusterMargin(),
+    BADGE(),
+    TypiClust(),
+    ProbCover(),
+    MaxHerding(),
+    UHerding(),
+    BALD(10, 0.5),
+    BatchBALD(10, 0.5),
+    EPIG(100, 10, 0.5),
+]
+
+
+class Noisy(Repeated):
+    """As many images as wanted of the sample's, each with noise of its own: no two are the same."""
+
+    def _read(self, folder: Path, split: str) -> ResidentImages:
+        data = super()._read(folder, split)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 32, data.images.shape, generator=generator, dtype=torch.uint8)
+        return ResidentImages(data.images.clamp_max(255 - 32) + noise, data.labels)
+
+
+def pool_of(folder: str | None) -> PoolDataModule:
+    """60,000 images, 1,000 of them labeled."""
+    data = Noisy(_POOL, initial_size=_LABELED) if folder is None else FashionMNISTDataModule(folder, initial_size=_LABELED)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def trained(data: PoolDataModule) -> MLP:
+    """An MLP-512 with dropout that has learned the labeled images, so that it is sure of some others and not of all."""
+    torch.manual_seed(0)
+    network = MLP(512, 0.2)
+    ((inputs, _),) = data.pool_batches([data.pool.labeled_indices])
+    optimizer, targets = torch.optim.Adam(network.parameters()), data.peek(data.pool.labeled_indices)
+    for _ in range(5):
+        plain_epoch(network, optimizer, inputs, targets)
+    return network
+
+
+def query(trainer: Trainer, data: PoolDataModule, network: MLP, strategy: Strategy) -> None:
+    """A query as an experiment makes it."""
+    query_pool(trainer, data, network, [strategy], _SIZE, 1, 0, lambda done, total: None, lambda: None)
+
+
+def main() -> None:
+    """Prints the table."""
+    prepare()
+    torch.set_num_threads(1)
+    data = pool_of(sys.argv[1] if len(sys.argv) > 1 else None)
+    network, trainer = trained(data), Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+    def seconds(strategy: Strategy) -> float:
+        return processor_seconds(lambda: query(trainer, data, network, strategy))
+
+    seconds(Entropy())
+    print(f"| a query of {_SIZE} of {_POOL - _LABELED:,} images, MLP-512 | seconds of a processor | in Entropy's | memory over the start |")
+    print("|---|---|---|---|")
+    for strategy in STRATEGIES:
+        strategy.meet(_POOL, str, data.peek)
+        before, record = PeakMemory(torch.device("cpu")).bytes(), PeakMemory(torch.device("cpu"))
+        seconds(strategy)
+        grown = record.bytes() - before
+        ours, theirs = alternating(_ROUNDS, lambda strategy=strategy: seconds(strategy), lambda: seconds(Entropy()))
+        print(f"| `{strategy}` | {min(ours):.2f} | {ratio(ours, theirs):.2f} | {grown / _MIB:.0f} MiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
