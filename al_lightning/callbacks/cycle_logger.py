@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ class CycleLogger(Callback):
         for rank, index in enumerate(query.indices[: self.images].tolist()):
             item = html.escape(printable(datamodule.item(index)))
             picture = f'<img src="data:image/png;base64,{_png(datamodule.picture(index))}">'
-            cells = (rank, index, item, f"{float(query.scores[rank]):.6g}", picture)
+            score = float(query.scores[rank])
+            cells = (rank, index, item, "" if math.isnan(score) else f"{score:.6g}", picture)
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
         return f"<table>{''.join(rows)}</table>"
 
