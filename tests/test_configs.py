@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory

@@ -12,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from al_lightning.analysis.curves import alc
-from al_lightning.analysis.plots import bin_edges
-from al_lightning.analysis.words import printable
+from al_lightning.analysis.drawings import bin_edges
+from al_lightning.analysis.numbers import alc
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory
+from al_lightning.text import printable
 
 _LARGEST = 512  # pixels along an edge of a logged image
 X_AXIS = "active_learning/labeled"

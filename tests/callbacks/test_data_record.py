@@ -14,7 +14,7 @@ from PIL import Image
 
 from al_lightning import sources
 from al_lightning.acquisition import LowestMiou
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures, restart
 from al_lightning.cli import main
 from al_lightning.commands.report import main as report

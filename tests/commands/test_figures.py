@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from matplotlib import image
 
 from al_lightning.acquisition import BALD, Entropy, Margin
-from al_lightning.analysis import plots, training_plots, uncertainty_plots
+from al_lightning.analysis.drawings import plots, training, uncertainty
 from al_lightning.callbacks import CycleLogger
 from al_lightning.commands import figures, main
 from al_lightning.errors import UserError
@@ -33,7 +33,7 @@ def drawn(monkeypatch):
 
         return save
 
-    for module in (training_plots, uncertainty_plots):
+    for module in (training, uncertainty):
         monkeypatch.setattr(module, "save", keep(module.save))
     return kept
 
@@ -98,7 +98,7 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
 
 
 def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
-    training_plots.draw_score_histograms(recorded)
+    training.draw_score_histograms(recorded)
     panels = [axis for axis in drawn["score_histograms.png"].axes if axis.patches]
     assert len(panels) == 2 * 3  # two cycles scored; three scores
     counts = [sum(patch.get_height() for patch in panel.patches) for panel in panels]
