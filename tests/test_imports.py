@@ -15,6 +15,7 @@ LAYERS = [
     {"configuration_files", "item_lists"},
     {"refusals"},
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
+    {"run_reader"},
     {"runs"},
     {"data", "tasks", "analysis"},
     {"annotation"},
@@ -25,7 +26,13 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-FORBIDDEN = {"acquisition": {"lightning"}, "models": {"lightning"}, "analysis": {"torch", "lightning"}, "runs": {"torch", "lightning"}}
+FORBIDDEN = {
+    "acquisition": {"lightning"},
+    "models": {"lightning"},
+    "analysis": {"torch", "lightning"},
+    "run_reader": {"torch", "lightning"},
+    "runs": {"torch", "lightning"},
+}
 
 
 def imports(path):
