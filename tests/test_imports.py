@@ -9,7 +9,19 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"__version__", "class_changes", "errors", "interpreter", "locks", "parser_messages", "run_files", "seeds", "shipped", "text"},
+    {
+        "__version__",
+        "class_changes",
+        "errors",
+        "help_order",
+        "interpreter",
+        "locks",
+        "parser_messages",
+        "run_files",
+        "seeds",
+        "shipped",
+        "text",
+    },
     {"files", "numbers", "states"},
     {"reading"},
     {"configuration_files", "item_lists"},
