@@ -24,7 +24,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from al_lightning import data, shipped, tasks
-from al_lightning.analysis import plots, settings
+from al_lightning.analysis.drawings import plots
+from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
@@ -36,6 +37,9 @@ from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
+
+_USAGE = "python -m al_lightning fit --config CONFIG [--KEY VALUE ...]"
+_WHAT_FIT_DOES = "Runs an experiment, or goes on with one. Each KEY may stand in the file CONFIG, too; what comes later wins."
 
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
@@ -55,6 +59,7 @@ class ActiveLearningCLI(LightningCLI):
                 trainer_class=Trainer,
                 save_config_callback=None,
                 parser_class=Parser,
+                parser_kwargs={"fit": {"usage": _USAGE, "description": _WHAT_FIT_DOES}},
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 trainer_defaults={"max_epochs": 20},

@@ -14,7 +14,7 @@ class Query:
 
     Attributes:
         indices: int64 ``(n,)``, in rank order, which is that of the choice.
-        scores: float64 ``(n,)``, what the strategy says of these.
+        scores: float64 ``(n,)``, what the strategy says of these; NaN of one that it has not chosen (drawn at random) and gives no score.
         pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
         pool_scores: float64 ``(N,)``, of these; None where the strategy gives no item a score of its own.
         recorded: by name, further scores ``(N,)`` of these, which decided nothing.

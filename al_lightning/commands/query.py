@@ -12,7 +12,7 @@ import torch
 
 from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
-from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
+from al_lightning.analysis.pages import Proposal, contact_sheet, thumbnail
 from al_lightning.annotation.items import classes_of
 from al_lightning.annotation.package import TOOLS, refuse_tools
 from al_lightning.callbacks.scoring import pixel_scores

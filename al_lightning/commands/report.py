@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_lightning.analysis.comparison import choose_metric, compare, lacking, read_runs
-from al_lightning.analysis.report import Report
+from al_lightning.analysis.numbers import choose_metric, compare, lacking, read_runs
+from al_lightning.analysis.pages import Report
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 
