@@ -77,7 +77,7 @@ def run(command: str, status: int = 0) -> None:
     except SystemExit as end:
         ended = end.code
     if ended != status:
-        raise SystemExit(f"Expected exit status {status}, got {ended}.")
+        raise SystemExit(f"Expected exit status {status}, got {ended}")
 
 
 def demonstrate(home: Path = _HOME, edge: int = _EDGE, options: str = "") -> Path:
