@@ -65,6 +65,7 @@ def tiny(config, scenes):
         settings |= {"data.init_args.root": scenes, "data.init_args.crop": 32, "data.init_args.num_workers": 0}
         if data == "FolderSegmentationDataModule":
             settings |= {f"data.init_args.{name}": scenes / folder for name, folder in {"root": "pool", "evaluation": "evaluation"}.items()}
+            settings["data.init_args.unnamed"] = "ignore"  # one has two of the three classes
         settings |= {"trainer.accelerator": "cpu", "model.init_args.network.init_args.encoder_weights": "none"}
         for name, edge in {"query_crop": 24, "square": 48}.items():
             if name in config["data"]["init_args"]:
@@ -82,7 +83,7 @@ def test_config_runs(path, scenes, monkeypatch, request):
         request.getfixturevalue("undrawn")
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     config = yaml.safe_load(path.read_text())
-    short = ["--active_learning.cycles=2", "--active_learning.keep=none", "--trainer.logger=false"]
+    short = ["--active_learning.cycles=2", "--active_learning.oracle=dataset", "--active_learning.keep=none", "--trainer.logger=false"]
     main(["fit", "--config", str(path), "--run_dir", "run", *tiny(config, scenes), *short])
     run = RunDirectory("run")
     assert [row["labeled"] for row in run.read_cycles()] == ["8", "16"]
