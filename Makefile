@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-gpu stress lint bench bench-gpu bench-baal clean
+.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-label-studio test-tools test-gpu stress lint bench bench-gpu bench-baal docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,16 @@ test-wheel: $(INSTALLED)  ## Build the wheel, install it into a new environment,
 
 test-slurm: $(INSTALLED)  ## Requeue jobs of a SLURM cluster on this machine; needs Debian's slurm-wlm and munge
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm
+
+test-label-studio: $(INSTALLED)  ## Go to Label Studio and back, in an environment of its own (1 GB), on this machine
+	test -x .venv-label-studio/bin/label-studio || ($(PYTHON) -m venv .venv-label-studio && \
+		.venv-label-studio/bin/python -m pip install --quiet "label-studio==1.23.2")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m label_studio tests/annotation/test_label_studio_server.py
+
+test-tools: $(INSTALLED)  ## Have datumaro, by which CVAT reads and writes, read packages and write exports
+	test -x .venv-tools/bin/datum || ($(PYTHON) -m venv .venv-tools && \
+		.venv-tools/bin/python -m pip install --quiet "datumaro==1.13.12" "pycocotools>=2.0.8")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/annotation/test_datumaro.py
 
 test-gpu: $(INSTALLED)  ## Run the tests that need a graphics card, which is hidden from all others
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/tasks/test_recorded.py
@@ -65,8 +75,14 @@ bench-baal: pyproject.toml constraints.txt  ## Measure dense BALD beside baal's,
 	.venv-baal/bin/python -m pip install --quiet --constraint constraints.txt --editable . "baal>=2"
 	$(KEPT_MEMORY) OMP_NUM_THREADS=1 .venv-baal/bin/python -m benchmarks.against_baal
 
-clean:  ## Remove the environment and caches; runs stay
-	rm -rf .venv .venv-baal .mypy_cache .ruff_cache build *.egg-info
+docs: pyproject.toml constraints.txt  ## Build the site into build/site, in an environment of its own; a broken link is an error
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet "pip>=25.1"
+	.venv-docs/bin/python -m pip install --quiet --constraint constraints.txt --group docs
+	.venv-docs/bin/zensical build --clean --strict
+
+clean:  ## Remove the environments and caches; runs stay
+	rm -rf .venv .venv-baal .venv-docs .venv-label-studio .venv-tools .cache .mypy_cache .ruff_cache build *.egg-info
 	find al_lightning tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

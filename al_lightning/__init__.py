@@ -1,3 +1,10 @@
-"""Deep active learning for image classification and semantic segmentation, as one Lightning application."""
+"""Deep active learning for image classification and semantic segmentation, as one Lightning application.
+
+What a script or a notebook needs can be imported from here: ``__init__.pyi`` has the names, which are imported when they are asked for.
+"""
+
+import lazy_loader
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,9 +21,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger  # noqa: F401  bare names in configs
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from al_lightning import data, shipped, tasks
-from al_lightning.analysis import plots, settings
+from al_lightning.analysis.drawings import plots
+from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
@@ -31,6 +33,7 @@ from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
 from al_lightning.parsing import Parser
 from al_lightning.processes import lost_processes, speak_for_the_observer
 from al_lightning.refusals import GO_ON, WAITS_FOR_LABELS, lost_process, one_message
+from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
@@ -94,7 +97,7 @@ class ActiveLearningCLI(LightningCLI):
             stored = RunDirectory(known.run_dir).config
             if not stored.exists():
                 raise UserError(f"Expected {stored}, the configuration of the run to resume, but it is missing. Is --run_dir right?")
-            RunDirectory(known.run_dir).read_config()
+            _refuse_script(RunDirectory(known.run_dir))
             arguments = [arguments[0], f"--config={stored}", *arguments[1:]]
         self.config = parser.parse_args(arguments)
 
@@ -102,7 +105,7 @@ class ActiveLearningCLI(LightningCLI):
         """Compares the keys that begin with one of ``parts``."""
         if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
-        RunDirectory(stored.parent).read_config()
+        _refuse_script(RunDirectory(stored.parent))
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
         if changed := [line for line in differences(then, now) if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
@@ -158,6 +161,7 @@ class ActiveLearningCLI(LightningCLI):
         for logger, known in zip_longest(loggers, _listed(trainer.get("logger") if isinstance(trainer, dict) else None)):
             _identify_logger(logger, known)
         if run.holds_run():
+            _refuse_script(run)
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
@@ -207,6 +211,10 @@ class ActiveLearningCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except ProcessExitedException as error:
+            if error.exit_code != WAITS_FOR_LABELS:
+                raise
+            sys.exit(WAITS_FOR_LABELS)  # forked processes have said why
         except RuntimeError as error:
             if lost_process(error) and self.trainer.received_sigterm:
                 raise SIGTERMException from error
@@ -270,6 +278,19 @@ _RESUME_PARSER.add_argument("--resume", action="store_true")
 _RESUME_PARSER.add_argument("--run_dir")
 _RESUME_PARSER.add_argument("-c", "--config", action="append")
 _RESUME_PARSER.add_argument("--model")
+
+
+def _refuse_script(run: RunDirectory) -> None:
+    """Makes sure that a run's configuration can be read, and is one of ``fit``.
+
+    Raises:
+        UserError: it is not: a Python script has made the run.
+    """
+    if run.read_config().get(MADE_IN_PYTHON):
+        raise UserError(
+            f"Expected a run of `fit`, but {run.path} was made by a Python script, which alone can build its model and data again. Go on "
+            "with that script and ActiveLearningCallback(..., resume=True)."
+        )
 
 
 def _rank() -> int:
@@ -336,11 +357,7 @@ def _default_run_dir(config: Namespace) -> str:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What is not the same in two configurations, a line a dotted key; where a run lies and whether it goes on does not count."""
-    return [
-        f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
-        for key in sorted({*then, *now} - _NOT_COMPARED)
-        if then.get(key) != now.get(key)
-    ]
+    return settings.differences(then, now, _NOT_COMPARED)
 
 
 def _quiet_lightning() -> None:

@@ -22,6 +22,15 @@ from al_lightning.parser_messages import shortened
 GO_ON = "go on with the same command and --resume"
 WAITS_FOR_LABELS = 75
 """The exit status of a run that waits; sysexits.h calls it a temporary failure: try again later."""
+
+
+class WaitsForLabels(SystemExit):
+    """A run ends before its first cycle, as a person is asked for what that needs."""
+
+    def __init__(self) -> None:
+        super().__init__(WAITS_FOR_LABELS)
+
+
 _TRACEBACK = "AL_LIGHTNING_TRACEBACK"
 _MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches, fewer num_workers, fewer runs"
 _SHARED = "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run --shm-size), or set num_workers to 0"

@@ -1,6 +1,6 @@
 """The names of a run's files; no other module knows them.
 
-    config.yaml           the configuration, as resolved
+    config.yaml           the configuration, as resolved; of a run that a script has made what can be told of it
     learning_curve.csv    one row a finished cycle
     queries.csv           one row a labeled item
     crops.csv             the part of each image that is the item, where items are crops
@@ -9,8 +9,13 @@
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
+    evaluation.csv        the items that the run took out of its pool to evaluate on, one row each, where it did
+    cycles/NNN/random.csv the items of the query that were drawn at random, where some are
+    cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted, where a person watches
+    cycles/NNN/errors.csv how wrong the network was on what it asked for, where some of that was drawn at random
     cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
-    cycles/NNN/to_label/  these images, and a README.txt that says where masks go
+    cycles/NNN/to_label/  these images, a README.txt that says where masks go, and a folder for each tool
+    cycles/evaluation/, cycles/initial/ the same of what a person is asked before cycle 0: what to evaluate on, and the initial set
     cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
     **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
     maps/*.png            score maps of images, where somebody asked for them
@@ -22,6 +27,11 @@
 
 import os
 from pathlib import Path
+
+MADE_IN_PYTHON = "made_in_python"  # a key of the configuration of a run that a script has made: no command can build it again
+INITIAL, EVALUATION_FIRST = -1, -2
+"""In place of the cycle that asks, what is asked before cycle 0: the initial set, and before that the evaluation set."""
+_ASKED_BEFORE = {INITIAL: "initial", EVALUATION_FIRST: "evaluation"}
 
 
 class RunFiles:
@@ -65,6 +75,11 @@ class RunFiles:
         return self.path / "labels.csv"
 
     @property
+    def evaluation(self) -> Path:
+        """The table of the items that the run took out of its pool to evaluate on."""
+        return self.path / "evaluation.csv"
+
+    @property
     def environment(self) -> Path:
         """What the run ran on."""
         return self.path / "environment.json"
@@ -95,8 +110,8 @@ class RunFiles:
         return self.path / "maps"
 
     def cycle(self, cycle: int) -> Path:
-        """The directory of a cycle."""
-        return self.path / "cycles" / f"{cycle:03d}"
+        """The directory of a cycle, or of what is asked before the first one."""
+        return self.path / "cycles" / _ASKED_BEFORE.get(cycle, f"{cycle:03d}")
 
     def checkpoint(self, cycle: int) -> Path:
         """The checkpoint of a cycle's last weights."""
@@ -113,6 +128,18 @@ class RunFiles:
     def queried(self, cycle: int) -> Path:
         """The table of what a cycle's queried images hold."""
         return self.cycle(cycle) / "queried.csv"
+
+    def random(self, cycle: int) -> Path:
+        """The table of what a cycle's query has drawn at random."""
+        return self.cycle(cycle) / "random.csv"
+
+    def evaluated(self, cycle: int) -> Path:
+        """The table of what each evaluation image counts for in a cycle's metrics."""
+        return self.cycle(cycle) / "evaluated.csv"
+
+    def errors(self, cycle: int) -> Path:
+        """The table of how wrong a cycle's network is on what it asked for."""
+        return self.cycle(cycle) / "errors.csv"
 
     def asked(self, cycle: int) -> Path:
         """The table of what a person was asked to label after a cycle."""

@@ -25,6 +25,8 @@ VALIDATED, TESTED = "val/", "test/"
 """What metrics' columns begin with: of the images that a training may look at, and of the evaluation set where that is another one."""
 CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
 SCORE_COLUMNS = {"index": COUNT, "item": TEXT}
+RANDOM_COLUMNS = {"index": COUNT, "item": TEXT}
+ERROR_COLUMNS = {"index": COUNT, "item": TEXT, "by": TEXT, "error": AMOUNT}
 _QUERIED = {"rank": COUNT, "index": COUNT, "item": TEXT}
 _QUERIED_IDENTITY = {*_QUERIED, "city"}  # what queried.csv says of an image besides counts of pixels
 QUERIED_COLUMNS = {*_QUERIED_IDENTITY, "ignored"}
@@ -199,6 +201,33 @@ def read_counted(path: Path) -> int:
         UserError: the table is missing or damaged.
     """
     return sum(count for row in read_queried(path) for name, count in row.items() if name not in _QUERIED_IDENTITY)
+
+
+def read_random(path: Path) -> set[int]:
+    """The indices of what a query has drawn at random.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return {row["index"] for row in read_table(path, RANDOM_COLUMNS)}
+
+
+def read_errors(path: Path) -> list[dict[str, Any]]:
+    """How wrong a network was on what it asked for, an item a row.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return read_table(path, ERROR_COLUMNS)
+
+
+def read_evaluated(path: Path) -> list[dict[str, int]]:
+    """Pixels of each evaluation image, by ``hits <class>``, ``true <class>`` and ``predicted <class>``.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return [{name: count for name, count in row.items() if name != "item"} for row in read_table(path, {"item": TEXT}, {ANY: COUNT})]
 
 
 def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:

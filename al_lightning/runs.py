@@ -3,6 +3,8 @@
 What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
 queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; they are removed, and the cycle is done
 again. Where a person is asked, asked.csv comes before the row, and the query all at once when the labels are there; until then it waits.
+What is asked before cycle 0 lies in cycles/evaluation and cycles/initial: evaluation.csv says that the one is answered, the rows of cycle 0
+that the other is.
 Where more is there than a crash can leave, the tables lost rows, and the run is refused as it is (callbacks/recovery.py).
 
 One process writes: it locks the directory before anything in it changes, environment.json and the configuration included. Rows are
@@ -15,14 +17,15 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from al_lightning import locks, run_tables
+from al_lightning import locks, run_tables, sources
 from al_lightning.errors import UserError
 from al_lightning.files import appending, as_csv, columns_of, keep_rows, remove_unfinished, write_atomically
 from al_lightning.reading import ANY, TEXT, read_json, read_table, read_yaml
-from al_lightning.run_files import RunFiles
+from al_lightning.run_files import EVALUATION_FIRST, INITIAL, RunFiles
 from al_lightning.run_tables import CycleRow, Labeled
 from al_lightning.text import encoded
 
@@ -58,9 +61,13 @@ class RunDirectory(RunFiles):
         queried = [row.cycle - 1 for row in self.read_queries()] if os.path.lexists(self.queries) else []
         return max([0, *begun, *queried])
 
+    def has_begun(self) -> bool:
+        """Whether a cycle was finished, or a person was asked for what cycle 0 needs: what was drawn once is not drawn again."""
+        return self.finished() > 0 or any(os.path.lexists(self.asked(before)) for before in (EVALUATION_FIRST, INITIAL))
+
     def holds_run(self) -> bool:
-        """Whether a cycle was finished here: then there is something to lose."""
-        return self.finished() > 0 or self.implied() > 0
+        """Whether there is something to lose."""
+        return self.has_begun() or self.implied() > 0
 
     def is_finished(self) -> bool:
         """Whether the run has come to its end: its last cycle made no query."""
@@ -72,16 +79,20 @@ class RunDirectory(RunFiles):
         others = (self.config, self.queries, self.environment)
         return os.path.lexists(self.learning_curve) or sum(map(os.path.lexists, others)) > 1
 
-    def refuse_run(self) -> None:
+    def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory is free.
+
+        Args:
+            script: whether a Python script wants it.
 
         Raises:
             UserError: a run has finished a cycle here.
         """
         if self.holds_run():
-            raise UserError(
-                f"{self.path} holds a run already. Continue it with `fit --resume --run_dir {self.path}`, or name another --run_dir."
-            )
+            go_on = f"with `fit --resume --run_dir {self.path}`, or name another --run_dir"
+            if script:
+                go_on = "by its script with ActiveLearningCallback(..., resume=True), or give the Trainer another default_root_dir"
+            raise UserError(f"{self.path} holds a run already. Continue it {go_on}.")
 
     # One writer
 
@@ -138,7 +149,7 @@ class RunDirectory(RunFiles):
         Raises:
             UserError: it does not.
         """
-        if self.crops.is_file() and self.crops.read_bytes() != _crops_table(items, boxes):
+        if self.crops.is_file() and not _crops_table(items, boxes).startswith(self.crops.read_bytes() or b"-"):  # images may be new
             raise UserError(f"Expected {self.crops} to list the run's crops, but it says something else. Remove it: it is written anew.")
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
@@ -147,13 +158,20 @@ class RunDirectory(RunFiles):
 
     def append_answers(self, rows: Sequence[Labeled]) -> None:
         """Records which of the items that the run waits for are labeled: all of them or, if the process dies, none."""
-        write_atomically(self.queries, self.queries.read_bytes() + encoded(as_csv(run_tables.query_cells(rows))))
+        before = self.queries.read_bytes() if self.queries.is_file() else encoded(as_csv([[*run_tables.QUERY_COLUMNS]]))
+        write_atomically(self.queries, before + encoded(as_csv(run_tables.query_cells(rows))))
 
     def write_asked(self, cycle: int, rows: Sequence[Labeled]) -> None:
         """Writes a cycle's asked.csv."""
-        write_atomically(
-            self.asked(cycle), encoded(as_csv([[*run_tables.ASKED_COLUMNS], *(cells for _, *cells in run_tables.query_cells(rows))]))
-        )
+        self._write_ranked(self.asked(cycle), rows)
+
+    def write_control(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Writes one of a cycle's tables that let a person see when to stop: random.csv, errors.csv or evaluated.csv."""
+        write_atomically(path, encoded(as_csv([columns, *rows])))
+
+    def write_evaluation(self, rows: Sequence[Labeled]) -> None:
+        """Writes evaluation.csv."""
+        self._write_ranked(self.evaluation, rows)
 
     def append_cycle(self, row: Mapping[str, Any]) -> None:
         """Records a finished cycle.
@@ -195,6 +213,9 @@ class RunDirectory(RunFiles):
         """
         keep_rows(self.learning_curve, 1 + cycles)
         keep_rows(self.queries, 1 + labeled)
+
+    def _write_ranked(self, path: Path, rows: Sequence[Labeled]) -> None:
+        write_atomically(path, encoded(as_csv([[*run_tables.ASKED_COLUMNS], *(cells for _, *cells in run_tables.query_cells(rows))])))
 
     def _append(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         header: list[Sequence[Any]] = []
@@ -264,16 +285,39 @@ class RunDirectory(RunFiles):
         if next(self.path.glob("cycles/*/asked.csv"), None) is None:
             return []
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
-        last = len(cycles) - 1
-        if not cycles or cycles[-1].query_seconds is None or not os.path.lexists(self.asked(last)):
-            return []
-        taken_up = any(row.cycle > last for row in self.read_queries())
-        return [] if taken_up else run_tables.read_asked(self.asked(last), last + 1)
+        if cycles:
+            last = len(cycles) - 1
+            return [] if cycles[-1].query_seconds is None or self._has_labeled_after(last) else self.read_asked_by(last)
+        if os.path.lexists(self.asked(INITIAL)):
+            return [] if self._has_labeled_after(INITIAL) else self.read_asked_by(INITIAL)
+        return [] if os.path.lexists(self.evaluation) else self.read_asked_by(EVALUATION_FIRST)
+
+    def _has_labeled_after(self, cycle: int) -> bool:
+        if cycle < 0 and not os.path.lexists(self.queries):
+            return False
+        return any(row.cycle > cycle for row in self.read_queries())
+
+    def read_asked_by(self, cycle: int) -> list[Labeled]:
+        """What a person was asked to label after a cycle, or before the first one, by rank; empty where nobody was asked then."""
+        return run_tables.read_asked(self.asked(cycle), cycle + 1) if os.path.lexists(self.asked(cycle)) else []
 
     def read_asked(self) -> list[Labeled]:
         """All that a person was ever asked to label, by cycle and rank."""
         cycles = sorted(int(path.parent.name) for path in self.path.glob("cycles/*/asked.csv") if re.fullmatch(_CYCLE, path.parent.name))
-        return [row for cycle in cycles for row in run_tables.read_asked(self.asked(cycle), cycle + 1)]
+        return [row for cycle in (EVALUATION_FIRST, INITIAL, *cycles) for row in self.read_asked_by(cycle)]
+
+    def still_asked(self, cycle: int) -> list[int]:
+        """The items that a person was asked for after a cycle and has not labeled, by rank; none where nobody was asked."""
+        labeled = {row.index for row in self.read_queries()}
+        return [row.index for row in self.read_asked_by(cycle) if row.index not in labeled]
+
+    def read_random(self, cycle: int) -> set[int]:
+        """The items that a cycle's query has drawn at random."""
+        return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else set()
+
+    def read_evaluation(self) -> list[Labeled]:
+        """The items that the run took out of its pool to evaluate on, by rank; empty where it took none."""
+        return run_tables.read_asked(self.evaluation, EVALUATION_FIRST + 1) if os.path.lexists(self.evaluation) else []
 
     def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
         """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
@@ -306,6 +350,26 @@ class RunDirectory(RunFiles):
             return sum(areas[index] for index in chosen)
         tables = [self.queried(cycle) for cycle in range(cycles)]
         return sum(map(run_tables.read_counted, tables)) if tables and all(map(os.path.lexists, tables)) else None
+
+    def read_labeled_pixels(self) -> dict[int, int]:
+        """Pixels of what is labeled in each finished cycle, by the number of labeled items; empty where nobody recorded their sizes."""
+        areas = self._areas()
+        if not areas:
+            return {}
+        cycles, labeled = self.read_labeled()
+        if any(row.index >= len(areas) for row in labeled):  # copies of an image, which is listed once
+            return {}
+        joining = run_tables.indices_by_cycle(labeled)
+        sums = accumulate(sum(areas[index] for index in joining.get(row.cycle, [])) for row in cycles)
+        return {row.labeled: pixels for row, pixels in zip(cycles, sums, strict=True)}
+
+    def _areas(self) -> list[int]:
+        """Pixels of each item of the pool; none where they were not recorded."""
+        if os.path.lexists(self.crops):
+            return run_tables.read_areas(self.crops)
+        listed = sources.read_images(self.images) if os.path.lexists(self.images) else []
+        found = [sources.pixels_of(source) for source in listed if source.split != sources.EVALUATION]
+        return [] if None in found else [area for area in found if area is not None]
 
     def _present(self, path: Path) -> Path:
         if not os.path.lexists(path):

@@ -1,7 +1,8 @@
 """What a run was made from, file by file, so that what changed since can be named: two tables of the run directory.
 
     images.csv  split, file, identity: the files that items are taken from, in their order, and whether they are the pool's (and unlabeled
-                then, as nobody has given a label), held out of it for validation, or for evaluation; written when the run begins
+                then, as nobody has given a label), held out of it for validation, or for evaluation; written when the run begins. What
+                came into the folder later is added behind, as the run goes on: the items are the rows that are not for evaluation
     labels.csv  cycle, split, file, sha256: the labels that are read item by item, each with the cycle that was the first to read it
 
 A cycle's rows of labels.csv are written before it reads the labels, and once more from the files where it begins anew. A finished cycle's
@@ -10,6 +11,7 @@ stay: its labels may not change any more. What nobody has read yet may.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from al_lightning.files import as_csv, write_atomically
 from al_lightning.reading import COUNT, TEXT, Kind, read_table
 from al_lightning.text import encoded
 
-POOL, UNLABELED, VALIDATION, EVALUATION = "pool", "unlabeled", "validation", "evaluation"
+POOL, UNLABELED, VALIDATION, EVALUATION, ADDED = "pool", "unlabeled", "validation", "evaluation", "added"
 _IMAGE_COLUMNS = {"split": TEXT, "file": TEXT, "identity": TEXT}
 _LABEL_COLUMNS = {"cycle": COUNT, "split": TEXT, "file": TEXT, "sha256": TEXT}
 _SHOWN = 5
@@ -29,8 +31,8 @@ class Source(NamedTuple):
     """A file that items are taken from.
 
     Attributes:
-        split: ``pool``, ``unlabeled`` (the pool's too, but there is no label), ``validation`` (a pool item that was held out) or
-            ``evaluation``.
+        split: ``pool``, ``unlabeled`` (the pool's too, but there is no label), ``validation`` (a pool item that was held out),
+            ``evaluation``, or ``added`` (the pool's, of no label that counts, as it came when the run had begun).
         file: its name, the same wherever the data lie.
         identity: what is known of its content, as a person reads it: its size, or a hash.
     """
@@ -73,6 +75,12 @@ def sha256_of_file(path: Path) -> str | None:
         return None
     except OSError as error:
         raise UserError(f"Expected to read {path}, but: {error.strerror}.") from error
+
+
+def pixels_of(source: Source) -> int | None:
+    """Pixels of an image, by its identity; None where that says nothing of them."""
+    found = re.search(r"(\d+)x(\d+) pixels", source.identity)
+    return int(found[1]) * int(found[2]) if found else None
 
 
 def write_images(path: Path, sources: Sequence[Source]) -> None:

@@ -22,6 +22,8 @@ else:
 class Trainer(pl.Trainer):
     """Refuses numbers that Lightning takes and fails with much later; what Lightning itself refuses is a UserError.
 
+    A run that is given no ``default_root_dir`` lies in ``runs/<strategy>-seed<seed>``.
+
     Args:
         max_epochs: of a cycle's training; -1 for as many as max_steps, max_time or a callback allow.
         min_epochs: of a cycle's training.
@@ -67,6 +69,10 @@ class Trainer(pl.Trainer):
                 f"Expected trainer.overfit_batches to be 0, got {settings['overfit_batches']}: Lightning would train on its own choice of "
                 "items, not on the labeled ones. Use limit_train_batches."
             )
+        callbacks = settings.get("callbacks")
+        places = [getattr(each, "default_run_dir", None) for each in (callbacks if isinstance(callbacks, list) else [callbacks])]
+        run = next(filter(None, places), None)
+        settings["default_root_dir"] = settings.get("default_root_dir") or run
         try:
             super().__init__(
                 max_epochs=max_epochs,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
@@ -66,8 +66,9 @@ def tiny(config, scenes):
         if data == "FolderSegmentationDataModule":
             settings |= {f"data.init_args.{name}": scenes / folder for name, folder in {"root": "pool", "evaluation": "evaluation"}.items()}
         settings |= {"trainer.accelerator": "cpu", "model.init_args.network.init_args.encoder_weights": "none"}
-        if "query_crop" in config["data"]["init_args"]:
-            settings["data.init_args.query_crop"] = 24
+        for name, edge in {"query_crop": 24, "square": 48}.items():
+            if name in config["data"]["init_args"]:
+                settings[f"data.init_args.{name}"] = edge
         if network["class_path"].endswith("DeepLabV3Plus"):
             settings["model.init_args.network.init_args.encoder"] = "tu-resnet18"
     if "max_steps" in config["trainer"]:

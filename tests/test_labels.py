@@ -87,3 +87,22 @@ def test_what_a_person_is_told_to_draw():
     assert named_classes({"ground": 4, "cell": 0}).key() == "the ids 4 for ground, 0 for cell"
     assert named_classes({"ground": "#00ff80", "cell": (1, 2, 3)}).key() == "the colours #00ff80 for ground, #010203 for cell"
     assert class_map(["road"]).key().startswith("the ids 4 or 5 or 6 or 8") and class_map(["road"]).key().endswith(", 7 for foreground")
+
+
+def test_classes_are_drawn_as_masks_have_them():
+    classes = np.array([[0, 1, 255]], np.uint8)
+    assert named_classes({"ground": 4, "cell": 0}).drawn(classes).tolist() == [[4, 0, 255]]
+    colors = {"ground": "#000000", "cell": (1, 2, 3)}
+    assert named_classes(colors, "ignore").drawn(classes).tolist() == [[[0, 0, 0], [1, 2, 3], [0, 0, 255]]]
+    assert named_classes(colors).drawn(classes[:, :2]).tolist() == [[[0, 0, 0], [1, 2, 3]]]
+    with pytest.raises(UserError, match="a class for each pixel, as every colour has to be that of a class"):
+        named_classes(colors).drawn(classes)
+    assert class_map().drawn(np.array([[0, 18, 255]], np.uint8)).tolist() == [[7, 33, 255]]
+
+
+def test_what_no_region_covers():
+    assert named_classes({"a": 0, "Background": 1}).rest == 1 and named_classes({"a": 0, "b": 1}).rest is None
+    assert named_classes({"a": 0, "b": 1}, rest="b").rest == 1 and named_classes({"a": 0, "background": 1}, rest="ignore").rest == 255
+    assert named_classes({"ignore": 0, "b": 1}, rest="ignore").rest == 0
+    with pytest.raises(UserError, match=r"one of the classes a, b for pixels that no region covers \(rest\), or ignore, got c"):
+        named_classes({"a": 0, "b": 1}, rest="c")

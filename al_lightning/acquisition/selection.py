@@ -1,5 +1,6 @@
 """Scores to the query batch."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -64,6 +65,40 @@ def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
         missing -= len(chosen)
         ranking = ranking[~torch.isin(ranking, chosen)]
     return torch.cat(taken) if taken else ranking[:0]
+
+
+def picks_at_random(share: float, before: int, size: int) -> int:
+    """How many items of a query are drawn at random, so that of all queries together the share is.
+
+    Args:
+        share: of all items that are queried, in [0, 1].
+        before: items of earlier queries.
+        size: of this one.
+
+    Example:
+        >>> [picks_at_random(0.1, before, 4) for before in (0, 4, 8, 12, 16)]
+        [0, 1, 0, 1, 0]
+    """
+    return math.floor(share * (before + size) + 0.5) - math.floor(share * before + 0.5)
+
+
+def mixed(ranked: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
+    """Items in their order, and others among them at places that tell nothing.
+
+    Args:
+        ranked: ``(n,)``.
+        drawn: ``(m,)``.
+        generator: of the places.
+
+    Returns:
+        ``(n + m,)``.
+    """
+    places = torch.randperm(len(ranked) + len(drawn), generator=generator)[: len(drawn)]
+    found = torch.empty(len(ranked) + len(drawn), dtype=torch.int64)
+    is_drawn = torch.zeros(len(found), dtype=torch.bool)
+    is_drawn[places] = True
+    found[places], found[~is_drawn] = drawn, ranked
+    return found
 
 
 def of_cycle(values: Sequence[_Number], cycle: int) -> _Number:

@@ -24,6 +24,7 @@ from al_lightning.reading import read_text
 ARCHIVE, LABELS = "masks.zip", "labels.json"
 LABEL_MAP, MASKS = "labelmap.txt", "SegmentationClass"
 _BACKGROUND = "background"  # as CVAT calls what nobody has drawn, which is black
+_OBJECTS = "SegmentationObject"  # without which black is read as a class: one object a class, so the pictures are the same
 _FRAMES = "ImageSets/Segmentation/default.txt"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same package twice is the same bytes
 
@@ -62,7 +63,7 @@ def files(entries: Sequence[tuple[str, bytes | None]], classes: Classes) -> dict
     lines += [f"{classes.names[place]}:{','.join(map(str, color))}::" for place, color in colors.items()]
     content = {LABEL_MAP: "\n".join([*lines, ""]).encode()}
     content[_FRAMES] = "".join(f"{name}\n" for name, mask in entries if mask is not None).encode()
-    content |= {f"{MASKS}/{name}.png": mask for name, mask in entries if mask is not None}
+    content |= {f"{folder}/{name}.png": mask for folder in (MASKS, _OBJECTS) for name, mask in entries if mask is not None}
     labels = [{"name": classes.names[place], "color": f"#{bytes(color).hex()}", "attributes": []} for place, color in colors.items()]
     return {ARCHIVE: _zipped(content), LABELS: json.dumps(labels, indent=1).encode()}
 

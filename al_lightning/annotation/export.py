@@ -66,7 +66,7 @@ def read_export(path: Path, classes: Classes, rules: Rules, scratch: Path) -> It
     raise UserError(f"Expected Label Studio's export (JSON) or COCO's {', '.join(sorted(_COCO))} in {path}, got something else.")
 
 
-def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> dict[str, str]:
+def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> tuple[int, dict[str, str]]:
     """Draws masks, each called as it will be called.
 
     Args:
@@ -76,41 +76,44 @@ def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: Class
         into: folder of the masks.
 
     Returns:
-        By name, why an answer is refused.
+        The number of masks, and by name why other answers are refused.
     """
 
-    def one(answer: Answer) -> None:
+    def one(answer: Answer) -> bool:
         if (its := asked.get(answer.name)) is None:
             raise UserError("it was not asked for")
         if (classes := answer.read(its.size)) is None:
-            return
+            return False
         if (path := into / its.label.name).exists():
             raise UserError("the export has it twice, by two of its names")
         assert not isinstance(classes, str)
         Image.fromarray(class_map.drawn(classes)).save(path)
+        return True
 
-    return _refused(answers, one)
+    return _taken(answers, one)
 
 
-def tabulate(answers: Iterator[Answer], into: Path) -> dict[str, str]:
-    """Writes the classes of images into a table of the columns name and class; by name, why an answer is refused."""
+def tabulate(answers: Iterator[Answer], into: Path) -> tuple[int, dict[str, str]]:
+    """Writes the classes of images into a table of the columns name and class; returns as :func:`draw`."""
     rows: list[tuple[str, str]] = [("name", "class")]
 
-    def one(answer: Answer) -> None:
-        if isinstance(label := answer.read((0, 0)), str):
-            rows.append((answer.name, label))
+    def one(answer: Answer) -> bool:
+        if not isinstance(label := answer.read((0, 0)), str):
+            return False
+        rows.append((answer.name, label))
+        return True
 
-    refused = _refused(answers, one)
+    found = _taken(answers, one)
     into.write_bytes(encoded(as_csv(rows)))
-    return refused
+    return found
 
 
-def _refused(answers: Iterator[Answer], take: Callable[[Answer], None]) -> dict[str, str]:
-    """Takes answers; why some are refused, by name."""
-    refused: dict[str, str] = {}
+def _taken(answers: Iterator[Answer], take: Callable[[Answer], bool]) -> tuple[int, dict[str, str]]:
+    """Takes answers: how many there are, and by name why others are refused."""
+    count, refused = 0, dict[str, str]()
     for answer in answers:
         try:
-            take(answer)
+            count += take(answer)
         except UserError as error:
             refused[answer.name] = str(error)
-    return refused
+    return count, refused

@@ -87,4 +87,4 @@ def refuse_whole_images(tool: str, classes: Classes) -> None:
         UserError: whole images have.
     """
     if not classes.dense:
-        raise UserError(f"Expected data whose pixels have classes for a package of {tool}. Whole images can be classified by label_studio.")
+        raise UserError(f"Expected data whose pixels have classes for the format of {tool}. Whole images are classified in label_studio.")

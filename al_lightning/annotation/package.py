@@ -1,13 +1,17 @@
 """What a query hands to a person: the images, and what tools read of them."""
 
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from PIL import Image
+
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.items import Classes, Item
+from al_lightning.data.scenes import decode_image
 from al_lightning.files import write_atomically
 from al_lightning.text import encoded
 
@@ -15,8 +19,19 @@ Tool = Literal["plain", "label_studio", "cvat", "coco"]
 """Who reads a package; plain is a person with the images and a README.txt, which every package has."""
 
 _FORMATS: dict[str, ModuleType] = {"label_studio": label_studio, "cvat": cvat, "coco": coco}
+_IN_BROWSERS = ("label_studio",)
 PLAIN: Tool = "plain"
 TOOLS: tuple[Tool, ...] = ("plain", "label_studio", "cvat", "coco")
+
+
+def _shown(item: Item, folder: Path) -> Item:
+    """The item, whose image gets a PNG beside it where browsers would not show it."""
+    if item.image.suffix.lower() not in (".tif", ".tiff"):
+        return item
+    image, file = item.image.with_suffix(".png"), io.BytesIO()
+    Image.fromarray(decode_image(folder / item.image.name)).save(file, "PNG")
+    write_atomically(folder / image.name, file.getvalue())
+    return item._replace(image=image)
 
 
 def copied(image: Path, folder: Path, name: str | None = None) -> Path:
@@ -57,7 +72,8 @@ def write_tools(
         if tool == PLAIN:
             continue
         format = _FORMATS[tool]
-        entries = [format.entry(rank, len(items), item, classes, model, root) for rank, item in enumerate(items)]
+        its = [_shown(item, folder) for item in items] if tool in _IN_BROWSERS else items
+        entries = [format.entry(rank, len(its), item, classes, model, root) for rank, item in enumerate(its)]
         content = format.files(entries, classes) | {"README.txt": encoded(format.readme(place.resolve(), root.resolve(), then))}
         for name, each in content.items():
             write_atomically(folder / tool / name, each)

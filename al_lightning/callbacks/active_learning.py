@@ -11,20 +11,24 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Aggregation, Strategy, selection
 from al_lightning.annotation.package import PLAIN, Tool
+from al_lightning.callbacks.budget import Budget
+from al_lightning.callbacks.control import Control
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.evaluation import Evaluation
-from al_lightning.callbacks.initial import choose_initial, refuse_initial
+from al_lightning.callbacks.initial import first_choice, refuse_initial, refuse_no_query
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import Dataset, Human, Oracle
-from al_lightning.callbacks.querying import query_pool, refuse_choosers
-from al_lightning.callbacks.record import MARKED_BY, Choice, RunRecord
+from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers
+from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
+from al_lightning.callbacks.script_settings import settings_of
 from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
-from al_lightning.run_tables import VALIDATED, CycleRow
+from al_lightning.refusals import WaitsForLabels
+from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
 
@@ -52,11 +56,19 @@ class ActiveLearningCallback(Callback):
             have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
         initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
             strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
+            Where nothing is labeled, it chooses what a human is asked for before cycle 0: ``Random`` then, if it is None.
         oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
             ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
+            Where nothing is labeled, it asks first (``initial_size`` items, or ``query_size`` where that is ``all``) in ``cycles/initial``.
         package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
             ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
-        enough: the share of the asked labels with which a run goes on that asks a human; the other items return to the pool.
+        enough: the share of the asked labels with which a run goes on that asks a human.
+        unanswered: whether the other items return to the ``pool``, or stay ``asked`` for: they are the first of the next query then.
+        evaluation_first: before anything else so many items are drawn uniformly from the whole pool, by ``data.init_args.initial_seed``
+            (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human
+            is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
+        random_share: the share of all queried items that is drawn uniformly from the pool, and not by the strategy, at places that tell
+            nobody; ``cycles/NNN/random.csv`` says which they are. ``status`` and the report compare the two.
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -82,6 +94,9 @@ class ActiveLearningCallback(Callback):
         initial_strategy: Strategy | None = None,
         oracle: Literal["dataset", "human"] = "dataset",
         enough: Share = 1.0,
+        unanswered: Literal["pool", "asked"] = "pool",
+        evaluation_first: PositiveInt | None = None,
+        random_share: Share | None = None,
         package: list[Tool] | None = None,
         retrain: Literal["scratch", "warm"] = "scratch",
         initial_weights: Literal["per_cycle", "same"] = "per_cycle",
@@ -94,32 +109,24 @@ class ActiveLearningCallback(Callback):
         seed: NonNegativeInt = 0,
         resume: bool = False,
     ) -> None:
-        self.strides = [stride] if isinstance(stride, int) else stride
-        self.query_sizes = [query_size] if isinstance(query_size, int) else query_size
-        for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
-            if not values:
-                raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
-        if target is not None and (not target or any("loss" in name or not name.startswith(VALIDATED) for name in target)):
-            raise UserError(
-                f"Expected active_learning.target to name metrics val/... of which more is better, like val/accuracy, got {target}."
-            )
+        self.budget = Budget(query_size, stride, cycles, label_budget, target)
         if retrain == "warm" and keep == "none":
             raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
         self.strategy = strategy
-        self.cycles = cycles
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
-        self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
+        self.oracle: Oracle = Human(enough, package or (PLAIN,), blind=random_share is not None) if oracle == "human" else Dataset()
+        self.unanswered = unanswered
+        self.evaluation_first = evaluation_first
+        self.random_share = random_share or 0.0
         self.retrain = retrain
         self.initial_weights = initial_weights
         self.query_weights = query_weights
-        self.label_budget = label_budget
-        self.target = target
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
-        refuse_choosers(strategy, self.strides, self.also_record)
+        refuse_choosers(strategy, self.budget.strides, self.also_record)
         names = [str(each) for each in (strategy, *self.also_record)]
         if len(set(names)) < len(names):
             raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
@@ -149,6 +156,11 @@ class ActiveLearningCallback(Callback):
                 train = again
 
     @property
+    def default_run_dir(self) -> str:
+        """Where a run lies that nobody has given a place."""
+        return f"runs/{type(self.strategy).__name__}-seed{self.seed}"
+
+    @property
     def cycle(self) -> int:
         """The current cycle."""
         return self.data.pool.cycle
@@ -159,22 +171,7 @@ class ActiveLearningCallback(Callback):
         return int(self.data.pool.labeled.sum())
 
     def _reason_to_stop(self, metrics: dict[str, float]) -> str | None:
-        if self.target is not None:
-            if missing := set(self.target) - set(metrics):
-                known = [name for name in metrics if name.startswith(VALIDATED)]
-                raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
-            if all(metrics[name] >= value for name, value in self.target.items()):
-                return "the target is reached"
-        cycles = self.cycles
-        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            cycles = min(2, cycles or 2)
-        if cycles is not None and self.cycle + 1 >= cycles:
-            return "all cycles are done"
-        if self.label_budget is not None and self.labeled >= self.label_budget:
-            return "the label budget is used up"
-        if len(self.data.pool.candidates):
-            return None
-        return "nobody can answer for the rest of the pool" if bool(self.data.pool.unlabeled.any()) else "the pool is used up"
+        return self.budget.reason_to_stop(self.data.pool, metrics, 2 if self.trainer.fast_dev_run else None)  # type: ignore[attr-defined]
 
     def _begin_cycle(self, weights: dict[str, Tensor] | None = None) -> None:
         self.restart.end()
@@ -221,15 +218,13 @@ class ActiveLearningCallback(Callback):
 
     def _query(self) -> Query:
         self.restart.end_loading()
-        size = selection.of_cycle(self.query_sizes, self.cycle)
-        if self.label_budget is not None:
-            size = min(size, self.label_budget - self.labeled)
-        stride = selection.of_cycle(self.strides, self.cycle)
+        size = self.budget.query_size(self.data.pool)
+        again = self.record.asked_again(self.cycle) if self.unanswered == "asked" else ((), ())
+        drawn = selection.picks_at_random(self.random_share, self.budget.asked_before(self.cycle), size)
+        wanted = Wanted(size, self.budget.stride(self.cycle), drawn, *again)
         strategies = [self.strategy, *self.also_record]
         with self.restart.forward_context():
-            query = query_pool(
-                self.trainer, self.data, self.task.network, strategies, size, stride, self.seed, self._scored, self._before_choice
-            )
+            query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored, self._before_choice)
         for line in query.notes:
             self._say(line)
         self._tell("on_query", self.trainer, self.trainer.lightning_module, query)
@@ -255,11 +250,13 @@ class ActiveLearningCallback(Callback):
             logged_steps=self.restart.logged_steps,
             query=query,
         )
+        if self.oracle.asks or self.evaluation_first is not None:
+            self.record.on_rank_zero(lambda: self.control.measure_evaluation(self.cycle))
         answer = self.record.finish(finished, keep_earlier=self.keep != "last")
         self._stopped = self._stopped or (self.record.waiting and _WAITS)
         counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
-        growth = self.query_sizes[self.cycle :] or self.query_sizes[-1:]
-        self._say(finished.line(self.cycles, growth if counts_epochs else [0], self._stopped))
+        growth = self.budget.growth(self.cycle) if counts_epochs else [0]
+        self._say(finished.line(self.budget.cycles, growth, self._stopped))
         if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which leaves nothing to label
             self._say(self.record.waiting)
         return finished, answer
@@ -280,12 +277,21 @@ class ActiveLearningCallback(Callback):
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, datamodule, self.oracle, self.run)
         self.evaluation = Evaluation(self.restart, datamodule, pl_module)
+        self.control = Control(self.record, datamodule, pl_module, self.restart.forward_context)
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = None
-        cycles = self.record.open(self.seed, self.resume, self.initial_run, self._initial_choice())
-        self._refuse_small_budget()
-        self._refuse_nothing_to_query()
+        if self.record.script and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self.record.describe(settings_of(trainer, pl_module, datamodule, self))
+        choose = None
+        if self.initial_run is None:
+            choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
+        cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
+        if self.cycle < 0:
+            self._say(str(self.record.waiting))
+            raise WaitsForLabels
+        if self.cycle == 0:
+            refuse_no_query(datamodule, self.budget.cycles, self.budget.labels)
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -316,6 +322,16 @@ class ActiveLearningCallback(Callback):
         """Notes the metrics of the evaluation set."""
         if hasattr(self, "evaluation"):
             self.evaluation.tested(trainer)
+
+    def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
+        """Compares what was drawn at random with what the strategy chose."""
+        if self.random_share:
+            self.record.on_rank_zero(lambda: self.control.measure_answers(finished.cycle))
+
+    def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Does so with what was labeled since."""
+        if self.random_share:
+            self.record.on_rank_zero(self.control.catch_up)
 
     @property
     def state_key(self) -> str:
@@ -353,27 +369,10 @@ class ActiveLearningCallback(Callback):
         elif self.retrain == "warm":
             self.task.load_state_dict(self.record.weights(row.cycle))
 
-    def _initial_choice(self) -> Choice | None:
-        strategy = self.initial_strategy
-        return None if strategy is None or self.initial_run else lambda: choose_initial(strategy, self.data, self.task)
-
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record, *([self.initial_strategy] if self.initial_strategy else [])):
             strategy.meet(size, self.data.item, self.oracle.peeking(self.record.data_record.peek))
-
-    def _refuse_small_budget(self) -> None:
-        if self.label_budget is not None and self.cycle == 0 and self.labeled > self.label_budget:
-            raise UserError(f"Expected active_learning.label_budget of at least the initial set's {self.labeled}, got {self.label_budget}.")
-
-    def _refuse_nothing_to_query(self) -> None:
-        pool = self.data.pool
-        if self.cycle == 0 and self.cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
-            raise UserError(
-                f"Expected items to query, but all {self.labeled} that have a label are in the initial set, and in a simulation nobody can "
-                f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, active_learning.cycles=1 to "
-                "train on these only, or active_learning.oracle=human to be asked."
-            )
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

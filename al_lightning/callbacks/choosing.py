@@ -71,8 +71,10 @@ class Knowledge:
         Raises:
             UserError: the strategy's own, or numbers that it looks at are too large to compute with.
         """
+        if (size := min(size, len(scored.unlabeled.indices))) <= 0:
+            return Choice(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
         try:
-            chosen = self.strategy.select(scored, min(size, len(scored.unlabeled.indices)), generator)
+            chosen = self.strategy.select(scored, size, generator)
         except NotFinite as error:
             items = scored.labeled if error.which == "labeled" else scored.unlabeled
             finite = torch.arange(len(items.indices)) != error.position
@@ -83,6 +85,14 @@ class Knowledge:
         if self.keys is None:  # it says nothing but the order
             return Choice(chosen, -torch.arange(len(chosen), dtype=torch.float64))
         return Choice(chosen, self.strategy.score(self.keys[self._places[chosen]]))
+
+    def scores_of(self, indices: Tensor, choice: Choice) -> Tensor:
+        """What is said of items ``(n,)``, float64: by a choice of them; of others by the strategy, or NaN where it scores no items."""
+        said = dict(zip(choice.indices.tolist(), choice.scores.tolist(), strict=True))
+        others = torch.full((len(indices),), torch.nan, dtype=torch.float64)
+        if self.keys is not None:
+            others = self.strategy.score(self.keys[self._places[indices]])
+        return torch.tensor([said.get(index, other) for index, other in zip(indices.tolist(), others.tolist(), strict=True)]).double()
 
 
 def refuse_not_finite(item: Callable[[int], str], indices: Tensor, finite: Tensor, what: str, when: str = "") -> None:

@@ -1,9 +1,10 @@
 """What a cycle came to: what hooks are told, tables hold and a person reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -13,13 +14,14 @@ class Query:
 
     Attributes:
         indices: int64 ``(n,)``, in rank order, which is that of the choice.
-        scores: float64 ``(n,)``, what the strategy says of these.
+        scores: float64 ``(n,)``, what the strategy says of these; NaN of one that it has not chosen (drawn at random) and gives no score.
         pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
         pool_scores: float64 ``(N,)``, of these; None where the strategy gives no item a score of its own.
         recorded: by name, further scores ``(N,)`` of these, which decided nothing.
         tied_share: share of the pool's ranking keys that another one equals; 0 where there are none.
         notes: sentences for a person who watches.
         seconds: for scoring and selecting.
+        at_random: int64 ``(m,)``, those of the indices that were drawn at random, and not chosen.
         peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
     """
 
@@ -32,6 +34,7 @@ class Query:
     notes: list[str]
     seconds: float
     peak_bytes: int
+    at_random: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)

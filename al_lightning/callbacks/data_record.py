@@ -10,7 +10,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import EVALUATION, POOL, VALIDATION, ReadLabel
+from al_lightning.sources import ADDED, EVALUATION, POOL, VALIDATION, ReadLabel
 
 
 class DataRecord:
@@ -40,7 +40,7 @@ class DataRecord:
 
     def discard(self) -> None:
         """Removes what a start has left."""
-        for path in (self.run.images, self.run.labels, self.run.crops):
+        for path in (self.run.images, self.run.labels, self.run.crops, self.run.evaluation):
             path.unlink(missing_ok=True)
 
     def refuse_other_images(self, run: RunDirectory, whose: str) -> None:
@@ -57,10 +57,25 @@ class DataRecord:
         if then == now:
             if (crops := self._crops()) is not None:
                 run.refuse_other_crops(*crops)
+            self._refuse_other_added(run, whose)
             return
         keys = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
         changed = sources.changed_images(run.images, self.data.sources()) or ", ".join(keys)
         raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}.")
+
+    def _refuse_other_added(self, run: RunDirectory, whose: str) -> None:
+        """As above, of the images that came when the run had begun."""
+        listings = sources.read_images(run.images), self.data.sources()
+        then, now = ({source.file: source.identity for source in listing if source.split == ADDED} for listing in listings)
+        if changed := sources.differences(then, {file: now.get(file) for file in then}):
+            raise UserError(f"Expected the images that {whose} in {run.path} has taken in, but they are not the same: {changed}.")
+
+    def take_in_added(self) -> None:
+        """Records the images that came since: their indices stay theirs from now on."""
+        known = sources.read_images(self.run.images)
+        files = {source.file for source in known}
+        if added := [source for source in self.data.sources() if source.split == ADDED and source.file not in files]:
+            sources.write_images(self.run.images, [*known, *added])
 
     def refuse_other_labels(self, run: RunDirectory, whose: str, labeled: Sequence[Labeled], finished: int) -> None:
         """Makes sure that the labels which finished cycles have read are as they were.

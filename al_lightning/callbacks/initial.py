@@ -1,13 +1,14 @@
 """The items of cycle 0, where a strategy chooses them."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from al_lightning import seeds
-from al_lightning.acquisition import Choice, Features, Strategy
+from al_lightning.acquisition import Choice, Features, Random, Strategy
 from al_lightning.acquisition.inference import ByExpert
 from al_lightning.acquisition.representations import has_weights
 from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
@@ -34,12 +35,62 @@ def refuse_initial(strategy: Strategy | None) -> None:
         )
 
 
+def first_choice(strategy: Strategy | None, data: PoolDataModule, task: Task, asks: bool, query_size: int) -> Callable[[], Choice] | None:
+    """What chooses the items of cycle 0; None where the data module has drawn them.
+
+    Args:
+        strategy: chooses; None for that draw or, where nothing is labeled, for lots.
+        data: set up.
+        task: as of :func:`choose_initial`.
+        asks: whether somebody can be asked for labels.
+        query_size: of the first query: as many are asked for, where the data say no number.
+
+    Raises:
+        UserError: nothing is labeled, and nobody can be asked.
+    """
+    if bool(data.pool.labeled.any()):
+        return None if strategy is None else lambda: choose_initial(strategy, data, task)
+    if not asks:
+        raise UserError(
+            f"Expected labels of some images, but none of {len(data.pool.labeled)} has one, and in a simulation nobody can be asked. A "
+            "label has its image's name. Set active_learning.oracle=human to be asked."
+        )
+    if data.validation_size is not None:
+        raise UserError(
+            f"Expected labels to draw data.init_args.validation_size={data.validation_size:g} of, but there are none yet. Leave it out."
+        )
+    size = query_size if data.initial_size == "all" else data.initial_size
+    return lambda: choose_initial(strategy or Random(), data, task, size)
+
+
+def refuse_no_query(data: PoolDataModule, cycles: int | None, label_budget: int | None) -> None:
+    """Makes sure that something can be asked for after cycle 0, where more cycles are wanted.
+
+    Args:
+        data: with the initial set labeled.
+        cycles: how many are wanted; None for as many as there can be.
+        label_budget: of all labels; None for no limit.
+
+    Raises:
+        UserError: nobody can answer, or the initial set is larger than the budget.
+    """
+    pool, labeled = data.pool, int(data.pool.labeled.sum())
+    if label_budget is not None and labeled > label_budget:
+        raise UserError(f"Expected active_learning.label_budget of at least the initial set's {labeled}, got {label_budget}.")
+    if cycles != 1 and bool(pool.unlabeled.any()) and not len(pool.candidates):
+        raise UserError(
+            f"Expected items to query, but all {labeled} that have a label are in the initial set, and in a simulation nobody can "
+            f"answer for the other {int(pool.unlabeled.sum())}. Set a smaller data.init_args.initial_size, active_learning.cycles=1 to "
+            "train on these only, or active_learning.oracle=human to be asked."
+        )
+
+
 def _looks_at_features(strategy: Strategy) -> bool:
     return strategy.represented is not None and isinstance(strategy.represented.kind, Features)
 
 
-def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task) -> Choice:
-    """Chooses as many items as the data module has drawn, from the whole pool; nothing is changed.
+def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: int | None = None) -> Choice:
+    """Chooses items from the whole pool; nothing is changed.
 
     Features of a network that nobody has trained in this run are what enters the first layer whose weights are drawn: what a pretrained
     encoder makes of an image, or the pixels themselves, where a linear layer comes first and takes them as they are.
@@ -48,6 +99,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task) -> Choi
         strategy: chooses.
         data: with its own draw labeled.
         task: whose networks are looked at, or have the shape of the strategy's expert.
+        size: how many of all that have no label, where nothing is labeled; None for as many as the data module has drawn.
 
     Raises:
         UserError: the data have a list of their own, a score is not finite, or no layer with given weights comes before the drawn ones.
@@ -61,7 +113,8 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task) -> Choi
     if any(not isinstance(prediction, ByExpert) for prediction in strategy.predictions):
         strategy = _of_given_features(strategy, network, task.new_network(seeds.derive(data.initial_seed, "other weights")), data.example())
     pool, total = data.pool, len(data.pool.labeled)
-    candidates = (pool.labeled | pool.unlabeled & pool.answerable).nonzero().flatten()
+    members = pool.unlabeled if size is not None else pool.labeled | pool.unlabeled & pool.answerable
+    candidates = members.nonzero().flatten()
     order = seeded_order(candidates, total, seeds.generator(data.initial_seed, "initial ties"))
     gathered = Gathered(order, total, data.device) if strategy.represented else None
     indices, keys = score_batches(
@@ -76,7 +129,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task) -> Choi
     refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
     known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
     generator = seeds.generator(data.initial_seed, "initial choice")
-    return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()), generator)
+    return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
 
 
 def _of_given_features(strategy: Strategy, network: nn.Module, other: nn.Module, example: Tensor) -> Strategy:

@@ -3,6 +3,7 @@
 import math
 import shutil
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -16,15 +17,23 @@ from al_lightning.data import PoolDataModule
 from al_lightning.data.scenes import decode_image, size_of
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
+from al_lightning.run_files import EVALUATION_FIRST, INITIAL
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
 Peek = Callable[[Tensor], Tensor]
+_WHAT_FOR = {EVALUATION_FIRST: " of images drawn for evaluation", INITIAL: " to begin with"}
 
 
 class Oracle(ABC):
-    """Answers queries; in the first process alone, but for :meth:`meet` and :meth:`peeking`."""
+    """Answers queries; in the first process alone, but for :meth:`meet` and :meth:`peeking`.
+
+    Attributes:
+        asks: whether it has to be asked for what the data have no label of, and can be.
+    """
+
+    asks = False
 
     def meet(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
         """Is told of the data, whose initial set is labeled: says in ``data.pool`` what it can answer for."""
@@ -60,22 +69,26 @@ class Dataset(Oracle):
 
 
 class Human(Oracle):
-    """A person, who draws label files.
+    """A person, who draws masks or says classes.
 
     Args:
         enough: share of what was asked for with which a run goes on.
         tools: what the package of images is made for.
+        blind: whether tools get no scores, by which one sees what was drawn at random.
     """
 
-    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,)) -> None:
+    asks = True
+
+    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,), blind: bool = False) -> None:
         self.enough = enough
         self.tools = tools
+        self.blind = blind
 
     def meet(self, data: PoolDataModule) -> None:
         """A person can answer for every item.
 
         Raises:
-            UserError: no label of these data is a file of its own, or they are none that the tools can have.
+            UserError: nobody can add labels to these data, or they are none that the tools can have.
         """
         data.image_and_label(0)
         refuse_tools(self.tools, classes_of(data))
@@ -86,9 +99,9 @@ class Human(Oracle):
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
         folder.mkdir(parents=True, exist_ok=True)
-        for row in asked:
+        for row, name in zip(asked, package_names(data, asked), strict=True):
             image, _ = data.image_and_label(row.index)
-            shutil.copyfile(image, folder / image.name)  # no link: what a tool does to these files must not reach the data
+            shutil.copyfile(image, folder / name)  # no link: what a tool does to these files must not reach the data
         write_atomically(folder / "README.txt", encoded(_readme(run, data, asked)))
         self._write_tools(run, data, asked, network)
         run.write_asked(cycle, asked)
@@ -97,15 +110,15 @@ class Human(Oracle):
         if {*self.tools} == {PLAIN}:
             return
 
-        def item(row: Labeled) -> Item:
+        def item(row: Labeled, name: str) -> Item:
             image, _ = data.image_and_label(row.index)
             prediction = None if network is None else predicted(network, data, decode_image(image))
-            return Item(row.item, folder / image.name, size_of(image), row.score, prediction)
+            return Item(row.item, folder / name, size_of(image), None if self.blind else row.score, prediction)
 
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
         model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {run.path}"
-        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, model, run.path, folder, then)
+        write_tools(folder, [*map(item, asked, package_names(data, asked))], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; as soon as there are enough."""
@@ -114,7 +127,7 @@ class Human(Oracle):
         if len(there) < self._needed(asked):
             return []
         for row in there:
-            data.label_in(row.index, data.image_and_label(row.index)[1])
+            data.check_answer(row.index)
         return [replace(row, rank=rank) for rank, row in enumerate(there)]
 
     def request(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
@@ -123,10 +136,11 @@ class Human(Oracle):
         which = f"{len(asked)}" if needed == len(asked) else f"{len(asked)} ({needed} will do)"
         if there >= needed:
             return f"{there} of {which} labels are there: go on with the same command and --resume."
-        return (
-            f"{there} of {which} labels are there: put masks of the images in {run.package(asked[0].cycle - 1)} into "
-            f"{data.image_and_label(asked[0].index)[1].parent}, then go on with the same command and --resume."
-        )
+        images, place = run.package(asked[0].cycle - 1), data.image_and_label(asked[0].index)[1]
+        what = f"the class of each image in {images} into {place}" if data.answers_in_table else None
+        what = what or f"masks of the images in {images} into {place.parent}"
+        whatfor = _WHAT_FOR.get(asked[0].cycle - 1, "")
+        return f"{there} of {which} labels{whatfor} are there: put {what}, then go on with the same command and --resume."
 
     def peeking(self, peek: Peek) -> Peek:
         """See :meth:`Oracle.peeking`; a person is asked first."""
@@ -155,19 +169,36 @@ def refuse_other_items(data: PoolDataModule, asked: Sequence[Labeled]) -> None:
 
 
 def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
-    return [row for row in asked if data.image_and_label(row.index)[1].is_file()]
+    return [row for row in asked if data.is_answered(row.index)]
+
+
+def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> list[str]:
+    """What the images that a person gets are called there: as their files, or with their folder in front where two would be called so."""
+    images = [data.image_and_label(row.index)[0] for row in asked]
+    count = Counter(image.name for image in images)
+    return [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
 
 
 def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
-    places = {data.image_and_label(row.index)[0].name: data.image_and_label(row.index)[1] for row in asked}
-    folder = next(iter(places.values())).parent
-    lines = [f"  {image} -> {place.name}" for image, place in places.items()]
+    names, places = package_names(data, asked), [data.image_and_label(row.index)[1] for row in asked]
+    if data.answers_in_table:
+        lines = [f"  {name}" for name in names]
+        what = [
+            f"The images of this folder are to be labeled: {data.label_key()} for each.",
+            f"Write them into {places[0].resolve()} (a line each: name,class), or into any table of that kind, or",
+            "sort copies of the images into a folder for each class; and take such a table or folder in by",
+        ]
+    else:
+        lines = [f"  {name} -> {place.name}" for name, place in zip(names, places, strict=True)]
+        what = [
+            f"The images of this folder are to be labeled: a mask for each, as large as the image is shown, with {data.label_key()}.",
+            f"Masks go, called as below, into {places[0].parent.resolve()}, or from any folder of yours through",
+        ]
     return "\n".join(
         [
-            f"The images of this folder are to be labeled: a mask for each, as large as the image is shown, with {data.label_key()}.",
-            f"Masks go, called as below, into {folder.resolve()}, or from any folder of yours through",
+            *what,
             "",
-            f"    python -m al_lightning ingest {run.path} FOLDER",
+            f"    python -m al_lightning ingest {run.path} FROM",
             "",
             "which checks them first. Then go on with the same command as before and --resume:",
             "",

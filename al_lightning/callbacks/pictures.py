@@ -1,7 +1,7 @@
 """Shows what a segmentation experiment sees: predictions and score maps of images, and the pool's scores."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy
-from al_lightning.analysis import plots
-from al_lightning.analysis.words import printable
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks.active_learning import ActiveLearningCallback
+from al_lightning.callbacks.borrowed import other_weights
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.cycle_logger import X_AXIS
 from al_lightning.callbacks.scoring import pixel_scores
@@ -25,6 +25,7 @@ from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
+from al_lightning.text import printable
 
 
 class ScenePictures(Callback):
@@ -78,7 +79,7 @@ class ScenePictures(Callback):
             if all((run.cycle(row.cycle) / name).is_file() for name in self._wanted(queried)):
                 continue
             if run.checkpoint(row.cycle).is_file():
-                with _weights(pl_module, _learning(trainer).record.weights(row.cycle)):
+                with other_weights(pl_module, _learning(trainer).record.weights(row.cycle)):
                     self._draw(trainer, pl_module, row.cycle, row.labeled, queried)
             else:
                 lost.append(str(row.cycle))
@@ -120,17 +121,6 @@ def _learning(trainer: Trainer) -> ActiveLearningCallback:
 
 def _title(trainer: Trainer, cycle: int, labeled: int) -> str:
     return f"{Path(trainer.default_root_dir).name}, cycle {cycle}, {labeled} labeled, {_learning(trainer).strategy}"
-
-
-@contextmanager
-def _weights(module: LightningModule, weights: dict[str, Any]) -> Iterator[None]:
-    """Other weights in the module, for a while."""
-    own = {name: value.clone() for name, value in module.state_dict().items()}
-    module.load_state_dict(weights)
-    try:
-        yield
-    finally:
-        module.load_state_dict(own)
 
 
 def _draw_scenes(trainer: Trainer, module: LightningModule, cycle: int, examples: list[Example], title: str, path: Path) -> Path:

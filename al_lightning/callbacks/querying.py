@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import torch
 from lightning.pytorch import Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
@@ -16,13 +18,30 @@ from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
 
+class Wanted(NamedTuple):
+    """What a query is to be.
+
+    Attributes:
+        size: items, if there are so many.
+        stride: every stride-th item of the ranking is taken.
+        drawn: items that are drawn at random from the pool, and not chosen.
+        again: indices ``(m,)`` of items that were asked for before and stay so; they come first.
+        again_at_random: those of them that were drawn at random.
+    """
+
+    size: int
+    stride: int = 1
+    drawn: int = 0
+    again: Sequence[int] = ()
+    again_at_random: Sequence[int] = ()
+
+
 def query_pool(
     trainer: Trainer,
     data: PoolDataModule,
     network: nn.Module,
     strategies: Sequence[Strategy],
-    size: int,
-    stride: int,
+    wanted: Wanted,
     seed: int,
     progress: Callable[[int, int], None],
     before_choice: Callable[[], None],
@@ -34,8 +53,7 @@ def query_pool(
         data: the pool.
         network: on its device.
         strategies: the first one chooses, the scores of the others are recorded.
-        size: of the query, if there are so many items.
-        stride: every stride-th item of the ranking is taken.
+        wanted: what the query is to be.
         seed: of the experiment.
         progress: as of :func:`~al_lightning.callbacks.scoring.score_pool`.
         before_choice: called when all is scored.
@@ -46,20 +64,27 @@ def query_pool(
     started = time.perf_counter()
     memory = PeakMemory(data.device)
     cycle, total, chooser = data.pool.cycle, len(data.pool.labeled), strategies[0]
-    order = seeded_order(data.pool.candidates, total, seeds.generator(seed, "ties", cycle))
+    candidates = data.pool.candidates
+    order = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
     known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, data.item)
+    again = torch.tensor(wanted.again, dtype=torch.int64)
+    drawn = _drawn(candidates[~torch.isin(candidates, again)], min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
+    settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
+    scored = known.scored(order[~torch.isin(order, settled)], torch.cat([data.pool.labeled_indices, settled]), wanted.stride, cycle)
     generator = seeds.generator(seed, "choice", cycle)
-    choice = in_first(trainer, lambda: known.choose(known.scored(order, data.pool.labeled_indices, stride, cycle), size, generator))
+    choice = in_first(trainer, lambda: known.choose(scored, wanted.size - len(settled), generator))
+    chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
     queryable = data.pool.unlabeled[pool.indices]
     scoring = scoring_ones(strategies)
     keys = pool.keys[:, queryable]
     scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(
-        indices=choice.indices,
-        scores=choice.scores,
+        indices=chosen,
+        at_random=torch.cat([torch.tensor(wanted.again_at_random, dtype=torch.int64), drawn]),
+        scores=known.scores_of(chosen, choice),
         pool_indices=pool.indices[queryable],
         pool_scores=scores.get(chooser),
         recorded={str(strategy): scores[strategy] for strategy in strategies[1:]},
@@ -68,6 +93,12 @@ def query_pool(
         seconds=time.perf_counter() - started,
         peak_bytes=memory.bytes(),
     )
+
+
+def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) -> Tensor:
+    """Draws items uniformly: which ones depends on no score, and not on who else is in the pool."""
+    order = torch.randperm(items, generator=seeds.generator(seed, "random picks", cycle))
+    return candidates[order[candidates].argsort()[:count]]
 
 
 def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:

@@ -2,25 +2,28 @@
 
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+import yaml
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning import environment
+from al_lightning.analysis.numbers import settings as names
+from al_lightning.callbacks.beginning import Beginning, Opened
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.callbacks.first_process import in_first
 from al_lightning.callbacks.oracles import Oracle
-from al_lightning.callbacks.recovery import finished_part, wrong_rows
+from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
+from al_lightning.run_files import MADE_IN_PYTHON
+from al_lightning.run_tables import RANDOM_COLUMNS, CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
 from al_lightning.tasks import Task
@@ -38,9 +41,10 @@ class RunRecord:
         trainer: its ``default_root_dir`` is the run directory.
         data: set up, with the initial set labeled.
         oracle: who labels what is queried.
-        run: the directory, where the caller holds it already.
+        run: the directory, where the caller holds it already, and has written its configuration.
 
     Attributes:
+        script: whether nobody has: a Python script makes the run.
         data_record: what the run remembers of its data.
         waiting: what a person is asked to do before the run can go on, in a sentence; None where it waits for nobody.
         id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
@@ -50,8 +54,10 @@ class RunRecord:
         self.trainer = trainer
         self.data = data
         self.oracle = oracle
+        self.script = run is None
         self.run = run or RunDirectory(trainer.default_root_dir)
         self.data_record = DataRecord(self.run, data)
+        self.beginning = Beginning(self.run, data, oracle, self.data_record)
         self.id: str | None = None
         self.waiting: str | None = None
 
@@ -71,14 +77,39 @@ class RunRecord:
             UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
         """
         begin = self._choice_of(initial_run, choose)
-        cycles, labeled, self.id, self.waiting = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, begin))
+        opened = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run, begin))
+        self.id, self.waiting = opened.id, opened.waiting
+        if opened.evaluation is not None:
+            self.data.evaluate_on([row.index for row in opened.evaluation])
         self.oracle.meet(self.data)
-        if begin is not None:
-            self.data.pool.begin_with(torch.tensor([row.index for row in labeled if row.cycle == 0]))
-        for cycle, indices in indices_by_cycle(labeled).items():
+        for cycle, indices in indices_by_cycle(opened.labeled).items():
             if cycle > 0:
                 self.data.pool.label(torch.tensor(indices))
-        return cycles
+            elif begin is not None:
+                self.data.pool.begin_with(torch.tensor(indices))
+        return opened.cycles
+
+    def describe(self, settings: str) -> None:
+        """Records what a script's run is, before :meth:`open`, or makes sure that it still is that.
+
+        Args:
+            settings: in YAML.
+
+        Raises:
+            UserError: it is another one now.
+        """
+
+        def write() -> None:
+            self.run.hold()
+            if not self.run.holds_run():
+                return self.run.write_config(settings)
+            stored = self.run.read_config() if self.run.config.is_file() else {}
+            changed = names.differences(names.flat(stored), names.flat(yaml.safe_load(settings)))
+            if changed and stored.get(MADE_IN_PYTHON):  # what `fit` has made says more than a script can
+                raise UserError(f"Expected the run that {self.run.config} tells of, but it differs: {'; '.join(changed)}.")
+            return None
+
+        self.on_rank_zero(write)
 
     def begin(self, cycle: int, keep: Sequence[str] = ()) -> str:
         """Removes what a killed process left of a cycle that now begins, and records the labels that it will read.
@@ -157,6 +188,9 @@ class RunRecord:
         if query.recorded:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
+        if drawn := {*query.at_random.tolist()}:
+            rows = [[row.index, row.item] for row in asked if row.index in drawn]
+            self.run.write_control(self.run.random(cycle), [*RANDOM_COLUMNS], rows)
         self.oracle.ask(self.run, self.data, asked, cast(Task, self.trainer.lightning_module).network)
         answered: list[Labeled] = []
         with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost
@@ -167,6 +201,15 @@ class RunRecord:
         indices = torch.tensor([row.index for row in answered])
         self.data_record.finish(cycle, indices)
         return indices
+
+    def asked_again(self, cycle: int) -> tuple[list[int], list[int]]:
+        """The items of the last query that nobody has labeled and that are still to be, and those of them that were drawn at random."""
+
+        def read() -> tuple[list[int], list[int]]:
+            again = self.run.still_asked(cycle - 1) if cycle else []
+            return again, sorted(self.run.read_random(cycle - 1) & {*again})
+
+        return self.on_rank_zero(read)
 
     def _write_scores(self, cycle: int, query: Query) -> None:
         items = [self.data.item(index) for index in query.pool_indices.tolist()]
@@ -179,24 +222,23 @@ class RunRecord:
         self.run.release()
 
     def _start_or_go_on(
-        self, seed: int, resume: bool, begin: Callable[[], list[Labeled]] | None
-    ) -> tuple[list[CycleRow], list[Labeled], str | None, str | None]:
+        self, seed: int, resume: bool, initial_run: RunDirectory | None, begin: Callable[[], list[Labeled]] | None
+    ) -> Opened:
         run = self.run
         run.hold()
         if not resume:
-            run.refuse_run()
+            run.refuse_run(self.script)
         here = environment.describe(self.data.device, self.trainer.world_size)
-        known = run.read_environment() if run.finished() else {}
-        if known:
+        if run.has_begun():
             self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
-            drawn = self._rows(0, self.data.pool.labeled_indices) if begin is None else begin()
-            identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
-            return [], drawn, self._start(drawn, identity, here | {"seed": seed}, resume), None
+            return self.beginning.begin(here | {"seed": seed}, resume, initial_run, begin)
+        known = run.read_environment()
         if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
+        self.data_record.take_in_added()
         run.keep_rows(len(cycles), len(labeled))
         for cycle in range(len(cycles)):
             run.training(cycle).unlink(missing_ok=True)
@@ -207,49 +249,16 @@ class RunRecord:
             run.append_answers(answered)
         self.data_record.go_on([*labeled, *answered], len(cycles))
         waiting = self.oracle.request(run, self.data, asked) if asked and not answered else None
-        return cycles, [*labeled, *answered], known.get("run"), waiting
-
-    def _start(self, drawn: list[Labeled], identity: dict[str, Any], here: dict[str, Any], resume: bool) -> str:
-        """Begins cycle 0, as the run that died in it where that was the same one; returns its id."""
-        run = self.run
-        known = self._unfinished_start(drawn) if resume else {}
-        same = "run" in known and identity == {key: known.get(key) for key in identity}
-        id: str = known["run"] if same else uuid.uuid4().hex
-        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
-        for left in (run.learning_curve, run.queries):
-            left.unlink(missing_ok=True)
-        if not same:
-            self.data_record.discard()
-        self.data_record.start()
-        run.append_queries(drawn)
-        return id
-
-    def _unfinished_start(self, drawn: list[Labeled]) -> dict[str, Any]:
-        """The environment of a start that finished no cycle and had the same initial set; empty where there was none."""
-        try:
-            return self.run.read_environment() if self.run.read_queries() == drawn else {}
-        except UserError:  # not whole, and nothing to lose
-            return {}
+        return Opened(known.get("run"), cycles, [*labeled, *answered], waiting)
 
     def _choice_of(self, initial_run: RunDirectory | None, choose: Choice | None) -> Callable[[], list[Labeled]] | None:
         """What makes the rows of an initial set that the data module has not drawn; None where it has."""
         if initial_run is not None:
-            return lambda: self._initial_set(initial_run)
+            return lambda: self.beginning.initial_set_of(initial_run)
         return None if choose is None else lambda: self._rows(0, *choose())
 
-    def _initial_set(self, initial_run: RunDirectory) -> list[Labeled]:
-        """The initial set of another run, whose cycle 0 was trained and evaluated on the data as they are now."""
-        self.data_record.refuse_other_images(initial_run, "the initial run")
-        rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
-        if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
-            raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
-        self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
-        return rows
-
-    def _rows(self, cycle: int, indices: Tensor, scores: Tensor | None = None) -> list[Labeled]:
-        values = [None] * len(indices) if scores is None else scores.tolist()
-        ranked = enumerate(zip(indices.tolist(), values, strict=True))
-        return [Labeled(cycle, rank, index, self.data.item(index), score) for rank, (index, score) in ranked]
+    def _rows(self, cycle: int, indices: Tensor, scores: Tensor) -> list[Labeled]:
+        return self.beginning.rows(cycle, indices.tolist(), scores.tolist())
 
     def on_rank_zero(self, work: Callable[[], _T]) -> _T:
         """Does something in the first process; its result, or its error, is every process's."""

@@ -142,7 +142,7 @@ def score_batches(
     scoring = len(scoring_ones(strategies))
     represented = strategies[0].represented if put is not None else None
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(scoring, 0, dtype=torch.float64, device=device)]
-    with _scoring(strategies), _evaluating(network), joint_looker(strategies, represented, network, seed) as look:
+    with _scoring(strategies), evaluating(network), joint_looker(strategies, represented, network, seed) as look:
         look = _fitting(look)
         for inputs, batch in loaded:
             its, rows = look(inputs, batch.to(device))
@@ -206,7 +206,7 @@ def pixel_scores(
         indices: ``(B,)`` dataset indices, on the device.
         seed: of what is random in the strategies.
     """
-    with _scoring(strategies), _evaluating(network), joint_measurer(strategies, network, seed) as measure:
+    with _scoring(strategies), evaluating(network), joint_measurer(strategies, network, seed) as measure:
         logits = network(for_network(network, inputs))
         measured = measure(inputs, indices)
     return logits, [None if its is None else strategy.readable(its) for strategy, its in zip(strategies, measured, strict=True)]
@@ -219,7 +219,8 @@ def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Has a network in eval mode, and leaves each module as it came."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from al_lightning.acquisition import functional
-from al_lightning.analysis.simplex import Values, random_distributions, simplex_grid
-from al_lightning.analysis.training_plots import draw_score_histograms, draw_training_curves
-from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_saturation, draw_simplex
+from al_lightning.analysis.drawings import draw_bounds, draw_saturation, draw_score_histograms, draw_simplex, draw_training_curves
+from al_lightning.analysis.numbers import Values, random_distributions, simplex_grid
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
 _STEPS = 120  # a multiple of 3: the uniform distribution, where every measure is largest, is on the grid
 _RANDOM = 100_000
+_TEMPERATURES = (0.1, 10.0, 100.0, 1000.0)
 _FORMATS = (".png", ".svg")
 
 
@@ -70,7 +70,7 @@ def draw_measures(folder: Path, classes: int) -> list[Path]:
     title = f"{_RANDOM:,} random distributions over {classes} classes (softmax of s z, z normal, s = 10 u²)"
     return [
         *(draw_simplex(grid, on_grid, folder / f"simplex{suffix}") for suffix in _FORMATS),
-        *(draw_saturation(entropies, scores, classes, folder / f"saturation{suffix}") for suffix in _FORMATS),
+        *(draw_saturation(entropies, scores | tempered(drawn), classes, folder / f"saturation{suffix}") for suffix in _FORMATS),
         *(draw_bounds(entropies, least_confidences, classes, title, folder / f"bounds{suffix}") for suffix in _FORMATS),
     ]
 
@@ -80,6 +80,12 @@ def measured(distributions: Values) -> dict[str, Values]:
     logits = torch.from_numpy(np.asarray(distributions, dtype=np.float64)).log()
     measures = {"entropy": functional.entropy, "1 - max p": functional.max_softmax, "margin: 1 - (p₁ - p₂)": functional.margin}
     return {name: measure(logits).numpy() for name, measure in measures.items()}
+
+
+def tempered(distributions: Values) -> dict[str, Values]:
+    """ODIN's measure of distributions ``(N, C)`` at each temperature, without a perturbation of the input, ``(N,)``."""
+    logits = torch.from_numpy(np.asarray(distributions, dtype=np.float64)).log()
+    return {f"ODIN, T = {temperature:g}": functional.max_softmax(logits / temperature).numpy() for temperature in _TEMPERATURES}
 
 
 def draw_run(run: RunDirectory) -> list[Path]:

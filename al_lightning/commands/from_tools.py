@@ -9,6 +9,7 @@ from al_lightning.annotation.export import Asked, draw, is_export, read_export, 
 from al_lightning.annotation.items import Rules, classes_of
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.scenes import size_of
+from al_lightning.errors import UserError
 from al_lightning.labels import rest_of
 
 
@@ -41,11 +42,19 @@ def simple(
         unpacked, labels = Path(scratch, "unpacked"), Path(scratch, "labels")
         unpacked.mkdir()
         labels.mkdir()
-        answers = read_export(source, classes, rules, unpacked)
-        if isinstance(data, SceneDataModule):
-            yield labels, draw(answers, _asked(data, indices), data.classes, labels)
-        else:
-            yield labels / "labels.csv", tabulate(answers, labels / "labels.csv")
+        try:
+            answers = read_export(source, classes, rules, unpacked)
+            if isinstance(data, SceneDataModule):
+                where = labels
+                found, refused = draw(answers, _asked(data, indices), data.classes, labels)
+            else:
+                where = labels / "labels.csv"
+                found, refused = tabulate(answers, where)
+        except UserError as error:
+            raise UserError(str(error).replace(str(unpacked), str(source))) from error
+        if not found and not refused:
+            raise UserError(f"Expected labels in {source}, but nobody has given any there.")
+        yield where, {name: why.replace(str(unpacked), str(source)) for name, why in refused.items()}
 
 
 def _asked(data: PoolDataModule, indices: Sequence[int]) -> dict[str, Asked]:

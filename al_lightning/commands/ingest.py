@@ -1,4 +1,4 @@
-"""``python -m al_lightning ingest RUN FROM``: masks that a person has drawn go to where a run's data have them, once they are checked.
+"""``python -m al_lightning ingest RUN FROM``: what a person has drawn or said goes to where a run's data have it, once it is checked.
 
 A mask is there as a whole or not at all, and what is there is never lost, whenever the process dies: the same command goes on.
 """
@@ -6,7 +6,7 @@ A mask is there as a whole or not at all, and what is there is never lost, whene
 import argparse
 import hashlib
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,9 @@ from al_lightning.annotation.items import Rules
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.from_tools import simple
+from al_lightning.commands.ingest_classes import ClassIntake
 from al_lightning.commands.stored_run import labels_wanted, load_data
-from al_lightning.data import PoolDataModule
+from al_lightning.data import FolderClassificationDataModule, PoolDataModule
 from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically
@@ -47,16 +48,18 @@ def main(arguments: Sequence[str]) -> None:
     run.hold()
     try:
         data = load_data(run)
-        queried = [] if options.query is None else _queried(options.query, data)
-        intake = Intake(run, data, queried, options.allow_empty, options.replace)
-        with simple(options.source, data, intake.indices, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
-            files = _files(source, may_be_empty=bool(unread))
-            refused = intake.take(files)
-        taken, same = len(intake.taken), len(files) - len(intake.taken) - len(refused)
-        whys = unread | {file.name: why for file, why in refused.items()}
-        print(f"{taken} masks are taken, {same} were there already, {len(whys)} files are refused{':' if whys else '.'}")
+        asked = _asked(run, options.query, data)
+        intake: Intake | ClassIntake = (
+            ClassIntake(run, data, asked, options.replace)
+            if isinstance(data, FolderClassificationDataModule)
+            else Intake(run, data, asked, options.allow_empty, options.replace)
+        )
+        with simple(options.source, data, asked, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
+            count, refused = intake.take(source, may_be_empty=bool(unread))
+        taken, same, whys = len(intake.taken), count - len(intake.taken) - len(refused), unread | refused
+        print(f"{taken} {intake.what} are taken, {same} were there already, {len(whys)} {intake.where} are refused{':' if whys else '.'}")
         for name, why in whys.items():
-            print(f"  {name}: {why}")
+            print(f"  {name if name.isprintable() else repr(name)}: {why}")
         if wanted := labels_wanted(run, data):
             print(wanted)
     finally:
@@ -65,45 +68,60 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def _asked(run: RunDirectory, queried: Path | None, data: PoolDataModule) -> list[int]:
+    """The items that a person was asked for, by a run or also by ``query``.
+
+    Raises:
+        UserError: there are none, or they are no items of these data.
+    """
+    refuse_other_items(data, asked := run.read_asked())
+    found = sorted({row.index for row in asked} | {*([] if queried is None else _queried(queried, data))})
+    if not found:
+        raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
+    return found
+
+
 class Intake:
     """Takes masks for a run, whose directory this process holds.
 
     Args:
         run: says what was asked for.
         data: of the run.
-        queried: items that were asked for outside of the run.
+        asked: the items that were asked for.
         allow_empty: whether a mask may be the same in all its pixels.
         replace: whether a mask may take the place of another one, which is kept beside it.
 
     Attributes:
-        indices: of all that was asked for.
         taken: the places of the masks that were written.
-
-    Raises:
-        UserError: the run has asked nobody, or another process takes masks into the same folder.
     """
 
-    def __init__(self, run: RunDirectory, data: PoolDataModule, queried: Collection[int], allow_empty: bool, replace: bool) -> None:
+    what, where = "masks", "files"
+
+    def __init__(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[int], allow_empty: bool, replace: bool) -> None:
         self.data = data
         self.allow_empty, self.replace = allow_empty, replace
         self.taken: list[Path] = []
         self._wanted: dict[str, _Wanted] = {}
-        refuse_other_items(data, asked := run.read_asked())
-        self.indices = sorted({row.index for row in asked} | {*queried})
-        for index in self.indices:
+        for index in asked:
             place = data.image_and_label(index)[1]
             self._wanted |= dict.fromkeys((data.item(index), place.stem), (index, place))
-        if not self._wanted:
-            raise UserError(f"Expected a run that has asked a person for labels (active_learning.oracle=human), but {run.path} has not.")
         finished = run.finished()
-        self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished}
+        self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
 
-    def take(self, files: Sequence[Path]) -> dict[Path, str]:
+    def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
         """Takes what is good.
 
+        Args:
+            source: a folder of masks.
+            may_be_empty: whether no mask is fine.
+
         Returns:
-            By file, why it is refused.
+            The number of files, and by their names why some are refused.
+
+        Raises:
+            UserError: there are none, or another process takes masks into the same folder.
         """
+        files = _files(source, may_be_empty)
         folders = {place.parent for _, place in self._wanted.values()}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +129,7 @@ class Intake:
                 raise UserError(f"Another process takes masks into {folder}. Wait for it, or end it.")
             remove_unfinished(folder, SUFFIXES)
         try:
-            return {file: why for file in files if (why := self._refusal(file)) is not None}
+            return len(files), {file.name: why for file in files if (why := self._refusal(file)) is not None}
         finally:
             for folder in folders:
                 locks.unlock(folder / _LOCK)
@@ -171,7 +189,7 @@ def _queried(query: Path, data: PoolDataModule) -> list[int]:
 def _files(folder: Path, may_be_empty: bool) -> list[Path]:
     """The files that may be masks, by name."""
     if not folder.is_dir():
-        raise UserError(f"Expected a folder of masks, got {folder}, which is none.")
+        raise UserError(f"Expected a folder of masks, or a tool's export as JSON or ZIP, got {folder}, which is none.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     if not found and not may_be_empty:
         raise UserError(f"Expected masks ({', '.join(SUFFIXES)}) in {folder}, found none.")
@@ -181,16 +199,16 @@ def _files(folder: Path, may_be_empty: bool) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning ingest",
-        description="Takes masks of images that a run has asked for into its data: checks each, copies the good ones, and says of the "
-        "others why not. Images are not touched. Done twice it changes nothing.",
+        description="Takes masks or classes of images that a run has asked for into its data: checks each, copies the good ones, and says "
+        "of the others why not. Images are not touched. Done twice it changes nothing.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory")
     parser.add_argument(
         "source",
         type=Path,
         metavar="FROM",
-        help="folder of masks, each with the name of its image; or a tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP "
-        "file, or unpacked), or annotations in COCO's format",
+        help="folder of masks, each with the name of its image; of classes a table (name,class), or a folder of images for each; or a "
+        "tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP file, or unpacked), or annotations in COCO's format",
     )
     parser.add_argument("--query", type=Path, metavar="DIR", help="what query has written there was asked for, too")
     parser.add_argument(
@@ -201,5 +219,7 @@ def _parser() -> argparse.ArgumentParser:
         "--overlaps", choices=["refuse", "smaller"], default="refuse", help="of regions of several classes: the smaller one is on top"
     )
     parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
-    parser.add_argument("--replace", action="store_true", help="take a mask in place of a different one, which is kept beside it as *.old")
+    parser.add_argument(
+        "--replace", action="store_true", help="take what differs from a label that is there, which is kept beside it as *.old"
+    )
     return parser

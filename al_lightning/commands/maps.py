@@ -14,8 +14,7 @@ from al_lightning import seeds
 from al_lightning.acquisition import BALD, Entropy, Margin, MaxSoftmax, Mean, Odin, Strategy, VoteEntropy, functional
 from al_lightning.acquisition.dropout import droppable
 from al_lightning.acquisition.inference import DropoutPasses
-from al_lightning.analysis.plots import SceneRow
-from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
+from al_lightning.analysis.drawings import SceneRow, draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.stored_run import StoredCycle, load_cycle, read_strategy
@@ -67,8 +66,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def methods() -> list[Strategy]:
-    """The methods of Chen's thesis (2020), with its parameters of ODIN."""
-    return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), Odin(0.1, 0.0), Odin(1000.0, 0.0014)]
+    """The methods of Chen's thesis (2020), with ODIN at its five temperatures and with its perturbation."""
+    odin = [Odin(temperature, 0.0) for temperature in (0.01, 0.1, 10.0, 100.0, 1000.0)]
+    return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), *odin, Odin(1000.0, 0.0014)]
 
 
 def _of_pixels(strategy: Strategy) -> Strategy:

@@ -12,7 +12,7 @@ import torch
 
 from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
-from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
+from al_lightning.analysis.pages import Proposal, contact_sheet, thumbnail
 from al_lightning.annotation.items import classes_of
 from al_lightning.annotation.package import TOOLS, refuse_tools
 from al_lightning.callbacks.scoring import pixel_scores
@@ -153,7 +153,8 @@ def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
     """Name and identity of the files whose labels a run has: those of its labeled items, and of what it is validated and evaluated on."""
     files = sources.read_images(run.images)
     pool = [file for file in files if file.split != sources.EVALUATION]
-    labeled = [pool[row.index] for row in run.read_labeled()[1] if row.index < len(pool)]  # copies of one image have indices of their own
+    rows = [*run.read_labeled()[1], *run.read_evaluation()]
+    labeled = [pool[row.index] for row in rows if row.index < len(pool)]  # copies of one image have indices of their own
     for file in (*labeled, *(file for file in files if file.split in (sources.VALIDATION, sources.EVALUATION))):
         yield Path(file.file).name, file.identity
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from al_lightning.analysis.comparison import choose_metric, compare, lacking, read_runs
-from al_lightning.analysis.report import Report
+from al_lightning.analysis.numbers import choose_metric, compare, lacking, read_runs
+from al_lightning.analysis.pages import Report
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     skipped |= lacking(runs, metric)
     runs = [run for run in runs if run.path not in skipped]
     comparison = compare(runs, skipped, metric, options.baseline, options.full)
-    path = Report(comparison, options.out, options.level).write()
+    path = Report(comparison, options.out, options.level, options.export).write()
     left_out = f", {len(skipped)} left out" if skipped else ""
     print(f"Report of {len(runs)} runs{left_out}: {path}")
 
@@ -47,4 +47,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--level", type=float, nargs="+", default=[], help="levels of the metric to count the labels for (default: three of the baseline's)"
     )
+    parser.add_argument("--export", action="store_true", help="write what every run queried, too: tables/queried_by_seed.csv")
     return parser

@@ -51,7 +51,11 @@ def _so_far(run: RunDirectory) -> list[str]:
     metrics = [f"{name} {value:.4f}" for name, value in cycles[-1].metrics.items() if name.count("/") < 2]  # as in a cycle's line
     held = run.read_validation_labels()
     labels = f"{len(labeled)} labeled ({spent} of them queried)" + (f" and {held} for validation" if held else "")
-    return [f"cycle {len(cycles)}", labels, *metrics]
+    evaluated = len(run.read_evaluation())
+    labels += f" and {evaluated} for evaluation" if evaluated else ""
+    with importing():  # scipy
+        from al_lightning.analysis.numbers import stopping
+    return [f"cycle {len(cycles)}", labels, *metrics, *stopping.in_words(run)]
 
 
 def _state(run: RunDirectory) -> str:

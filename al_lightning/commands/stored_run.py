@@ -19,6 +19,7 @@ from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
 from al_lightning.parser_messages import shortened
 from al_lightning.refusals import user_error
+from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.runs import RunDirectory
 from al_lightning.states import network_weights
 from al_lightning.tasks import SegmentationTask, Task
@@ -187,6 +188,11 @@ def _configuration(run: RunDirectory) -> dict[str, Any]:
 
 def _checked(stored: dict[str, Any], path: Path) -> dict[str, Any]:
     """A configuration that has a model, data and a seed."""
+    if stored.get(MADE_IN_PYTHON):
+        raise UserError(
+            f"Expected a run of `fit`, but {path} is of one that a Python script has made, which alone can build its model and data again. "
+            "With a configuration of `fit` that builds the same network, `query --checkpoint CKPT --config CONFIG` takes its weights."
+        )
     for part in ("model", "data"):
         node = stored.get(part)
         if not isinstance(node, dict) or not isinstance(node.get("class_path"), str) or not isinstance(node.get("init_args", {}), dict):

@@ -6,6 +6,8 @@ from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.folders import FolderSegmentationDataModule
 from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
 from al_lightning.data.pool import Pool
+from al_lightning.data.resident import ResidentImages
+from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.synthetic import SyntheticScenesDataModule
 
@@ -18,6 +20,8 @@ __all__ = [
     "MNISTDataModule",
     "Pool",
     "PoolDataModule",
+    "ResidentDataModule",
+    "ResidentImages",
     "SceneDataModule",
     "SyntheticScenesDataModule",
 ]

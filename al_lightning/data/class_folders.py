@@ -1,6 +1,5 @@
 """A person's own images with a class each: a folder a class, or a table of names and classes."""
 
-import csv
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,19 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from al_lightning.data.own_files import SUFFIXES, by_name, grouping, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.class_tables import Spellings, read_classes
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.pool import Pool
 from al_lightning.data.resident import ResidentImages
 from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.data.scenes import Pixels, decode_image
 from al_lightning.errors import UserError
 from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt, checked
-from al_lightning.reading import read_text
-from al_lightning.sources import EVALUATION, POOL, UNLABELED, Source
+from al_lightning.sources import ADDED, EVALUATION, POOL, Source
 
 log = logging.getLogger(__name__)
 
 _UNLABELED_FOLDER = "unlabeled"
+_TABLE = "labels.csv"  # beside the folders: of what is in none of a class
 
 
 class Photo(NamedTuple):
@@ -35,17 +35,22 @@ class Photo(NamedTuple):
         name: what the person calls it.
         path: where it lies.
         label: its class; None where nobody has labeled it.
+        has_label: whether it had that when the run began.
+        is_added: whether it came when the run had begun.
     """
 
     name: str
     path: Path
     label: str | None
+    has_label: bool = True
+    is_added: bool = False
 
 
 class FolderClassificationDataModule(ResidentDataModule):
     """Images ``<class>/<name>.{png,jpg,tif}`` and ``unlabeled/<name>...``; or in one folder, with a table of names and classes.
 
-    What has no class is unlabeled: it is in the pool, but a simulated run can't ask for it. All images are kept in memory at their size.
+    What has no class is unlabeled: it is in the pool, but a simulated run can't ask for it. Where images have folders, a ``labels.csv``
+    beside these gives classes to unlabeled ones, which stay where they are. All images are kept in memory at their size.
 
     Args:
         root: folder of the images.
@@ -54,7 +59,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         images: where the images of such a table lie in ``root``; ``*`` stands for the name.
         classes: names of the classes, in the order of the network's outputs; None for all that occur, sorted.
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
-            another such folder, in which every image has a class.
+            another such folder, in which every image has a class. With ``active_learning.evaluation_first`` there is no such share.
         group: a regular expression that finds an image's group in its name (``<class>/<name>`` where there are folders), such as its video
             or its patient. All images of a group are for one of training, validation and evaluation. None splits images one by one.
         image_size: height and width that images are resized to, or one number for both; None where they have one size.
@@ -106,19 +111,24 @@ class FolderClassificationDataModule(ResidentDataModule):
             return
         pool, evaluation = self._listing()
         self.class_names = self._classes([*pool, *evaluation])
-        self._photos, self._evaluation = pool, evaluation
+        self._photos, self._own_evaluation = pool, evaluation
+        self._evaluation = evaluation
+        self._label_of = {_label_name(photo): photo.label for photo in (*pool, *evaluation)}
         self._sizes: dict[Path, tuple[int, int]] = {}
         self._train, self._eval = self._read(pool), self._read(evaluation)
-        self._label_of = {_label_name(photo): photo.label for photo in [*pool, *evaluation]}
-        answerable = self._train.labels >= 0
-        made = Pool(len(pool), answerable=answerable)
-        self.begin(made, self.initial_size)
-        self._warn_of_missing(self._train.labels[answerable & (made.labeled | made.unlabeled)], "pool")
+        answerable = torch.tensor([photo.has_label for photo in pool])
+        self.begin(Pool(len(pool), answerable=answerable))
+        known = answerable if bool(answerable.any()) else self._train.labels >= 0  # of a run that began with nothing, what came since
+        self._warn_of_missing(self._train.labels[known & (self.pool.labeled | self.pool.unlabeled)], "pool")
         if len(self.validation):
             self._warn_of_missing(self._train.labels[self.validation], "validation set")
-        self._warn_of_missing(self._eval.labels, "evaluation set")
-        self.pool = made
-        self.introduce(str(self.root), len(evaluation))
+        self._warn_of_missing(self._eval.labels[self._eval.labels >= 0], "evaluation set")
+        self.introduce(str(self.root), len(self._evaluation))
+
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`."""
+        super().evaluate_items(indices)
+        self._evaluation = [self._photos[index] for index in indices]
 
     def _listing(self) -> tuple[list[Photo], list[Photo]]:
         """The pool's images and those for evaluation, each sorted by name."""
@@ -127,15 +137,16 @@ class FolderClassificationDataModule(ResidentDataModule):
             {photo.name: photo.path.relative_to(self.root).as_posix() for photo in photos},
             {photo.name for photo in photos if photo.label is not None},
             self.recorded(),
-            None if isinstance(self.evaluation, str) else self.evaluation,
+            evaluation_share(self.evaluation, self.evaluates_first),
             self.group,
             self.initial_seed,
         )
-        pool = [photo for photo in photos if splits.get(photo.name) == POOL]
-        pool += [photo._replace(label=None) for photo in photos if splits.get(photo.name) == UNLABELED]
-        pool.sort(key=lambda photo: photo.name)
+        named = {photo.name: photo for photo in photos}
+        pool = [
+            named[name]._replace(has_label=split == POOL, is_added=split == ADDED) for name, split in splits.items() if split != EVALUATION
+        ]
         if not isinstance(self.evaluation, str):
-            return pool, [photo for photo in photos if splits.get(photo.name) == EVALUATION]
+            return pool, [named[name] for name, split in splits.items() if split == EVALUATION]
         folder = Path(self.evaluation).expanduser()
         evaluation = list_photos(folder, self.labels, self.images, "evaluation")
         refuse_shared_groups((photo.name for photo in pool), (photo.name for photo in evaluation), self.group)
@@ -144,17 +155,27 @@ class FolderClassificationDataModule(ResidentDataModule):
         return pool, evaluation
 
     def _classes(self, photos: Sequence[Photo]) -> list[str]:
-        found = sorted({photo.label for photo in photos if photo.label is not None})
-        classes = found if self.classes is None else self.classes
+        labeled = [photo for photo in photos if photo.label is not None and photo.has_label]
+        classes = sorted({str(photo.label) for photo in labeled}) if self.classes is None else self.classes
+        if not labeled and self.classes is None:
+            raise UserError(
+                f"Expected labels of some images, but none of {len(photos)} has one. To be asked for all labels, name the classes by "
+                "data.init_args.classes."
+            )
         if len(set(classes)) < max(2, len(classes)):
             raise UserError(f"Expected at least 2 classes in {self.root}, each once, got {', '.join(classes)}.")
-        if other := [photo for photo in photos if photo.label is not None and photo.label not in classes]:
-            raise UserError(f"Expected the classes {', '.join(classes)}, got {other[0].label} for {other[0].path}.")
+        if other := [photo for photo in labeled if photo.label not in classes]:
+            raise self._unknown_class(other[0], classes)
         return classes
+
+    def _unknown_class(self, photo: Photo, classes: Sequence[str]) -> UserError:
+        return UserError(f"Expected the classes {', '.join(classes)}, got {photo.label} for {photo.path}.")
 
     def _read(self, photos: Sequence[Photo]) -> ResidentImages:
         numbers = {name: number for number, name in enumerate(self.class_names)}
-        labels = torch.tensor([-1 if photo.label is None else numbers[photo.label] for photo in photos])
+        labels = torch.tensor([numbers.get(str(photo.label), -1) for photo in photos], dtype=torch.int64)
+        if not photos:
+            return ResidentImages(torch.empty(0, *self._train.images.shape[1:], dtype=torch.uint8), labels)
         pixels = [self._pixels(photo.path) for photo in photos]
         if other := next((place for place, each in enumerate(pixels) if each.shape != pixels[0].shape), None):
             (height, width), (h, w) = self._sizes[photos[0].path], self._sizes[photos[other].path]
@@ -180,7 +201,7 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     def _warn_of_missing(self, labels: Tensor, whose: str) -> None:
         counts = labels.bincount(minlength=len(self.class_names)).tolist()
-        if 0 in counts:
+        if 0 in counts and len(labels):
             missing = ", ".join(name for name, count in zip(self.class_names, counts, strict=True) if count == 0)
             told = ", ".join(f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True))
             log.warning("WARNING: the %s has no labeled image of %s. Labeled images by class: %s", whose, missing, told)
@@ -213,11 +234,9 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels."""
-        splits = [
-            (UNLABELED if photo.label is None else self.split_of(index), photo, self.root) for index, photo in enumerate(self._photos)
-        ]
+        splits = [(self.split_of(index, photo.has_label, photo.is_added), photo, self.root) for index, photo in enumerate(self._photos)]
         folder = Path(self.evaluation).expanduser() if isinstance(self.evaluation, str) else self.root
-        splits += [(EVALUATION, photo, folder) for photo in self._evaluation]
+        splits += [(EVALUATION, photo, folder) for photo in self._own_evaluation]
         return [Source(split, self._file(photo, root), self._identity(photo)) for split, photo, root in splits]
 
     def _file(self, photo: Photo, root: Path) -> str:
@@ -239,7 +258,47 @@ class FolderClassificationDataModule(ResidentDataModule):
     def label_sha256(self, file: str) -> str | None:
         """See :meth:`PoolDataModule.label_sha256`."""
         label = self._label_of.get(file)
-        return None if label is None else hashlib.sha256(label.encode()).hexdigest()
+        return None if label is None else hashlib.sha256(label.encode(errors="surrogateescape")).hexdigest()
+
+    # A person's answers
+
+    answers_in_table = True
+
+    def evaluation_among(self, indices: Sequence[int]) -> list[int]:
+        """See :meth:`PoolDataModule.evaluation_among`."""
+        share = evaluation_share(self.evaluation, self.evaluates_first)
+        return [] if share is None else self.drawn_of(indices, share)
+
+    def image_and_label(self, index: int) -> tuple[Path, Path]:
+        """See :meth:`PoolDataModule.image_and_label`; all classes lie in one table."""
+        return self._photos[index].path, self.root / (self.labels or _TABLE)
+
+    def is_answered(self, index: int) -> bool:
+        """See :meth:`PoolDataModule.is_answered`."""
+        return self._photos[index].label is not None
+
+    def check_answer(self, index: int) -> None:
+        """See :meth:`PoolDataModule.check_answer`."""
+        if (photo := self._photos[index]).label not in self.class_names:
+            raise self._unknown_class(photo, self.class_names)
+
+    def label_key(self) -> str:
+        """See :meth:`PoolDataModule.label_key`."""
+        return f"one of the classes {', '.join(self.class_names)}"
+
+    def class_of(self, index: int) -> str | None:
+        """The class that somebody has given to an item."""
+        return self._photos[index].label
+
+    def answer(self, classes: Mapping[int, str]) -> None:
+        """Takes over classes, by index, that the table has got by now."""
+        for index, label in classes.items():
+            self._photos[index] = photo = self._photos[index]._replace(label=label)
+            self._label_of[_label_name(photo)] = label
+
+    def spellings(self) -> Spellings:
+        """The ways in which the table may call images."""
+        return Spellings({photo.name: photo.path for photo in (*self._photos, *self._own_evaluation)})
 
 
 def _label_name(photo: Photo) -> str:
@@ -260,29 +319,24 @@ def list_photos(root: Path, labels: str | None, images: str, argument: str) -> l
     """
     if labels is not None:
         found = by_name(root, images)
-        classes: Mapping[str, str | None] = _read_classes(root / labels, found)
+        classes: Mapping[str, str | None] = read_classes(root / labels, Spellings(found))
     else:
         folders = [path.name for path in sorted(root.glob("*")) if path.is_dir() and not path.name.startswith(".")]
         found = {f"{folder}/{name}": path for folder in folders for name, path in by_name(root, f"{folder}/*").items()}
-        classes = {name: path.parent.name for name, path in found.items() if path.parent.name != _UNLABELED_FOLDER}
+        classes = _classes_of_folders(found, root / _TABLE)
     if not found:
         where = (root / images).parent if labels is not None else f"folders of {root}, one a class"
         raise UserError(f"Expected images ({', '.join(SUFFIXES)}) in {where}, found none. Set data.init_args.{argument}.")
     return [Photo(name, found[name], classes.get(name)) for name in sorted(found)]
 
 
-def _read_classes(path: Path, images: Mapping[str, Path]) -> dict[str, str | None]:
-    """The class of each named image."""
-    by_file = {image.name: name for name, image in images.items()}
-    rows = csv.DictReader(read_text(path).removeprefix("\ufeff").splitlines())
-    if not {"name", "class"} <= set(rows.fieldnames or ()):
-        raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
-    classes: dict[str, str | None] = {}
-    for number, row in enumerate(rows, 1):
-        given, label = (row["name"] or "").strip(), (row["class"] or "").strip()
-        name = by_file.get(given, given)
-        if name not in images or name in classes:
-            why = "is named twice" if name in classes else "is none"
-            raise UserError(f"Expected the names of images in {path}, each once, but {given} in row {number} {why}.")
-        classes[name] = label or None
-    return classes
+def _classes_of_folders(images: Mapping[str, Path], table: Path) -> dict[str, str | None]:
+    """The classes that images have by their folders, and unlabeled ones by a table beside these."""
+    by_folder: dict[str, str | None] = {name: path.parent.name for name, path in images.items() if path.parent.name != _UNLABELED_FOLDER}
+    given = read_classes(table, Spellings(images)) if table.is_file() else {}
+    if wrong := [name for name, label in given.items() if label is not None and by_folder.get(name, label) != label]:
+        raise UserError(
+            f"Expected one class for each image, got {given[wrong[0]]} in {table} for {images[wrong[0]]}, which is in the folder of "
+            f"{by_folder[wrong[0]]}. Remove its row, or move the image to {_UNLABELED_FOLDER}."
+        )
+    return given | by_folder

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from al_lightning import seeds
 from al_lightning.data.held_out import draw_validation
+from al_lightning.data.own_files import draw_evaluation
 from al_lightning.data.pool import Pool, draw_initial
 from al_lightning.errors import UserError
 from al_lightning.item_lists import read_items
 from al_lightning.numbers import NonNegativeInt, PositiveFloat, PositiveInt, checked
+from al_lightning.run_files import EVALUATION_FIRST
 from al_lightning.runs import RunDirectory
-from al_lightning.sources import POOL, VALIDATION, Source, read_images, sha256_of
+from al_lightning.sources import ADDED, POOL, UNLABELED, VALIDATION, Source, read_images, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +41,18 @@ class PoolDataModule(LightningDataModule, ABC):
             evaluation set.
 
     Attributes:
-        pool: filled by ``setup``, which also labels the initial set.
+        pool: filled by ``setup``, which also labels the initial set, if anything has a label.
+        initial_size: items in a draw of the initial set, or ``all``.
         validation: sorted indices of the items for validation, none without a ``validation_size``; filled by ``setup``.
         class_names: of the classes, in the order of a network's outputs.
         run: whose data they are, for who has no trainer; to be set before ``setup``.
+        evaluated: the items that a run evaluates on, where it draws its evaluation set from the pool; they take no part there.
     """
 
     run: RunDirectory | None = None
     pool: Pool
+    initial_size: int | Literal["all"]
+    evaluated: Sequence[int] = ()
     validation: Tensor
     class_names: Sequence[str]
 
@@ -106,12 +112,13 @@ class PoolDataModule(LightningDataModule, ABC):
             )
         return least
 
-    def begin(self, pool: Pool, size: int | Literal["all"], labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
-        """Takes what is for validation out of the pool, and labels what is labeled before cycle 0: the listed items, or a draw.
+    def begin(self, pool: Pool, labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
+        """Makes this the pool: takes out of it what is for evaluation and validation, and labels what is labeled before cycle 0.
+
+        These are the listed items, or a draw; none where nothing has a label.
 
         Args:
             pool: of which nothing is labeled.
-            size: of a draw of what is labeled.
             labels: of a draw that is balanced by them, see :func:`draw_initial`.
             staying: indices that are not drawn for validation, such as those of copies; neither is what is listed to be labeled.
 
@@ -119,13 +126,78 @@ class PoolDataModule(LightningDataModule, ABC):
             UserError: the list can't be read or is of other data, or there are not enough candidates.
         """
         items, self.validation = self.initial_items, torch.zeros(0, dtype=torch.int64)
+        self.pool = pool
+        self.evaluate_on(self._items_to_evaluate_on())
+        if items is None and not len(pool.candidates):
+            return
         listed = [] if items is None else read_items(items, len(pool.labeled), self.item, "the initial set")
         if self.validation_size is not None:
             held = draw_validation(pool, self.validation_size, self.group_of, {*staying, *listed}, self.initial_seed)
             pool.leave_out(held)
             self.validation = held[pool.answerable[held]]
-        drawn = draw_initial(pool.candidates, size, seeds.generator(self.initial_seed, "initial"), labels) if items is None else None
-        pool.label(torch.tensor(listed) if drawn is None else drawn)
+        generator = seeds.generator(self.initial_seed, "initial")
+        pool.label(draw_initial(pool.candidates, self.initial_size, generator, labels) if items is None else torch.tensor(listed))
+
+    # What a run evaluates on by its own choice
+
+    def _items_to_evaluate_on(self) -> list[int]:
+        """What the run has taken out of its pool, or asks for, or draws now."""
+        run = self._run()
+        if run is None or not run.has_begun():
+            learning = self._learning()
+            return [] if learning is None else self._drawn_for_evaluation(learning.evaluation_first, learning.oracle.asks)
+        rows = run.read_evaluation() or run.read_asked_by(EVALUATION_FIRST)
+        for row in rows:
+            if row.index >= len(self.pool.labeled) or self.item(row.index) != row.item:
+                raise UserError(f"Expected items of these data in {run.evaluation}, but {row.item!r} is not at index {row.index}.")
+        return [row.index for row in rows]
+
+    @property
+    def evaluates_first(self) -> bool:
+        """Whether the run draws its evaluation set from the whole pool, before anything else."""
+        return self._learning() is not None
+
+    def _learning(self) -> Any:
+        """The callback that has asked for an evaluation set of the run's own."""
+        callbacks: Sequence[Any] = () if self.trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
+        return next((callback for callback in callbacks if getattr(callback, "evaluation_first", None) is not None), None)
+
+    def _drawn_for_evaluation(self, size: int, asks: bool) -> list[int]:
+        """Draws the evaluation set from the whole pool, by groups where there are some."""
+        indices = (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()
+        if size >= len(indices):
+            raise UserError(f"Expected active_learning.evaluation_first below the {len(indices)} images of the pool, got {size}.")
+        return self.drawn_of(indices, size / len(indices))
+
+    def drawn_of(self, indices: Sequence[int], share: float) -> list[int]:
+        """A share of items, in their order; whole groups, where there are some."""
+        names = {self.item(index): index for index in indices}
+        held = draw_evaluation(sorted(names), share, lambda name: self.group_of(names[name]), self.initial_seed)
+        return [index for index in indices if self.group_of(index) in held]
+
+    def evaluate_on(self, indices: Sequence[int]) -> None:
+        """Takes items out of the pool, and evaluates on them in place of whatever was for evaluation.
+
+        What belongs together with them takes no part. What was taken out before comes back.
+
+        Args:
+            indices: of the items; none leaves the evaluation set as it is.
+        """
+        if not indices and not self.evaluated:
+            return
+        groups = {self.group_of(index) for index in indices}
+        self.pool.set_apart(torch.tensor([self.group_of(index) in groups for index in range(len(self.pool.labeled))]))
+        self.evaluated = indices
+        if indices:
+            self.evaluate_items(indices)
+
+    @abstractmethod
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """Evaluates on these items of the listing in place of whatever was for evaluation."""
+
+    def evaluation_among(self, indices: Sequence[int]) -> list[int]:
+        """Those of the items that were labeled first which are for evaluation: none where there is an evaluation set already."""
+        return []
 
     def group_of(self, index: int) -> str:
         """What an item belongs to that is held out as a whole: itself, where nobody says more."""
@@ -184,17 +256,21 @@ class PoolDataModule(LightningDataModule, ABC):
         return None
 
     def recorded(self) -> dict[str, str]:
-        """By file the split that it had when a run began that has finished cycles: what was drawn once is not drawn again.
+        """By file, in the run's order, the split that it had when the run began: what was drawn once is not drawn again.
 
-        What is for validation was labeled and in the pool then, and is drawn from the same items once more.
+        Empty where nothing is lost by beginning anew. What is for validation was labeled and in the pool then, and is drawn from the same
+        items once more.
 
         Raises:
             UserError: the run's tables are damaged.
         """
-        run = self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
-        if run is None or not run.images.is_file() or not run.finished():
+        run = self._run()
+        if run is None or not run.images.is_file() or not run.has_begun():
             return {}
         return {source.file: POOL if source.split == VALIDATION else source.split for source in read_images(run.images)}
+
+    def _run(self) -> RunDirectory | None:
+        return self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 
@@ -213,9 +289,9 @@ class PoolDataModule(LightningDataModule, ABC):
         """The files of the evaluation set's labels, likewise."""
         return []
 
-    def split_of(self, index: int) -> str:
-        """What an item that has a label is: of the pool, or held out of it for validation."""
-        return VALIDATION if index in self._held_out else POOL
+    def split_of(self, index: int, has_label: bool, is_added: bool) -> str:
+        """What an item is: of the pool, with a label or without one, added to it, or held out of it for validation."""
+        return ADDED if is_added else UNLABELED if not has_label else VALIDATION if index in self._held_out else POOL
 
     @cached_property
     def _held_out(self) -> frozenset[int]:
@@ -229,8 +305,23 @@ class PoolDataModule(LightningDataModule, ABC):
         """
         raise UserError(
             f"Expected data whose labels are files, each of an image, to ask a person for labels, got {type(self).__name__}. Set "
-            "active_learning.oracle=dataset, or take FolderSegmentationDataModule."
+            "active_learning.oracle=dataset, or take FolderSegmentationDataModule or FolderClassificationDataModule."
         )
+
+    answers_in_table = False
+    """Whether a person answers by a row in a table, in place of a file for each image."""
+
+    def is_answered(self, index: int) -> bool:
+        """Whether somebody has given an item's label, whatever a run knows of it."""
+        raise NotImplementedError(f"{type(self).__name__} has no labels that somebody could add.")
+
+    def check_answer(self, index: int) -> None:
+        """Makes sure that the label which somebody has given to an item is one.
+
+        Raises:
+            UserError: it can't be read, or is no label of this image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no labels that somebody could add.")
 
     def label_in(self, index: int, file: Path) -> Tensor:
         """Classes of the pixels of an item's whole image by a label file, wherever that lies; int64 ``(H, W)``, 255 is ignored.
@@ -249,17 +340,19 @@ class PoolDataModule(LightningDataModule, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def fingerprint(self) -> dict[str, int | str]:
-        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources.
+        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources; of what the run began with.
 
         Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has a hash of its own
         (``crops_sha256``; ``validation_sha256`` beside the number of ``validation`` items).
         """
         sources = [source._replace(split=POOL) if source.split == VALIDATION else source for source in self.sources()]
-        found: dict[str, int | str] = {"items": len(self.pool.labeled), "sha256": sha256_of(sources)}
+        began = [source for source in sources if source.split != ADDED]
+        items = len(self.pool.labeled) - (len(sources) - len(began))
+        found: dict[str, int | str] = {"items": items, "sha256": sha256_of(began)}
         if held := self.validation.tolist():
             found |= {"validation": len(held), "validation_sha256": sha256_of(map(self.item, held))}
         boxes = self.boxes()
-        return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes))}
+        return found if boxes is None else found | {"crops_sha256": sha256_of(map(tuple, boxes[:items]))}
 
     def state_dict(self) -> dict[str, Any]:
         """The pool's state; Lightning puts it into every checkpoint."""

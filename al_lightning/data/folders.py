@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from al_lightning.data.coco import Annotated, read_coco
-from al_lightning.data.own_files import SUFFIXES, by_name, grouping, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.scene_datamodule import SceneDataModule
 from al_lightning.data.scenes import Pixels, Scene, size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import ClassMap, named_classes
 from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked
 from al_lightning.run_tables import QUERIED_COLUMNS
-from al_lightning.sources import EVALUATION, POOL, UNLABELED
+from al_lightning.sources import ADDED, EVALUATION, POOL
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class FolderSegmentationDataModule(SceneDataModule):
         classes: by name the id of each class in the masks, or its colour there (``'#rrggbb'``, or red, green and blue); in the order of the
             network's outputs. The id 255 is ignored.
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
-            another such folder, in which every image has a mask.
+            another such folder, in which every image has a mask. With ``active_learning.evaluation_first`` there is no such share.
         group: a regular expression that finds an image's group in its name, such as its video or its patient (what it finds, or the first
             part of that in brackets). All images of a group are for one of training, validation and evaluation. None splits them one by
             one.
@@ -77,13 +77,16 @@ class FolderSegmentationDataModule(SceneDataModule):
             {scene.name: scene.image.relative_to(self.root).as_posix() for scene in scenes},
             {scene.name for scene in scenes if scene.has_label},
             self.recorded(),
-            None if isinstance(self.evaluation, str) else self.evaluation,
+            evaluation_share(self.evaluation, self.evaluates_first),
             self.group,
             self.initial_seed,
         )
-        pool = [scene._replace(has_label=splits[scene.name] == POOL) for scene in scenes if splits.get(scene.name) in (POOL, UNLABELED)]
+        named = {scene.name: scene for scene in scenes}
+        pool = [
+            named[name]._replace(has_label=split == POOL, is_added=split == ADDED) for name, split in splits.items() if split != EVALUATION
+        ]
         if not isinstance(self.evaluation, str):
-            return pool, [scene for scene in scenes if splits.get(scene.name) == EVALUATION]
+            return pool, [named[name] for name, split in splits.items() if split == EVALUATION]
         evaluation = self._scenes(Path(self.evaluation).expanduser(), "evaluation")
         refuse_shared_groups((scene.name for scene in pool), (scene.name for scene in evaluation), self.group)
         if missing := [scene.label for scene in evaluation if not scene.has_label]:
@@ -93,6 +96,11 @@ class FolderSegmentationDataModule(SceneDataModule):
     def group_of(self, index: int) -> str:
         """See :meth:`PoolDataModule.group_of`; by ``group``."""
         return grouping(self.group)(self.item(index))
+
+    def evaluation_among(self, indices: Sequence[int]) -> list[int]:
+        """See :meth:`PoolDataModule.evaluation_among`."""
+        share = evaluation_share(self.evaluation, self.evaluates_first)
+        return [] if share is None else self.drawn_of(indices, share)
 
     def _scenes(self, folder: Path, argument: str) -> list[Scene]:
         """The scenes of a folder, with annotations where there are no masks."""

@@ -1,6 +1,5 @@
 """MNIST, Fashion-MNIST, and a sample of Fashion-MNIST that comes with the package; read from IDX files, kept in memory."""
 
-import hashlib
 import logging
 import os
 import tempfile
@@ -23,7 +22,7 @@ from al_lightning.data.resident import ResidentImages
 from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveFloat, PositiveInt, checked
-from al_lightning.sources import EVALUATION, POOL, Source
+from al_lightning.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +153,7 @@ class _IDXDataModule(ResidentDataModule):
             members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
             repeated = {int(self.pool_repeat["item"]), *range(size, len(self._train))}
         labels = self._train.labels if self.initial_draw == "class_balanced_using_labels" else None
-        pool = Pool(len(self._train), members)
-        self.begin(pool, self.initial_size, labels, repeated)
-        self.pool = pool
+        self.begin(Pool(len(self._train), members), labels, repeated)
         self.introduce(f"{self.title} from {folder}", len(self._eval))
 
     def _read(self, folder: Path, split: str) -> ResidentImages:
@@ -184,18 +181,9 @@ class _IDXDataModule(ResidentDataModule):
 
     # Identity
 
-    def item(self, index: int) -> str:
-        """The index as text: these images have no names."""
-        return str(index)
-
     def sources(self) -> list[Source]:
-        """The four files, by hashes of what was read from them: labels of this kind are read at once, with their images."""
-        parts = {POOL: (self._train, _SPLITS["train"]), EVALUATION: (self._eval, _SPLITS["eval"])}
-        return [
-            Source(split, file, hashlib.sha256(content.cpu().numpy().data).hexdigest())
-            for split, (data, files) in parts.items()
-            for file, content in zip(files, (data.images, data.labels), strict=True)
-        ]
+        """The four files, by hashes of what was read from them."""
+        return [source._replace(file=file) for source, file in zip(super().sources(), _FILES, strict=True)]
 
 
 class FashionMNISTDataModule(_IDXDataModule):

@@ -7,7 +7,7 @@ from pathlib import Path
 from al_lightning import seeds
 from al_lightning.data.held_out import draw_groups
 from al_lightning.errors import UserError
-from al_lightning.sources import EVALUATION, POOL, UNLABELED
+from al_lightning.sources import ADDED, EVALUATION, POOL, UNLABELED, differences
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """Kinds of files that are taken for images; others lie beside them."""
@@ -96,6 +96,26 @@ def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], s
     return draw_groups(sizes, share * len(names), seeds.derive(seed, "evaluation"))
 
 
+def evaluation_share(evaluation: float | str, drawn_first: bool) -> float | None:
+    """The share of the labeled images that is drawn for evaluation; None where others are.
+
+    Args:
+        evaluation: of the data module: a share, or a folder.
+        drawn_first: whether a run draws its evaluation set from the whole pool.
+
+    Raises:
+        UserError: both a folder and such a run.
+    """
+    if not isinstance(evaluation, str):
+        return None if drawn_first else evaluation
+    if drawn_first:
+        raise UserError(
+            f"Expected either data.init_args.evaluation to be a folder or active_learning.evaluation_first, got {evaluation} beside it. "
+            "Leave one out."
+        )
+    return None
+
+
 def settled_splits(
     files: Mapping[str, str],
     labeled: Collection[str],
@@ -107,36 +127,41 @@ def settled_splits(
     """What each image is: of the pool, unlabeled in the pool, or for evaluation; as a run has settled it when it began.
 
     Args:
-        files: by name of an image its file, as runs record it.
+        files: by name of an image its file, as runs record it, sorted.
         labeled: names of those that have a label.
-        recorded: by file what it was when the run began that goes on; empty where a run begins. Labels that came later are unknown to it.
+        recorded: by file what it was when the run began that goes on, in the run's order; empty where a run begins. Labels that came later
+            are unknown to it, and files that came later are added behind.
         share: of the labeled ones that is drawn for evaluation; None where others are for evaluation.
         group: see :func:`grouping`.
         seed: of the draw.
 
     Returns:
-        By name. What is unlabeled is left out where its group is for evaluation.
+        By name, in the run's order. What is unlabeled is left out where its group is for evaluation.
 
     Raises:
-        UserError: nothing is labeled, or a label is missing that the run began with.
+        UserError: an image or a label is missing that the run began with.
     """
-    if not labeled:
-        raise UserError(f"Expected labels of some images, but none of {len(files)} has one. A label has its image's name.")
-    then = {name: recorded.get(file) for name, file in files.items()}
-    if recorded:
-        began = [name for name, split in then.items() if split in (POOL, EVALUATION)]
-        if missing := [name for name in began if name not in labeled]:
-            raise UserError(f"Expected the {len(began)} labels that the run began with, but {len(missing)} are missing: {shown(missing)}.")
-        labeled = began
     group_of = grouping(group)
-    held = {group_of(name) for name, split in then.items() if split == EVALUATION}
-    if share is not None and not held:
-        held = draw_evaluation(sorted(labeled), share, group_of, seed)
-    return {
-        name: EVALUATION if group_of(name) in held else POOL if name in labeled else UNLABELED
-        for name in files
-        if name in labeled or group_of(name) not in held
-    }
+    if not recorded:
+        held = draw_evaluation(sorted(labeled), share, group_of, seed) if share is not None and labeled else set()
+        now = {name: UNLABELED if name not in labeled else EVALUATION if group_of(name) in held else POOL for name in files}
+    else:
+        _refuse_missing(files, labeled, recorded)
+        then = {name: recorded.get(file, ADDED) for name, file in files.items()}
+        held = {group_of(name) for name, split in then.items() if split == EVALUATION}
+        place = {file: number for number, file in enumerate(recorded)}
+        now = {name: then[name] for name in sorted(files, key=lambda name: place.get(files[name], len(place)))}
+    return {name: split for name, split in now.items() if split in (POOL, EVALUATION) or group_of(name) not in held}
+
+
+def _refuse_missing(files: Mapping[str, str], labeled: Collection[str], recorded: Mapping[str, str]) -> None:
+    there = dict.fromkeys(files.values(), "")
+    images = {file: "" for file, split in recorded.items() if split != EVALUATION or file in there}
+    if gone := differences(images, {file: "" for file in images if file in there}):
+        raise UserError(f"Expected the images that the run began with, but they are not the same: {gone}. Put them back.")
+    began = [name for name, file in files.items() if recorded.get(file) in (POOL, EVALUATION)]
+    if missing := [name for name in began if name not in labeled]:
+        raise UserError(f"Expected the {len(began)} labels that the run began with, but {len(missing)} are missing: {shown(missing)}.")
 
 
 def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: str | None) -> None:

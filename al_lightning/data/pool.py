@@ -47,6 +47,7 @@ class Pool:
         self.answerable = torch.ones(size, dtype=torch.bool) if answerable is None else answerable
         self.labeled_in = torch.full((size,), -1, dtype=torch.int32)
         self.cycle = -1
+        self._apart = torch.zeros(size, dtype=torch.bool)
 
     @property
     def labeled_indices(self) -> Tensor:
@@ -100,6 +101,18 @@ class Pool:
         self.labeled_in.fill_(-1)
         self.cycle = -1
         self.label(indices)
+
+    def set_apart(self, apart: Tensor) -> None:
+        """Takes items out of both masks; what was taken out before comes back, unlabeled.
+
+        Args:
+            apart: bool ``(N,)``.
+        """
+        self.unlabeled |= self._apart
+        self._apart = apart & (self.unlabeled | self.labeled)
+        self.unlabeled &= ~apart
+        self.labeled &= ~apart
+        self.labeled_in[apart] = -1
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that :meth:`load_state_dict` needs: tensors and builtins only, and as bits, for every checkpoint has them."""

@@ -1,5 +1,6 @@
 """What all data have in common whose images stay in memory."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import DistributedSampler
 
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.resident import ResidentImages, ResidentLoader
+from al_lightning.sources import EVALUATION, POOL, Source
 
 # A processor scores so many pixels at a time: glibc gives larger tensors back after each batch, and the next one waits for fresh pages.
 _PIXELS_AT_ONCE = 2**19
@@ -26,6 +28,7 @@ class ResidentDataModule(PoolDataModule):
 
     _train: ResidentImages
     _eval: ResidentImages
+    _set_aside: ResidentImages | None = None  # the data's own for evaluation, where a run is evaluated on items of the pool
 
     # Loaders
 
@@ -76,6 +79,26 @@ class ResidentDataModule(PoolDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The loaders yield on the device."""
         return batch
+
+    # Identity
+
+    def item(self, index: int) -> str:
+        """The index as text: these images have no names."""
+        return str(index)
+
+    def sources(self) -> list[Source]:
+        """Images and labels by hashes: labels of this kind are read at once, with their images."""
+        return [
+            Source(split, f"{split} {name}", hashlib.sha256(content.cpu().numpy().data).hexdigest())
+            for split, data in ((POOL, self._train), (EVALUATION, self._eval if self._set_aside is None else self._set_aside))
+            for name, content in (("images", data.images), ("labels", data.labels))
+        ]
+
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`."""
+        rows = torch.tensor(indices)
+        self._set_aside = self._eval if self._set_aside is None else self._set_aside
+        self._eval = ResidentImages(self._train.images[rows], self._train.labels[rows])
 
     # Looks
 

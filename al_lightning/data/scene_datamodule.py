@@ -46,7 +46,7 @@ from al_lightning.numbers import (
     Share,
     checked,
 )
-from al_lightning.sources import EVALUATION, UNLABELED, Source, sha256_of_file
+from al_lightning.sources import EVALUATION, Source, sha256_of_file
 
 log = logging.getLogger(__name__)
 
@@ -155,27 +155,35 @@ class SceneDataModule(PoolDataModule):
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
             repeated = [index for index, scene in enumerate(self._train) if scene.image == self._train[-1].image]
-        pool = Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train]))
-        self.begin(pool, self.initial_size, staying=repeated)
+            self._train.sort(key=lambda scene: scene.is_added)  # the copies have the indices that they began with
+        self._own_evaluation = self._eval
+        self.begin(Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train])), staying=repeated)
         self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
-        evaluated = [*self._validation, *self._eval]
+        self._refuse_unequal_sizes([*self._validation, *self._eval])
+        labeled = [self._train[index] for index in self.pool.labeled_indices.tolist()]
+        check_labels([*self._validation, *self._own_evaluation, *labeled])
+        self._files = self._open_files()
+        self._survey = LabelSurvey(self._files, self.classes)
+        self._names = file_names(self.root, self._train, self._own_evaluation)
+        self._paths = {name: path for path, name in self._names.items()}
+        self._drawings = {scene.label: scene.drawing for scene in (*self._train, *self._own_evaluation) if scene.drawing is not None}
+        self.introduce(str(self.root), len(self._eval))
+
+    def evaluate_items(self, indices: Sequence[int]) -> None:
+        """See :meth:`PoolDataModule.evaluate_items`; on whole images."""
+        self._eval = [self._train[index]._replace(box=None) for index in indices]
+        self._refuse_unequal_sizes(self._eval)
+
+    def _refuse_unequal_sizes(self, evaluated: Sequence[Scene]) -> None:
         sizes = {scene.read_size for scene in evaluated}
         if self.eval_batch_size > 1 and len(sizes) > 1:
             raise UserError(f"Expected images of one size for eval_batch_size={self.eval_batch_size}, got {len(sizes)} sizes. Use 1.")
-        check_labels([*evaluated, *(self._train[index] for index in pool.labeled_indices.tolist())])
-        self._files = self._open_files()
-        self._survey = LabelSurvey(self._files, self.classes)
-        self._names = file_names(self.root, self._train, self._eval)
-        self._paths = {name: path for path, name in self._names.items()}
-        self._drawings = {scene.label: scene.drawing for scene in (*self._train, *self._eval) if scene.drawing is not None}
-        self.pool = pool
-        self.introduce(str(self.root), len(self._eval))
 
     def _open_files(self) -> SceneFiles:
         colors = self.classes.colors
         decode = ColorDecoder(colors, ignore_others=bool(self.classes.known.all())) if colors else decode_label
         if self.decoded_cache == "memory":
-            return InMemory([*self._train, *self._eval], decode)
+            return InMemory([*self._train, *self._own_evaluation], decode)
         return OnDisk(self.cache_folder, decode) if self.decoded_cache == "disk" else Uncached(decode)
 
     # Loaders
@@ -232,9 +240,9 @@ class SceneDataModule(PoolDataModule):
 
     def inputs_of(self, picture: Pixels) -> Tensor:
         """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
-        return self.normalization(
-            picture if self.square is None else resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
-        )
+        if self.square is not None:
+            picture = resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
+        return self.normalization(picture)
 
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
         """See :meth:`PoolDataModule.pool_batches`."""
@@ -307,8 +315,8 @@ class SceneDataModule(PoolDataModule):
 
     def sources(self) -> list[Source]:
         """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
-        files = {scene.image: (self.split_of(index) if scene.has_label else UNLABELED, scene) for index, scene in enumerate(self._train)}
-        files |= {scene.image: (EVALUATION, scene) for scene in self._eval}
+        listed = [(self.split_of(index, scene.has_label, scene.is_added), scene) for index, scene in enumerate(self._train)]
+        files = {scene.image: (split, scene) for split, scene in [*listed, *((EVALUATION, scene) for scene in self._own_evaluation)]}
         return [
             Source(split, self._names[path], f"{path.stat().st_size} bytes, {scene.size[1]}x{scene.size[0]} pixels")
             for path, (split, scene) in files.items()
@@ -325,6 +333,15 @@ class SceneDataModule(PoolDataModule):
     def image_and_label(self, index: int) -> tuple[Path, Path]:
         """See :meth:`PoolDataModule.image_and_label`."""
         return self._train[index].image, self._train[index].label
+
+    def is_answered(self, index: int) -> bool:
+        """See :meth:`PoolDataModule.is_answered`."""
+        return self._train[index].drawing is not None or self._train[index].label.is_file()
+
+    def check_answer(self, index: int) -> None:
+        """See :meth:`PoolDataModule.check_answer`."""
+        check_labels([self._train[index]])
+        self._classes_in(self._train[index]._replace(box=None))
 
     def label_in(self, index: int, file: Path) -> Tensor:
         """See :meth:`PoolDataModule.label_in`."""

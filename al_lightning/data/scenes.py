@@ -60,6 +60,7 @@ class Scene(NamedTuple):
         size: of the image, as its file has it.
         box: the part that is the item; None for the whole.
         has_label: whether somebody has labeled the image.
+        is_added: whether it came when the run had begun.
         scaled: the size that it is scaled to when it is read; None for its own.
         drawing: the label, where it is no file.
     """
@@ -70,6 +71,7 @@ class Scene(NamedTuple):
     size: Size
     box: Box | None = None
     has_label: bool = True
+    is_added: bool = False
     scaled: Size | None = None
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from al_lightning.errors import UserError
+from al_lightning.refusals import WAITS_FOR_LABELS
 from al_lightning.text import print_any_name
 
 # Read by glibc when a process starts. As it comes, it maps each tensor over 32 MB anew and gives it back after use: every page of it is
@@ -76,7 +77,11 @@ def run_fit(arguments: Sequence[str], log: str, gpus: str | None) -> None:
     sys.modules["__main__"].__spec__ = importlib.util.find_spec("al_lightning.__main__")
     from al_lightning import cli
 
-    cli.main(list(arguments))
+    try:
+        cli.main(list(arguments))
+    except SystemExit as end:
+        if end.code != WAITS_FOR_LABELS:  # which the run's files say, too; submitit would take it for a job that was killed
+            raise
 
 
 class LocalLauncher:

@@ -30,13 +30,14 @@ from al_lightning.runs import RunDirectory
 
 SEED = "seed_everything"
 INITIAL_RUN = "active_learning.initial_run"
+ORACLE = "active_learning.oracle"
 
 # What cycle 0 does not depend on: keys, and all that is below them.
 _LATER_CYCLES = [
     f"active_learning.{name}"
     for name in (
         *("strategy", "query_size", "cycles", "stride", "also_record"),
-        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights", "oracle", "enough"),
+        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights", "random_share"),
     )
 ]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
@@ -138,7 +139,10 @@ class Sweep:
         return seed
 
     def _with_shared_cycle_0(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-        if any(INITIAL_RUN in run.settings for run in planned) or self.content.get("active_learning", {}).get("initial_run"):
+        learning = self.content.get("active_learning", {})
+        if any(INITIAL_RUN in run.settings for run in planned) or learning.get("initial_run"):
+            return list(planned)
+        if any(run.settings.get(ORACLE, learning.get("oracle")) == "human" for run in planned):  # each asks for its own first labels
             return list(planned)
         groups: dict[str, list[PlannedRun]] = {}
         for run in planned:

@@ -41,10 +41,10 @@ class _Shared(Generic[_P, _T]):
     """A factory that a task's deep copies (weight averaging makes some) share: the command line's know its parser, and can't be copied."""
 
     def __init__(self, factory: Callable[_P, _T]) -> None:
-        self._factory = factory
+        self.factory = factory
 
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        return self._factory(*args, **kwargs)
+        return self.factory(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared[_P, _T]":
         return self

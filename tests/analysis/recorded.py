@@ -4,7 +4,7 @@ import copy
 
 import yaml
 
-from al_lightning.analysis.settings import as_list
+from al_lightning.analysis.numbers.settings import as_list
 from al_lightning.runs import Labeled, RunDirectory
 
 ENVIRONMENT = {

@@ -99,13 +99,21 @@ def person(item):
     return np.array(Image.open(f"annotator/{item}.png")) == 7
 
 
-def drawn(mask):
-    height, width = mask.shape
-    region = {"from_name": "brush", "to_name": "image", "type": "brushlabels", "original_width": width, "original_height": height}
-    return [{**region, "id": "one", "image_rotation": 0, "value": {"format": "rle", "rle": packed(mask), "brushlabels": ["cell"]}}]
+def region(kind, **value):
+    own = {"id": kind, "from_name": kind, "to_name": "image", "type": f"{kind}labels", "original_width": 20, "original_height": 24}
+    return [{**own, "image_rotation": 0, "value": {**value, f"{kind}labels": ["cell"]}}]
 
 
-def test_a_round(folder, server):  # noqa: F811
+def brush(mask):
+    return region("brush", format="rle", rle=packed(mask))
+
+
+def half():
+    """The left half of an image."""
+    return region("polygon", points=[[0, 0], [50, 0], [50, 100], [0, 100]], closed=True)
+
+
+def test_a_round(folder, server, capsys):  # noqa: F811
     Path("c.yaml").write_text(CONFIG.replace("crop: 16,", "crop: 16, rest: ground,"))
     asked = fit("--config=c.yaml")
     package = Path("run/cycles/000/to_label")
@@ -114,6 +122,7 @@ def test_a_round(folder, server):  # noqa: F811
     files = {"project": project, "path": str(package.resolve()), "use_blob_urls": True}
     server("POST", "/api/storages/localfiles", files)
     tasks = json.loads((package / "label_studio" / "tasks.json").read_text())
+    assert any(task["predictions"][0]["result"] for task in tasks)
     assert server("POST", f"/api/projects/{project}/import", tasks)["task_count"] == len(asked)
 
     for place in range(len(asked)):  # as a person is given them
@@ -122,9 +131,15 @@ def test_a_round(folder, server):  # noqa: F811
         assert server("GET", task["data"]["image"], raw=True) == (package / f"{asked[place]}.png").read_bytes()
         (prediction,) = task["predictions"]
         assert prediction["result"] == tasks[place]["predictions"][0]["result"] and prediction["score"] == place / len(asked)
-        server("POST", f"/api/tasks/{task['id']}/annotations", {"result": drawn(person(asked[place]))})
+        server("POST", f"/api/tasks/{task['id']}/annotations", {"result": brush(person(asked[place])) if place else half()})
+    server("POST", f"/api/tasks/{task['id']}/annotations", {"result": half()})  # a second opinion of the last one
     Path("export.json").write_bytes(server("GET", f"/api/projects/{project}/export?exportType=JSON", raw=True))
-    main(["ingest", "run", "export.json"])
+    expected = {item: person(item) for item in asked} | dict.fromkeys((asked[0], asked[-1]), np.arange(20) < np.full((24, 1), 10))
+    with pytest.raises(SystemExit):
+        main(["ingest", "run", "export.json"])
+    assert f"  {asked[-1]}: Expected one annotation, got 2." in capsys.readouterr().out
+    main(["ingest", "run", "export.json", "--annotators", "latest"])
+    assert "1 masks are taken, 3 were there already, 0 files are refused" in capsys.readouterr().out
     for item in asked:
-        assert np.array_equal(np.array(Image.open(f"data/masks/{item}.png")) == 7, person(item))
+        assert np.array_equal(np.array(Image.open(f"data/masks/{item}.png")) == 7, expected[item])
     assert fit("--resume") != asked and RunDirectory("run").finished() == 2

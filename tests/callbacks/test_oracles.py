@@ -50,8 +50,13 @@ def draw(folder, name):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    begin(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def begin(home, monkeypatch):
     """18 images, of which 3 have masks; the others are with the annotator."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(home)
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     for name in EVERY:
         draw(Path("data"), name)
@@ -60,7 +65,6 @@ def folder(tmp_path, monkeypatch):
     Path("c.yaml").write_text(CONFIG)
     shutil.move("data/masks", "annotator")
     only(*LABELED)
-    return tmp_path
 
 
 def only(*names):

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from matplotlib import image
 
 from al_lightning.acquisition import BALD, Entropy, Margin
-from al_lightning.analysis import plots, training_plots, uncertainty_plots
+from al_lightning.analysis.drawings import plots, training, uncertainty
 from al_lightning.callbacks import CycleLogger
 from al_lightning.commands import figures, main
 from al_lightning.errors import UserError
@@ -33,7 +33,7 @@ def drawn(monkeypatch):
 
         return save
 
-    for module in (training_plots, uncertainty_plots):
+    for module in (training, uncertainty):
         monkeypatch.setattr(module, "save", keep(module.save))
     return kept
 
@@ -58,10 +58,12 @@ def test_the_measures_are_drawn_as_png_and_svg(monkeypatch, drawn, capsys):
             assert Path(name).read_text().rstrip().endswith("</svg>")
     assert [axis.get_title() for axis in drawn["simplex.png"].axes if axis.get_title()] == list(figures.measured(np.eye(3)))
     curves = drawn["saturation.png"].axes[0].lines
-    assert len(curves) == 3
+    assert [curve.get_label() for curve in curves][3:] == [f"ODIN, T = {t}" for t in ("0.1", "10", "100", "1000")]
     for curve in curves:
         x, y = curve.get_data()
-        assert (np.diff(x) > 0).all() and 0 < x[0] < x[-1] <= np.log(7) and y[-1] == pytest.approx(1) and y.max() <= 1
+        assert (np.diff(x) > 0).all() and 0 < x[0] < x[-1] <= np.log(7) and y[0] == 0 and y[-1] == pytest.approx(1)
+    at_half = [np.interp(0.8 * np.log(7), *curve.get_data()) for curve in curves]
+    assert at_half[3] < at_half[0] < at_half[6] < at_half[5] < at_half[4]
     least, most = drawn["bounds.png"].axes[0].lines
     half = np.argmin(abs(least.get_ydata() - 0.5))
     assert least.get_xdata()[half] == pytest.approx(np.log(2), abs=0.02)  # two classes share the mass
@@ -96,7 +98,7 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
 
 
 def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
-    training_plots.draw_score_histograms(recorded)
+    training.draw_score_histograms(recorded)
     panels = [axis for axis in drawn["score_histograms.png"].axes if axis.patches]
     assert len(panels) == 2 * 3  # two cycles scored; three scores
     counts = [sum(patch.get_height() for patch in panel.patches) for panel in panels]
@@ -104,6 +106,7 @@ def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
     scores = [row.score for row in recorded.read_queries() if row.cycle == 1]
     red = [patch for patch in panels[0].patches[40:] if patch.get_height()]
     assert min(patch.get_x() for patch in red) <= min(scores) and max(p.get_x() + p.get_width() for p in red) >= max(scores) - 1e-6
+    assert [text.get_text() for text in panels[3].get_legend().get_texts()] == ["unlabeled pool (480)", "queried (50)"]
     assert panels[0].get_xlim() == panels[3].get_xlim() != panels[1].get_xlim()
 
 

@@ -19,8 +19,9 @@ from al_lightning.runs import RunDirectory
 from tests.conftest import weights
 from tests.tasks.test_segmentation import Tiny
 
-METHODS = ["Entropy", "MaxSoftmax", "Margin", "BALD", "VoteEntropy", "Odin(T=0.1, ε=0)", "Odin(T=1000, ε=0.0014)"]
-ODIN = {"class_path": "Odin", "init_args": {"temperature": 0.1, "epsilon": 0.0}}
+TEMPERATURES = (0.01, 0.1, 10, 100, 1000)
+ODIN = [f"Odin(T={temperature}, ε=0)" for temperature in TEMPERATURES]
+METHODS = ["Entropy", "MaxSoftmax", "Margin", "BALD", "VoteEntropy", *ODIN, "Odin(T=1000, ε=0.0014)"]
 
 
 class Plain(nn.Conv2d):
@@ -52,7 +53,8 @@ def fit(folder, network, **learning):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that recorded every method's scores; its data were moved to the folder ``after`` beside it."""
-    methods = ["MaxSoftmax", "Margin", "BALD", "VoteEntropy", ODIN, "Odin"]
+    odin = [{"class_path": "Odin", "init_args": {"temperature": temperature, "epsilon": 0.0}} for temperature in TEMPERATURES]
+    methods = ["MaxSoftmax", "Margin", "BALD", "VoteEntropy", *odin, "Odin"]
     return fit(tmp_path_factory.mktemp("maps"), "tests.tasks.test_segmentation.Tiny", also_record=methods)
 
 

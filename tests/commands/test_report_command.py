@@ -3,9 +3,12 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import pandas as pd
 import pytest
+import scipy
 
 from al_lightning import commands
+from al_lightning.runs import RunDirectory
 from tests.analysis.recorded import record
 
 
@@ -85,3 +88,27 @@ def test_a_page_shows_names_as_they_are(tmp_path):
     assert "_Hidden$x$" in svg and "mathdefault" not in svg
     for figure in (tmp_path / "out" / "figures").glob("*.svg"):
         ET.parse(figure)
+
+
+def test_the_tables_allow_to_compute_the_page_again(runs, tmp_path):
+    """ALC, the normalised one, crossings, differences and their tests, from what every seed reached; and what was queried."""
+    record(runs / "whole", [0.6], "Random", data__init_args__initial_size="all")
+    commands.main(f"report {runs} --out {tmp_path / 'out'} --export".split())
+    table = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    curves = table["curves_by_seed"].pivot(index="labeled", columns=["strategy", "seed"], values="value")
+    whole = table["other_runs"].query("part == 'whole pool'")["value"].mean()
+    x = curves.index.to_numpy() / table["summary"]["query_size"][0]
+    for row in table["summary"].to_dict("records"):
+        mine = curves[row["strategy"]].to_numpy()
+        assert row["alc"] == pytest.approx(100 * scipy.integrate.trapezoid(mine, x, axis=0).mean())
+        scaled = (mine - curves.iloc[0].mean()) / (whole - curves.iloc[0].mean())
+        assert row["normalized_alc"] == pytest.approx(100 * scipy.integrate.trapezoid(scaled, x, axis=0).mean())
+        assert row["final"] == pytest.approx(mine[-1].mean())
+    (difference,) = table["differences"].to_dict("records")
+    means = curves.iloc[1:].mean()
+    assert difference["difference"] == pytest.approx((means["Entropy"] - means["Random"]).mean())
+    assert difference["p"] == pytest.approx(scipy.stats.ttest_rel(means["Entropy"], means["Random"]).pvalue)
+    for row in table["queried_by_seed"].to_dict("records"):
+        run = RunDirectory(runs / f"{row['strategy'][0].lower()}{row['seed']}")
+        assert [int(index) for index in row["indices"].split()] == [q.index for q in run.read_queries() if q.cycle == row["cycle"]]
+    assert len(table["queried_by_seed"]) == 4 * 3

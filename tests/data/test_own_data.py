@@ -149,7 +149,6 @@ def test_all_that_has_a_mask_is_the_initial_set():
         ({"group": "^"}, r"labels of at least 2 images, or groups of images, .* got 1 \(\)"),
         ({"images": "images"}, r"one \* in its last part"),
         ({"images": "../photos/images/*"}, r"a pattern inside of photos"),
-        ({"masks": "masks/*_mask.png"}, r"labels of some images, but none of 20 has one"),
         ({"evaluation": 1.0}, "evaluation"),
         ({"evaluation": "other"}, r"in other/images, found none\. Set data.init_args.evaluation"),
         ({"evaluation": "photos", "group": "^[a-z]+"}, r"no group of images both .*, got ant, bee, cow, dog, elk and 1 more"),
@@ -204,6 +203,42 @@ def test_a_class_that_nobody_has_labeled_and_a_mask_without_an_image_are_said(ca
     assert len(told) == 3 and "1 masks in photos/masks have no image of their name: gnu_0.png" in told[0]
     assert re.search(r"no pixel of rare in the evaluation set\. Pixels by class: ground [\d,]+, rare 0, cell [\d,]+$", told[1])
     assert "no pixel of rare in the labeled items" in told[2]
+
+
+def spoil(name, how):
+    """Something wrong with the only 3 that are labeled, or with an image."""
+    if how == "size":
+        Image.fromarray(mask(name).T).save(f"photos/masks/{name}.png")
+    elif how == "value":
+        Image.fromarray(mask(name, values=(4, 5))).save(f"photos/masks/{name}.png")
+    elif how == "stem":
+        Image.fromarray(image(name)).save(f"photos/images/{name}.jpg")
+    else:
+        Path(f"photos/{how}/{name}.png").write_bytes(b"\x89PNG")
+
+
+SPOILT = {
+    "size": r"photos/masks/ant_0.png to be 40x24 like its image photos/images/ant_0.png, got 24x40",
+    "value": r"the label ids 4, 9, 255 in photos/masks/ant_0.png, got 5",
+    "stem": r"one file of each name in photos/images, got ant_0.jpg and ant_0.png",
+    "images": r"an image in photos/images/ant_0.png, but it can't be read",
+    "masks": r"an image in photos/masks/ant_0.png, but it can't be read",
+}
+
+
+def test_by_command_line_each_error_names_its_file_and_the_mended_command_goes_on(capsys):
+    write(labeled=["ant_0", "bee_1", "cow_1"])
+    write("others", ["x", "y"], ["x", "y"])
+    kept = {path: path.read_bytes() for path in Path("photos").rglob("*.png")}
+    settings = {"evaluation": "others", "initial_size": "all", "cycles": 1, "batch_size": 8}
+    for how, match in SPOILT.items():
+        spoil("ant_0", how)
+        assert re.search(match, refused(capsys, "--resume", **settings))
+        Path("photos/images/ant_0.jpg").unlink(missing_ok=True)
+        for path, content in kept.items():
+            path.write_bytes(content)
+    run = fit("--resume", **settings)
+    assert run.read_curve()[0].train_steps == 1  # a batch of the three that are labeled, though 8 would fit
 
 
 def test_what_is_not_named_is_ignored_if_so_asked():

@@ -1,7 +1,12 @@
+import sys
+from pathlib import Path
+
 import pytest
 
+from al_lightning import cli
 from al_lightning.errors import UserError
-from al_lightning.sweeps.launch import SubmititLauncher, share_gpus
+from al_lightning.sweeps.launch import SubmititLauncher, run_fit, share_gpus
+from tests.conftest import in_child
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,10 @@ def test_gpus_are_shared_out(count, jobs, shares):
 def test_parameters_that_the_cluster_does_not_know_are_one_error(tmp_path):
     with pytest.raises(UserError, match=r"Expected parameters under slurm: that submitit takes on the cluster 'local': .*colour"):
         SubmititLauncher("local", 1, tmp_path, {"colour": "red"})
+
+
+@pytest.mark.parametrize(("code", "status"), [(75, 0), ("al_lightning: error: Expected this.", 1)])
+def test_a_job_whose_run_waits_for_labels_ends_well(monkeypatch, code, status):
+    """As a cluster sees it, which knows no such status; the run's files say that it waits."""
+    monkeypatch.setattr(cli, "main", lambda arguments: sys.exit(code))
+    assert in_child(lambda: run_fit(["fit"], "log.txt", None)) == status and Path("log.txt").exists()

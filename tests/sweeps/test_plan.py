@@ -70,6 +70,13 @@ def test_a_given_initial_run_is_not_replaced(write):
     assert all("--active_learning.initial_run=elsewhere" in run.arguments() for run in runs)
 
 
+def test_runs_that_ask_a_person_ask_for_their_own_first_labels(write):
+    grid = {"active_learning.strategy": ["Random", "Margin"]}
+    assert len(read_sweep(write(grid=grid)).runs()) == 3
+    runs = read_sweep(write(grid=grid, set={"active_learning.oracle": "human"})).runs()
+    assert [run.name for run in runs] == ["Random-seed7", "Margin-seed7"] and not any(run.initial for run in runs)
+
+
 def test_the_seed_fills_its_places_and_settings_have_an_order(write):
     expert = {"class_path": "Expert", "init_args": {"checkpoint": "full-seed{seed}/last.ckpt", "strategy": "Entropy"}}
     path = write(

@@ -23,8 +23,8 @@ import torch
 import yaml
 
 from al_lightning import commands
-from al_lightning.analysis import report as report_module
-from al_lightning.analysis import training_plots
+from al_lightning.analysis.drawings import training
+from al_lightning.analysis.pages import report as report_module
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.commands import figures, initial, maps
 from al_lightning.commands.stored_run import load_cycle
@@ -300,7 +300,7 @@ def _undrawn(reading: Callable[[], Any]) -> Callable[[], Any]:
 
         with (
             mock.patch.object(report_module, "rendered", lambda *_, **__: b"<svg/>"),
-            mock.patch.object(training_plots, "save", lambda figure, path: (plt.close(figure), path)[1]),
+            mock.patch.object(training, "save", lambda figure, path: (plt.close(figure), path)[1]),
         ):
             reading()
 

@@ -1,0 +1,29 @@
+from .acquisition import BALD as BALD
+from .acquisition import Entropy as Entropy
+from .acquisition import Margin as Margin
+from .acquisition import MaxSoftmax as MaxSoftmax
+from .acquisition import Odin as Odin
+from .acquisition import Random as Random
+from .acquisition import Strategy as Strategy
+from .acquisition import VoteEntropy as VoteEntropy
+from .callbacks import ActiveLearningCallback as ActiveLearningCallback
+from .callbacks import CycleLogger as CycleLogger
+from .callbacks import CycleProgressBar as CycleProgressBar
+from .callbacks import ScenePictures as ScenePictures
+from .data import CityscapesDataModule as CityscapesDataModule
+from .data import FashionMNISTDataModule as FashionMNISTDataModule
+from .data import FashionMNISTSampleDataModule as FashionMNISTSampleDataModule
+from .data import FolderClassificationDataModule as FolderClassificationDataModule
+from .data import FolderSegmentationDataModule as FolderSegmentationDataModule
+from .data import MNISTDataModule as MNISTDataModule
+from .data import PoolDataModule as PoolDataModule
+from .data import SyntheticScenesDataModule as SyntheticScenesDataModule
+from .models import MLP as MLP
+from .models import DeepLabV3Plus as DeepLabV3Plus
+from .runs import RunDirectory as RunDirectory
+from .tasks import ClassificationTask as ClassificationTask
+from .tasks import SegmentationTask as SegmentationTask
+from .tasks import Task as Task
+from .trainer import Trainer as Trainer
+
+__version__: str

@@ -1,0 +1,172 @@
+"""What a run begins with: what it evaluates on, and its initial set. Drawn, chosen, taken from another run, or asked for."""
+
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from al_lightning.callbacks.data_record import DataRecord
+from al_lightning.callbacks.oracles import Oracle
+from al_lightning.callbacks.recovery import wrong_rows
+from al_lightning.data import PoolDataModule
+from al_lightning.errors import UserError
+from al_lightning.run_files import EVALUATION_FIRST, INITIAL
+from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.runs import RunDirectory
+
+Rows = Callable[[], list[Labeled]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run as all processes know it.
+
+    Attributes:
+        id: what tells its checkpoints from those of others; None in a run of a version that had none.
+        cycles: the finished ones.
+        labeled: what is labeled after them.
+        waiting: what a person is asked to do first, in a sentence.
+        evaluation: the pool's items that it evaluates on; None where the data have an evaluation set of their own.
+    """
+
+    id: str | None
+    cycles: list[CycleRow]
+    labeled: list[Labeled]
+    waiting: str | None = None
+    evaluation: list[Labeled] | None = None
+
+
+class Beginning:
+    """A run before its first finished cycle; for the first process alone.
+
+    Args:
+        run: held.
+        data: set up.
+        oracle: asked for what has no label.
+        data_record: of the run.
+    """
+
+    def __init__(self, run: RunDirectory, data: PoolDataModule, oracle: Oracle, data_record: DataRecord) -> None:
+        self.run, self.data, self.oracle, self.data_record = run, data, oracle, data_record
+
+    def begin(self, here: dict[str, Any], resume: bool, initial_run: RunDirectory | None, choose: Rows | None) -> Opened:
+        """Begins, or goes on as far as a dead start or what a person was asked for has come.
+
+        Args:
+            here: what the run runs on.
+            resume: whether a start that died may be gone on with.
+            initial_run: whose evaluation set is taken, where it has drawn one.
+            choose: makes the rows of an initial set that the data module has not drawn; where nothing is labeled, of what to ask for.
+
+        Raises:
+            UserError: what is asked for is no item of these data, or an answer is no label.
+        """
+        asks = initial_run is None and not bool(self.data.pool.labeled.any())
+        if self.run.has_begun():
+            known = self.run.read_environment()
+            self.data_record.take_in_added()
+            self.run.learning_curve.unlink(missing_ok=True)  # a dead process's first row, not written to its end
+            self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
+            id = known.get("run")
+        else:
+            drawn = [] if asks else self.rows(0, self.data.pool.labeled_indices.tolist()) if choose is None else choose()
+            id = self._start(drawn, here, resume)
+        evaluation = self._evaluation(initial_run)
+        if evaluation is None:
+            return Opened(id, [], [], self.oracle.request(self.run, self.data, self.run.awaited()))
+        self.data.evaluate_on([row.index for row in evaluation])
+        labeled = self._initial_set(choose if asks else None)
+        if not labeled:
+            return Opened(id, [], [], self.oracle.request(self.run, self.data, self.run.awaited()))
+        return Opened(id, [], labeled, evaluation=self.run.read_evaluation() or None)
+
+    def _evaluation(self, initial_run: RunDirectory | None) -> list[Labeled] | None:
+        """What the run takes out of its pool to evaluate on, maybe nothing; None where a person is still to answer."""
+        if found := self.run.read_evaluation():
+            return found
+        if initial_run is not None and (found := initial_run.read_evaluation()):
+            self.run.write_evaluation(found)
+            return found
+        asked = self.run.read_asked_by(EVALUATION_FIRST)
+        if not asked and self.data.evaluated:
+            asked = self.rows(EVALUATION_FIRST + 1, self.data.evaluated)
+            self.oracle.ask(self.run, self.data, asked, None)
+        answered = self.oracle.answer(self.data, asked) if asked else []
+        if answered:
+            self.run.write_evaluation(answered)
+        return answered if answered or not asked else None
+
+    def _initial_set(self, choose: Rows | None) -> list[Labeled]:
+        """The initial set; empty where a person is still to answer.
+
+        Args:
+            choose: makes the rows of what to ask for; None where the initial set is known.
+        """
+        if choose is None or (self.run.queries.is_file() and self.run.read_queries()):
+            return self.run.read_queries()
+        if not (asked := self.run.read_asked_by(INITIAL)):
+            asked = choose()
+            self.data.evaluation_among([row.index for row in asked])  # refuses what none can be held out of
+            self.oracle.ask(self.run, self.data, asked, None)
+        if not (answered := self.oracle.answer(self.data, asked)):
+            return []
+        if not (held := self.run.read_evaluation()):
+            share = {*self.data.evaluation_among([row.index for row in answered])}
+            if held := _ranked([row for row in answered if row.index in share]):
+                self.run.write_evaluation(held)
+        apart = {row.index for row in held}
+        answered = _ranked([row for row in answered if row.index not in apart])
+        self.run.append_answers(answered)
+        return answered
+
+    def _start(self, drawn: list[Labeled], here: dict[str, Any], resume: bool) -> str:
+        """Begins, as the run that died in cycle 0 where that was the same one; returns its id."""
+        run = self.run
+        identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
+        known = self._unfinished_start(drawn) if resume else {}
+        same = "run" in known and identity == {key: known.get(key) for key in identity}
+        id: str = known["run"] if same else uuid.uuid4().hex
+        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
+        for left in (run.learning_curve, run.queries, run.evaluation):
+            left.unlink(missing_ok=True)
+        if not same:
+            self.data_record.discard()
+        self.data_record.start()
+        if drawn:
+            run.append_queries(drawn)
+        return id
+
+    def _unfinished_start(self, drawn: list[Labeled]) -> dict[str, Any]:
+        """The environment of a start that finished no cycle and had the same initial set; empty where there was none."""
+        try:
+            return self.run.read_environment() if self.run.read_queries() == drawn else {}
+        except UserError:  # not whole, and nothing to lose
+            return {}
+
+    def initial_set_of(self, initial_run: RunDirectory) -> list[Labeled]:
+        """The initial set of another run, whose cycle 0 was trained and evaluated on the data as they are now."""
+        self.data_record.refuse_other_images(initial_run, "the initial run")
+        rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
+        if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
+            raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
+        self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
+        return rows
+
+    def rows(self, cycle: int, indices: Sequence[int], scores: Sequence[float] | None = None) -> list[Labeled]:
+        """Rows of items, by rank.
+
+        Args:
+            cycle: the one whose training set they join.
+            indices: of the items, ``(n,)``.
+            scores: ``(n,)``, NaN for an item that has none; None for none at all.
+        """
+        values = [None] * len(indices) if scores is None else [None if math.isnan(score) else score for score in scores]
+        return [
+            Labeled(cycle, rank, index, self.data.item(index), score)
+            for rank, (index, score) in enumerate(zip(indices, values, strict=True))
+        ]
+
+
+def _ranked(rows: Sequence[Labeled]) -> list[Labeled]:
+    return [replace(row, rank=rank) for rank, row in enumerate(rows)]

@@ -1,0 +1,88 @@
+"""What lets a person see when to stop: how sure a cycle's metric is, and whether querying beats drawing lots."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from al_lightning.acquisition.inference import for_network
+from al_lightning.callbacks.borrowed import other_weights
+from al_lightning.callbacks.record import RunRecord
+from al_lightning.callbacks.scoring import evaluating
+from al_lightning.data import PoolDataModule, SceneDataModule
+from al_lightning.labels import IGNORED
+from al_lightning.run_tables import ERROR_COLUMNS
+from al_lightning.tasks import Task
+
+
+class Control:
+    """Measures a cycle's network by each evaluation image, and by what it has asked for; in the first process.
+
+    Args:
+        record: of the run, open.
+        data: of the run.
+        task: whose network.
+        context: in which the network computes.
+    """
+
+    def __init__(self, record: RunRecord, data: PoolDataModule, task: Task, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._record, self._data, self._task, self._context = record, data, task, context
+
+    def measure_evaluation(self, cycle: int) -> None:
+        """Writes what each evaluation image counts for in a mean IoU: an interval of that takes more than itself.
+
+        It looks at these images once more. An accuracy needs no such table.
+        """
+        if not isinstance(data := self._data, SceneDataModule):
+            return
+        names = data.class_names
+        columns = [f"{what} {name}" for name in names for what in ("hits", "true", "predicted")]
+        rows = []
+        for position in range(data.evaluation_size):
+            example = data.evaluation_example(position)
+            predicted = self._predicted(example.inputs.unsqueeze(0).to(data.device))[0].cpu()
+            assert example.targets is not None
+            counted = example.targets != IGNORED
+            true, predicted = example.targets[counted], predicted[counted]
+            counts = [kind.bincount(minlength=len(names)) for kind in (true[true == predicted], true, predicted)]
+            rows.append([example.name, *torch.stack(counts, dim=1).flatten().tolist()])
+        self._record.run.write_control(self._record.run.evaluated(cycle), ["item", *columns], rows)
+
+    def measure_answers(self, cycle: int) -> None:
+        """Writes how wrong the network is that asked, on what was labeled then: on its strategy's picks, and on those drawn at random."""
+        run = self._record.run
+        drawn = run.read_random(cycle)
+        answered = [row.index for row in run.read_queries() if row.cycle == cycle + 1]
+        if not drawn or not answered or run.errors(cycle).is_file():
+            return
+        errors = dict(self._errors(answered))
+        by = {index: "random" if index in drawn else "strategy" for index in errors}
+        rows = [[index, self._data.item(index), by[index], f"{error:.9g}"] for index, error in errors.items()]
+        run.write_control(run.errors(cycle), [*ERROR_COLUMNS], rows)
+
+    def catch_up(self) -> None:
+        """Measures what was labeled since, by the checkpoints of the cycles that asked, where they were kept."""
+        run = self._record.run
+        for row in run.read_curve():
+            missing = run.random(row.cycle).is_file() and not run.errors(row.cycle).is_file()
+            if missing and run.checkpoint(row.cycle).is_file():
+                with other_weights(self._task, self._record.weights(row.cycle)):
+                    self.measure_answers(row.cycle)
+
+    def _errors(self, indices: Sequence[int]) -> Iterator[tuple[int, float]]:
+        """Of each item the share of its labeled pixels, or 1 or 0 of a whole image, that the network has wrong."""
+        for inputs, batch in self._data.pool_batches(self._data.scoring_batches(torch.tensor(sorted(indices)))):
+            predicted = self._predicted(inputs).cpu()
+            targets = self._data.peek(batch).cpu()
+            for index, its, true in zip(batch.tolist(), predicted, targets, strict=True):
+                counted = true != IGNORED
+                if bool(counted.any()):
+                    yield index, float((its != true)[counted].double().mean())
+
+    def _predicted(self, inputs: Tensor) -> Tensor:
+        network = self._task.network
+        with self._context(), torch.inference_mode(), evaluating(network):
+            logits: Tensor = network(for_network(network, inputs))
+        return logits.argmax(dim=1)

@@ -1,0 +1,116 @@
+"""What can be told of an experiment that a Python script has made: as a configuration, for whoever compares runs."""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from torch import nn
+
+from al_lightning.callbacks.budget import Budget
+from al_lightning.data import PoolDataModule
+from al_lightning.run_files import MADE_IN_PYTHON
+from al_lightning.tasks import Task
+
+_TRAINER = ("max_epochs", "max_steps", "precision", "gradient_clip_val", "accumulate_grad_batches")
+_PLAIN = (bool, int, float, str, type(None))
+_DEEPEST = 4  # classes inside of classes
+
+
+def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: Any) -> str:
+    """A run's settings in YAML, as far as objects show them.
+
+    A class's arguments are what it keeps under their names; a network's those of the ``functools.partial`` that makes it, and where none
+    does, what its layers are.
+
+    Args:
+        trainer: that runs the experiment.
+        task: its module.
+        data: its data.
+        learning: the experiment's callback.
+    """
+    model = _class(task)
+    model["init_args"] |= {"network": _made_by(task.make_network.factory, task.network), "optimizer": _made_by(task.make_optimizer.factory)}
+    budget: Budget = learning.budget
+    experiment = _class(learning)["init_args"] | {
+        "query_size": _one_or_all(budget.query_sizes),
+        "stride": _one_or_all(budget.strides),
+        "cycles": budget.cycles,
+        "label_budget": budget.labels,
+        "target": _told(budget.target),
+        "oracle": type(learning.oracle).__name__.lower(),
+        "initial_run": None if learning.initial_run is None else str(learning.initial_run.path),
+    }
+    settings = {
+        MADE_IN_PYTHON: True,
+        "seed_everything": learning.seed,
+        "trainer": {name: _told(getattr(trainer, name, None)) for name in _TRAINER},
+        "model": model,
+        "data": _class(data),
+        "active_learning": {name: value for name, value in experiment.items() if name not in ("seed", "resume")},
+    }
+    return yaml.safe_dump(settings, sort_keys=False)
+
+
+def _class(thing: Any, depth: int = 0) -> dict[str, Any]:
+    """A class by its path, with the arguments that an object of it keeps."""
+    missing = object()
+    kept = {name: getattr(thing, name, missing) for name in _arguments(type(thing))}
+    told = {name: _told(value, depth + 1) for name, value in kept.items() if value is not missing}
+    return {"class_path": _path(type(thing)), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
+
+
+def _one_or_all(values: Sequence[int]) -> int | list[int]:
+    return values[0] if len(values) == 1 else [*values]
+
+
+_UNKNOWN = object()
+
+
+def _told(value: Any, depth: int = 0) -> Any:
+    """A value as YAML can have it; a marker where it can't."""
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        parts = [_told(part, depth) for part in value]
+        return _UNKNOWN if any(part is _UNKNOWN for part in parts) else parts
+    if isinstance(value, Mapping):
+        entries = {str(key): _told(part, depth) for key, part in value.items()}
+        return _UNKNOWN if any(part is _UNKNOWN for part in entries.values()) else entries
+    if type(value).__module__.partition(".")[0] in ("builtins", "torch", "numpy") or callable(value) or depth > _DEEPEST:
+        return _UNKNOWN
+    return _class(value, depth)
+
+
+def _arguments(kind: type) -> list[str]:
+    """Names of a constructor's arguments, with those that it hands to the class above it as ``**kwargs``."""
+    names: dict[str, None] = {}
+    for each in kind.__mro__:
+        if "__init__" in vars(each):
+            parameters = list(inspect.signature(each.__init__).parameters.values())[1:]  # type: ignore[misc]
+            names |= dict.fromkeys(each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+                break
+    return [*names]
+
+
+def _made_by(factory: Any, made: nn.Module | None = None) -> dict[str, Any]:
+    """What a factory makes: a class, or a partial of one; else the class of what it made, and a sign of its layers."""
+    arguments: dict[str, Any] = {}
+    while isinstance(factory, functools.partial):
+        arguments = inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords).arguments | arguments
+        factory = factory.func
+    if isinstance(factory, type) or made is None:
+        told = {name: _told(value) for name, value in arguments.items()}
+        return {"class_path": _path(factory), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
+    return {"class_path": _path(type(made)), "init_args": {"layers": hashlib.sha256(repr(made).encode()).hexdigest()[:8]}}
+
+
+def _path(thing: Any) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"

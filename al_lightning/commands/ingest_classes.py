@@ -1,0 +1,148 @@
+"""Classes that a person has given go into the table of a run's data, once they are checked: all of them at once, or none."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from al_lightning import locks
+from al_lightning.callbacks.oracles import package_names
+from al_lightning.data import FolderClassificationDataModule
+from al_lightning.data.class_tables import HEADER, Spellings, given_classes, with_classes
+from al_lightning.data.own_files import SUFFIXES
+from al_lightning.errors import UserError
+from al_lightning.files import remove_unfinished, write_atomically
+from al_lightning.reading import read_text
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
+from al_lightning.sources import read_labels
+from al_lightning.text import encoded
+
+_LOCK = ".ingest.lock"
+
+
+class Given(NamedTuple):
+    """A class that somebody has given.
+
+    Attributes:
+        shown: where, for a person.
+        way: how the image is called there.
+        label: the class.
+    """
+
+    shown: str
+    way: str
+    label: str
+
+
+class ClassIntake:
+    """Takes classes for a run, whose directory this process holds.
+
+    Args:
+        run: says what was asked for.
+        data: of the run.
+        asked: the items that were asked for.
+        replace: whether a class may take the place of another one; the table as it was is kept beside it then.
+
+    Attributes:
+        taken: by index, the classes that were written.
+    """
+
+    what, where = "classes", "rows or files"
+
+    def __init__(self, run: RunDirectory, data: FolderClassificationDataModule, asked: Sequence[int], replace: bool) -> None:
+        self.data, self.replace = data, replace
+        self.taken: dict[int, str] = {}
+        self._indices = {data.item(index): index for index in asked}
+        images = {item: data.image_and_label(index)[0] for item, index in self._indices.items()}
+        self._spellings = Spellings(images, _called_in_packages(data, run.read_asked()))
+        self._table = data.image_and_label(0)[1]
+        finished = run.finished()
+        self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
+        self._replaces = False
+
+    def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
+        """Takes what is good.
+
+        Args:
+            source: a table with the columns name and class, or a folder with a folder of images for each class.
+            may_be_empty: whether none is fine.
+
+        Returns:
+            How many were looked at, and why some are refused.
+
+        Raises:
+            UserError: there are none, or another process takes classes for the same data.
+        """
+        given = _given(source)
+        if not given and not may_be_empty:
+            raise UserError(
+                f"Expected a table with the columns name and class, or a folder of images for each class, got none in {source}."
+            )
+        if not locks.lock(self._table.parent / _LOCK):  # other runs may have the same data
+            raise UserError(f"Another process takes classes into {self._table}. Wait for it, or end it.")
+        try:
+            remove_unfinished(self._table.parent, [".csv"])
+            refused = {each.shown: why for each in given if (why := self._refusal(each)) is not None}
+            self._write()
+        finally:
+            locks.unlock(self._table.parent / _LOCK)
+        return len(given), refused
+
+    def _refusal(self, given: Given) -> str | None:
+        """Notes a class that is to be written; why it is refused, if it is."""
+        names = self._spellings.all_of(given.way)
+        if len(names) != 1:
+            return f"it may be any of {', '.join(sorted(names))}" if names else "it was not asked for"
+        index = self._indices[next(iter(names))]
+        if given.label not in self.data.class_names:
+            return f"expected {self.data.label_key()}, got {given.label or 'none'}"
+        if (noted := self.taken.get(index)) is not None:
+            return None if noted == given.label else f"it has the class {noted} there, too"
+        if (there := self.data.class_of(index)) is not None and there != given.label:
+            if (why := self._refusal_to_replace(index, there)) is not None:
+                return why
+            self._replaces = True
+        if there != given.label:
+            self.taken[index] = given.label
+        return None
+
+    def _refusal_to_replace(self, index: int, there: str) -> str | None:
+        if self.data.label_files([index])[0] in self._read:
+            return f"it has the class {there}, which a finished cycle has read: to change it, begin another run"
+        if (image := self.data.image_and_label(index)[0]).parent == self._table.parent / there:
+            return f"it has the class {there} by its folder, {image.parent}"
+        if not self.replace:
+            return f"it has the class {there} in {self._table}. To take this one and keep the table as it was beside it, say --replace"
+        return None
+
+    def _write(self) -> None:
+        if not self.taken:
+            return
+        before = read_text(self._table) if self._table.exists() else HEADER
+        if self._replaces:
+            old = encoded(before)
+            write_atomically(self._table.with_name(f"{self._table.name}.{hashlib.sha256(old).hexdigest()[:8]}.old"), old)
+        classes = {self.data.item(index): label for index, label in self.taken.items()}
+        write_atomically(self._table, encoded(with_classes(before, classes, self.data.spellings())))
+        self.data.answer(self.taken)
+
+
+def _called_in_packages(data: FolderClassificationDataModule, asked: Sequence[Labeled]) -> Mapping[str, str]:
+    """From the names of images in the packages that a person got to their own."""
+    by_cycle: dict[int, list[Labeled]] = {}
+    for row in asked:
+        by_cycle.setdefault(row.cycle, []).append(row)
+    return {name: row.item for rows in by_cycle.values() for row, name in zip(rows, package_names(data, rows), strict=True)}
+
+
+def _given(source: Path) -> list[Given]:
+    if not source.is_dir():
+        return [Given(f"{name} in row {number}", name, label) for number, (name, label) in enumerate(given_classes(source), 1)]
+    folders = [folder for folder in sorted(source.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    return [
+        Given(f"{folder.name}/{path.name}", path.name, folder.name)
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]

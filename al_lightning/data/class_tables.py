@@ -1,0 +1,95 @@
+"""Tables of a person's own, of names of images and their classes: read, and written such that what others wrote there stays."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from al_lightning.errors import UserError
+from al_lightning.files import as_csv, whole_rows
+from al_lightning.reading import read_text
+
+HEADER = "name,class\n"
+_MARK = "\ufeff"  # what spreadsheets put in front
+
+
+class Spellings:
+    """From the ways that a person may call an image, with or without suffix and folder, to its name.
+
+    Args:
+        images: by name, their files.
+        also: further ways, with the name that each stands for.
+    """
+
+    def __init__(self, images: Mapping[str, Path], also: Mapping[str, str] | None = None) -> None:
+        self._names: dict[str, set[str]] = {}
+        for name, path in images.items():
+            for way in (path.stem, path.name, f"{name}{path.suffix}"):
+                self._names.setdefault(way, set()).add(name)
+        for way, name in (also or {}).items():
+            self._names |= {way: {name}, Path(way).stem: {name}}
+        self._names |= {name: {name} for name in images}
+
+    def all_of(self, way: str) -> set[str]:
+        """The names that somebody may mean: none, one or several."""
+        return self._names.get(way, set())
+
+
+def read_classes(path: Path, spellings: Spellings) -> dict[str, str | None]:
+    """The class of each named image; None where the table leaves it open.
+
+    Args:
+        path: CSV with the columns ``name`` and ``class``, and any others.
+        spellings: of the images that it may name.
+
+    Raises:
+        UserError: the table is damaged, or names what is no image or several, or one twice.
+    """
+    classes: dict[str, str | None] = {}
+    for number, (given, label) in enumerate(given_classes(path), 1):
+        names = spellings.all_of(given)
+        if len(names) != 1 or names & classes.keys():
+            why = "is named twice" if len(names) == 1 else f"may be any of {', '.join(sorted(names))}" if names else "is none"
+            raise UserError(f"Expected the names of images in {path}, each once, but {given} in row {number} {why}.")
+        classes[names.pop()] = label or None
+    return classes
+
+
+def given_classes(path: Path) -> list[tuple[str, str]]:
+    """The names and classes of a table, as they stand there.
+
+    Raises:
+        UserError: it can't be read, or has no such columns.
+    """
+    rows = csv.DictReader(read_text(path).removeprefix(_MARK).splitlines())
+    if not {"name", "class"} <= set(rows.fieldnames or ()):
+        raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
+    return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+
+
+def with_classes(text: str, classes: Mapping[str, str], spellings: Spellings) -> str:
+    """A table with further classes: rows of its own change where they are of these images, all else stays as it is.
+
+    Args:
+        text: of the table; :data:`HEADER` of a new one.
+        classes: by name of an image.
+        spellings: of the images that the table may name.
+    """
+    rows, tail = whole_rows(text)
+    rows = [*rows, f"{tail}\n"] if tail else rows
+    end = "\r\n" if rows[0].endswith("\r\n") else "\n"
+    header = next(csv.reader([rows[0].removeprefix(_MARK)]))
+    name, label = header.index("name"), header.index("class")
+
+    def line(cells: Iterable[str]) -> str:
+        return as_csv([[*cells]]).removesuffix("\n") + end
+
+    left = dict(classes)
+    for number, row in enumerate(rows[1:], 1):
+        cells = next(csv.reader([row]), [])
+        meant = spellings.all_of(cells[name].strip()) & left.keys() if len(cells) > name else set()
+        if meant:
+            cells += [""] * (len(header) - len(cells))
+            cells[label] = left.pop(meant.pop())
+            rows[number] = line(cells)
+    rows += [line({name: item, label: its}.get(place, "") for place in range(len(header))) for item, its in left.items()]
+    return "".join(rows)

@@ -1,0 +1,120 @@
+"""Nothing is labeled, or what to evaluate on is drawn first: the run asks before cycle 0, and goes on as if the data set had answered."""
+
+import csv
+import itertools
+import signal
+from pathlib import Path
+
+import pytest
+
+from al_lightning import files
+from al_lightning.acquisition import Random
+from al_lightning.callbacks import oracles
+from al_lightning.data import FolderSegmentationDataModule
+from al_lightning.runs import RunDirectory
+from al_lightning.tasks import SegmentationTask
+from tests.callbacks.test_oracles import EVERY, assert_same, draw, folder, label, only  # noqa: F401
+from tests.callbacks.test_resume import dies_at, dies_in_row
+from tests.conftest import in_child, run_experiment
+from tests.tasks.test_segmentation import Tiny
+
+FIRST = {"evaluation_first": 5, "evaluation": 0.4}
+
+
+def fit(run, oracle="human", evaluation="evaluation", group=None, size=6, **arguments):
+    """Begins a run, or goes on with it."""
+    settings = {"crop": 16, "batch_size": 2, "num_workers": 0, "initial_size": size}
+    data = FolderSegmentationDataModule("data", {"ground": 0, "cell": 7}, evaluation, group, **settings)
+    settings = {"query_size": 4, "cycles": 3, "trainer": {"max_epochs": 1, "check_val_every_n_epoch": 1}, "resume": True}
+    try:
+        run_experiment(Path(run), data=data, task=SegmentationTask(lambda: Tiny(2)), oracle=oracle, **{**settings, **arguments})
+    except SystemExit as end:
+        assert end.code == 75
+    return RunDirectory(run)
+
+
+def wanted(run):
+    return [row.item for row in run.awaited()]
+
+
+def to_its_end(run, **arguments):
+    """Labels what is asked for, until the run is finished; gives what it has waited for each time."""
+    waits = []
+    while asked := wanted(fit(run, **arguments)):
+        waits.append(asked)
+        label(*asked)
+    assert RunDirectory(run).is_finished()
+    return waits
+
+
+def simulate(**arguments):
+    only(*EVERY)
+    run = fit("simulated", "dataset", initial_strategy=Random(), **arguments)
+    only()
+    return run
+
+
+@pytest.mark.parametrize("first", [{}, FIRST], ids=["initial set", "evaluation set and initial set"])
+def test_a_person_who_is_asked_first_answers_as_the_data_set_does(folder, first):  # noqa: F811
+    simulated = simulate(**first)
+    waits, run = to_its_end("run", **first), RunDirectory("run")
+    assert [len(asked) for asked in waits] == ([5, 6, 4, 3] if first else [6, 4, 4])
+    assert_same(run, simulated)
+    evaluated = [row.item for row in run.read_evaluation()]
+    assert evaluated == [row.item for row in simulated.read_evaluation()] == (waits[0] if first else [])
+    asked = [*itertools.chain(*waits)]
+    assert len({*asked}) == len(asked) and [row.item for row in run.read_asked()] == asked
+    with run.asked(-1).open() as file:
+        assert [row["item"] for row in csv.DictReader(file)] == waits[len(evaluated) > 0]
+    assert run.asked(-1) == Path("run/cycles/initial/asked.csv") and run.package(-2) == Path("run/cycles/evaluation/to_label")
+
+
+# Written are environment.json, images.csv, README.txt and asked.csv of what is evaluated on; then, in processes of their own,
+# evaluation.csv and the same of the initial set; queries.csv.
+DEATHS = [
+    lambda: dies_at(RunDirectory, "write_environment", 1),
+    lambda: dies_at(files.os, "replace", 2),
+    lambda: dies_at(oracles.shutil, "copyfile", 3),
+    lambda: dies_at(RunDirectory, "write_asked", 1, after=True),
+    lambda: dies_at(RunDirectory, "write_evaluation", 1),
+    lambda: dies_at(RunDirectory, "write_evaluation", 1, after=True),
+    lambda: dies_at(oracles.shutil, "copyfile", 2),
+    lambda: dies_at(RunDirectory, "append_answers", 1),
+    lambda: dies_at(RunDirectory, "append_answers", 1, after=True),
+    lambda: dies_in_row(1),  # of cycle 0, by now
+]
+
+
+@pytest.mark.parametrize("first", [FIRST, {"evaluation": 0.4}], ids=["drawn first", "a share of what is labeled first"])
+def test_sigkill_before_cycle_0(folder, first):  # noqa: F811
+    """Each process of a run is killed at its own place; what was asked once is not asked anew."""
+    only()
+    whole = to_its_end("whole", cycles=2, **first)
+    only()
+    deaths, waits = [*DEATHS], []
+
+    def killed(death):
+        death()
+        fit("run", cycles=2, **first)
+
+    while deaths or not RunDirectory("run").is_finished():
+        while deaths and in_child(lambda: killed(deaths[0])) == -signal.SIGKILL:
+            deaths.pop(0)
+        if deaths and not RunDirectory("run").awaited():
+            deaths.pop(0)  # it is of what this run has not
+            continue
+        asked = wanted(fit("run", cycles=2, **first))
+        waits += [asked] * (asked != [] and asked not in waits)
+        label(*asked)
+    assert waits == whole
+    assert_same(RunDirectory("run"), RunDirectory("whole"))
+    assert RunDirectory("run").read_evaluation() == RunDirectory("whole").read_evaluation() != []
+
+
+def test_a_share_of_what_is_labeled_first_is_for_evaluation_by_groups(folder):  # noqa: F811
+    only()
+    label(*wanted(fit("run", evaluation=0.3, group="^s."))[:6])
+    run = fit("run", evaluation=0.3, group="^s.")
+    held, initial = ({row.item for row in rows} for rows in (run.read_evaluation(), run.read_queries()))
+    assert held and initial and held | initial == {row.item for row in run.read_asked_by(-1)}
+    assert not {name[:2] for name in held} & {name[:2] for name in (*initial, *wanted(run))}

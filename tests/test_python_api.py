@@ -1,0 +1,94 @@
+"""Experiments that a script makes, with the names that the package offers."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import al_lightning
+from al_lightning import commands
+from al_lightning.errors import UserError
+from tests.conftest import same_weights, weights
+
+
+def experiment(strategy, *, width=7, **arguments):
+    """As a notebook would say it."""
+    learning = al_lightning.ActiveLearningCallback(strategy, 50, **{"cycles": 2, **arguments})
+    trainer = al_lightning.Trainer(
+        callbacks=[learning], max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600)
+    trainer.fit(al_lightning.ClassificationTask(partial(al_lightning.MLP, width=width)), datamodule=data)
+    return al_lightning.RunDirectory(trainer.default_root_dir)
+
+
+def test_all_names_are_there_and_importing_the_package_loads_no_torch():
+    for name in al_lightning.__all__:
+        assert getattr(al_lightning, name).__name__ == name
+    code = "import sys, al_lightning; assert 'ActiveLearningCallback' in dir(al_lightning); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_of_a_script_has_a_place_and_can_be_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [experiment(al_lightning.Odin(0.1), seed=3), experiment(al_lightning.Random(), seed=3)]
+    assert [run.path for run in runs] == [Path("runs/Odin-seed3"), Path("runs/Random-seed3")]
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    stored = runs[0].read_config()
+    assert stored["model"]["init_args"]["network"] == {"class_path": "al_lightning.models.mlp.MLP", "init_args": {"width": 7}}
+    assert stored["data"]["init_args"]["initial_size"] == 70 and stored["trainer"]["max_epochs"] == 1
+    strategy = stored["active_learning"]["strategy"]
+    assert strategy["class_path"].endswith(".Odin") and strategy["init_args"]["temperature"] == 0.1
+    commands.main(["report", "runs", "--out", "report"])
+    page = Path("report/report.html").read_text()
+    assert "Odin" in page and "Random" in page and len(list(Path("report/tables").glob("*.csv"))) > 2
+
+
+def test_it_goes_on_by_the_same_script_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    whole = experiment(al_lightning.Entropy(), cycles=3, seed=5)
+    whole.path.rename("whole")
+    whole = al_lightning.RunDirectory("whole")
+
+    class Stop(Exception):
+        pass
+
+    real = al_lightning.RunDirectory.append_cycle
+
+    def dies_after_two(run, row):
+        real(run, row)
+        if row["cycle"] == 1:
+            raise Stop
+
+    with monkeypatch.context() as patched, pytest.raises(Stop):
+        patched.setattr(al_lightning.RunDirectory, "append_cycle", dies_after_two)
+        experiment(al_lightning.Entropy(), cycles=3, seed=5)
+    with pytest.raises(UserError, match=r"holds a run already. Continue it by its script with ActiveLearningCallback\(..., resume=True\)"):
+        experiment(al_lightning.Entropy(), cycles=3, seed=5)
+    with pytest.raises(UserError, match=r"but it differs: model.init_args.network.init_args.width was 7 and is 8"):
+        experiment(al_lightning.Entropy(), cycles=3, seed=5, width=8, resume=True)
+    run = experiment(al_lightning.Entropy(), cycles=3, seed=5, resume=True)
+    assert run.queries.read_bytes() == whole.queries.read_bytes() and same_weights(weights(run, 2), weights(whole, 2))
+
+    Image.new("L", (28, 28)).save("item.png")
+    for command in (["fit", "--resume", "--run_dir", str(run.path)], ["query", "--run", str(run.path), "--images", str(tmp_path)]):
+        with pytest.raises(SystemExit) as ended:
+            commands.main(command)
+        assert "made" in str(ended.value) and "Python script" in str(ended.value) and "Traceback" not in capsys.readouterr().err
+
+
+def test_networks_that_nobody_can_name_are_told_apart_by_their_layers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    signs = []
+    for number, width in enumerate((7, 8, 7)):
+        learning = al_lightning.ActiveLearningCallback(al_lightning.Random(), 50, cycles=1)
+        trainer = al_lightning.Trainer(
+            callbacks=learning, max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=f"run{number}"
+        )
+        task = al_lightning.ClassificationTask(lambda width=width: al_lightning.MLP(width))
+        trainer.fit(task, datamodule=al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600))
+        signs.append(al_lightning.RunDirectory(f"run{number}").read_config()["model"]["init_args"]["network"]["init_args"])
+    assert signs[0] == signs[2] != signs[1]
