@@ -55,7 +55,7 @@ lint: $(INSTALLED)  ## Check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## Measure speed and memory; prints the README's tables
+bench: $(INSTALLED)  ## Measure speed and memory; prints the tables of docs/benchmarks.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.start
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.query

@@ -38,6 +38,9 @@ from al_lightning.runs import RunDirectory
 from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
 
+_USAGE = "python -m al_lightning fit --config CONFIG [--KEY VALUE ...]"
+_WHAT_FIT_DOES = "Runs an experiment, or goes on with one. Each KEY may stand in the file CONFIG, too; what comes later wins."
+
 # Where a run lies and whether it goes on is not part of what it computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
 
@@ -56,6 +59,7 @@ class ActiveLearningCLI(LightningCLI):
                 trainer_class=Trainer,
                 save_config_callback=None,
                 parser_class=Parser,
+                parser_kwargs={"fit": {"usage": _USAGE, "description": _WHAT_FIT_DOES}},
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 trainer_defaults={"max_epochs": 20},

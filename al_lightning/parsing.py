@@ -19,6 +19,7 @@ from al_lightning import acquisition, data, models, tasks
 from al_lightning.class_changes import drop_replaced_defaults
 from al_lightning.configuration_files import filled_in
 from al_lightning.errors import UserError
+from al_lightning.help_order import arranged
 from al_lightning.parser_messages import shortened, with_nearest
 from al_lightning.reading import holds_file_names, refuse_endless_yaml
 from al_lightning.refusals import user_error
@@ -70,6 +71,15 @@ class Parser(LightningArgumentParser):
         message = (_choices(message) or with_nearest(shortened(message), _keys(self))) if cause is None else str(cause)
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
         sys.exit(2)
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """What ``--help`` prints."""
+        groups = self._action_groups
+        self._action_groups = arranged(groups)  # type: ignore[assignment]
+        try:
+            return super().format_help(*args, **kwargs)
+        finally:
+            self._action_groups = groups
 
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Parses the settings of a file."""

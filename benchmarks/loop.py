@@ -1,4 +1,4 @@
-"""Measures the loop and writes the table that the README shows: python -m benchmarks.loop."""
+"""Measures the loop and writes the table that docs/benchmarks.md shows: python -m benchmarks.loop."""
 
 import platform
 import statistics

@@ -9,12 +9,25 @@ import al_lightning
 ROOT = Path(al_lightning.__file__).parent
 # Each part may import those of lower layers, and those beside it that are named here.
 LAYERS = [
-    {"__version__", "class_changes", "errors", "interpreter", "locks", "parser_messages", "run_files", "seeds", "shipped", "text"},
+    {
+        "__version__",
+        "class_changes",
+        "errors",
+        "help_order",
+        "interpreter",
+        "locks",
+        "parser_messages",
+        "run_files",
+        "seeds",
+        "shipped",
+        "text",
+    },
     {"files", "numbers", "states"},
     {"reading"},
     {"configuration_files", "item_lists"},
     {"refusals"},
     {"acquisition", "models", "run_tables", "environment", "labels", "sources"},
+    {"run_reader"},
     {"runs"},
     {"data", "tasks", "analysis"},
     {"annotation"},
@@ -25,7 +38,13 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-FORBIDDEN = {"acquisition": {"lightning"}, "models": {"lightning"}, "analysis": {"torch", "lightning"}, "runs": {"torch", "lightning"}}
+FORBIDDEN = {
+    "acquisition": {"lightning"},
+    "models": {"lightning"},
+    "analysis": {"torch", "lightning"},
+    "run_reader": {"torch", "lightning"},
+    "runs": {"torch", "lightning"},
+}
 
 
 def imports(path):

@@ -7,7 +7,8 @@ import pytest
 
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
-from al_lightning.runs import CycleRow, Labeled, RunDirectory, find_runs
+from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.runs import RunDirectory, find_runs
 from tests.conftest import in_child
 
 

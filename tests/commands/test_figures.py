@@ -15,7 +15,8 @@ from al_lightning.callbacks import CycleLogger
 from al_lightning.commands import figures, main
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.conftest import run_experiment
 from tests.test_runs import cycle_row
