@@ -1,6 +1,6 @@
 """Which columns a person reads of each table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
 from al_lightning.analysis.pages import columns
@@ -26,6 +26,12 @@ _SUMMARY = [
     columns.with_interval("normalised ALC", "normalized_alc", columns.decimal),
     columns.with_interval("last metric (%)", "final", columns.percent),
 ]
+
+
+def facts(told: Mapping[str, str]) -> tuple[Rows, list[Column]]:
+    """Headings and what is under them, as a table."""
+    return [{"what": heading, "value": text} for heading, text in told.items()], [columns.text("", "what"), columns.text("", "value")]
+
 
 STOPPING = [
     columns.text("run", "run"),

@@ -4,20 +4,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from al_lightning.analysis.drawings import comparisons
-from al_lightning.analysis.drawings.comparisons import Style
-from al_lightning.analysis.drawings.rendering import rendered
-from al_lightning.analysis.numbers import findings, stopping, tables, trends
+from al_lightning.analysis.drawings.lines import Style
+from al_lightning.analysis.numbers import findings, setup, stopping, tables, trends
 from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Series
 from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns, markup, notes, readable
 from al_lightning.analysis.pages.columns import Column
+from al_lightning.analysis.pages.gallery import Gallery, runs_of
 from al_lightning.analysis.pages.markup import Html, Section
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
@@ -53,13 +52,17 @@ class Report:
         folder: where.
         levels: of the metric, to count the labels that reach them; none for three between the baseline's first and last mean.
         export: whether what every run queried is written too.
+        gallery: that writes the figures; None for the usual one.
     """
 
-    def __init__(self, comparison: Comparison, folder: Path, levels: Sequence[float] = (), export: bool = False) -> None:
+    def __init__(
+        self, comparison: Comparison, folder: Path, levels: Sequence[float] = (), export: bool = False, gallery: Gallery | None = None
+    ) -> None:
         self.comparison = comparison
         self.folder = folder
         self.levels = levels
         self.export = export
+        self._gallery = gallery or Gallery(folder / "figures")
         others = dict.fromkeys(series.label for panel in comparison.panels for series in panel.series if series is not panel.baseline)
         self._look: Mapping[str, Style] = comparisons.styles(others)
         self._tables: dict[str, Rows] = {}
@@ -101,6 +104,7 @@ class Report:
             if panel.name:
                 parts.append(markup.paragraph(f"{panel.name}:"))
             parts.append(markup.bullets(_summary(panel)))
+        parts += [markup.heading("What was run"), markup.table(*readable.facts(setup.what_was_run(runs_of(shown.panels))))]
         if warnings := notes.warnings(shown):
             parts += [markup.heading("To keep in mind"), markup.bullets(warnings, warn=True)]
         return parts
@@ -110,29 +114,32 @@ class Report:
         title = panel.name or "Learning curves"
         body = [markup.bullets(notes.panel_warnings(panel), warn=True)]
         body.append(
-            self._figure(
-                comparisons.learning_curves(panel, metric, self._look),
+            self._gallery.show(
+                partial(comparisons.learning_curves, panel, metric, self._look),
                 _slug(self._prefixes[panel.name], "learning curves"),
                 f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals.",
+                [panel],
             )
         )
         if panel.full is not None:
             body.append(
-                self._figure(
-                    comparisons.normalized_curves(panel, self._look),
+                self._gallery.show(
+                    partial(comparisons.normalized_curves, panel, self._look),
                     _slug(self._prefixes[panel.name], "normalised curves"),
                     f"Normalised curves: 0 is the first training set ({columns.percent(panel.start)} %), 100 the whole pool "
                     f"({columns.percent(panel.full)} %).",
+                    [panel],
                 )
             )
         else:
             body.append(markup.paragraph(notes.NO_FULL, small=True))
         for kind, members in _groups(panel).items():
             body.append(
-                self._figure(
-                    comparisons.zoom(panel, members, metric, self._look),
+                self._gallery.show(
+                    partial(comparisons.zoom, panel, members, metric, self._look),
                     _slug(self._prefixes[panel.name], "zoom", kind),
                     f"All {kind} strategies, at the height of the later three quarters of their curves.",
+                    [panel],
                 )
             )
         body += self._numbers(panel) + self._differences(panel) + self._pairs(panel)
@@ -173,10 +180,11 @@ class Report:
                 + _PAIRED.format("Holm-corrected over strategies")
             ),
             markup.table(rows, readable.contrast("strategy", None)),
-            self._figure(
-                comparisons.differences(panel, by_budget, self._look),
+            self._gallery.show(
+                partial(comparisons.differences, panel, by_budget, self._look),
                 _slug(self._prefixes[panel.name], "differences"),
                 f"Difference to {base} at each budget, paired by seed, with 95 % intervals (Student's t).",
+                [panel],
             ),
             markup.folded(
                 f"Tests at each budget, Holm-corrected over strategies and budgets together ({len(by_budget)} comparisons)",
@@ -209,10 +217,11 @@ class Report:
                 "a column: how often it loses; the mean of the column is its penalty, and the lowest is the best."
             ),
             markup.table(matrix, [columns.text("", ""), *(columns.number(label, label, columns.decimal) for label in labels)]),
-            self._figure(
-                comparisons.penalty_map(labels, shares),
+            self._gallery.show(
+                partial(comparisons.penalty_map, labels, shares),
                 _slug(self._prefixes[panel.name], "penalties"),
                 "The penalty matrix: dark where the row beats the column at most budgets.",
+                [panel],
             ),
         ]
 
@@ -238,10 +247,11 @@ class Report:
             title = f"{', '.join(each.lines)} against {each.setting}" + (f" ({each.where})" if each.where else "")
             body += [
                 markup.heading(title),
-                self._figure(
-                    comparisons.trend(each, self._look),
+                self._gallery.show(
+                    partial(comparisons.trend, each, self._look),
                     _slug(self._prefixes.get(each.where, ""), "trend", *_named(each)),
                     f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
+                    [panel for panel in self.comparison.panels if each.where in ("", panel.name)],
                 ),
                 markup.table(rows, readable.trend(each.setting)),
             ]
@@ -257,11 +267,12 @@ class Report:
         panels = comparisons.of_unlike_items(self.comparison.panels)
         kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
         figures = [
-            self._figure(
-                comparisons.in_pixels(panels, kind, self.comparison.metric, self._look),
+            self._gallery.show(
+                partial(comparisons.in_pixels, panels, kind, self.comparison.metric, self._look),
                 _slug("pixels", kind),
                 f"{kind} strategies against the pixels of what is labeled. The bands are from the lowest to the highest mean of all "
                 "strategies of a setting.",
+                panels,
             )
             for kind in kinds
         ]
@@ -302,12 +313,6 @@ class Report:
         return Section("What was compared", body)
 
     # Writing
-
-    def _figure(self, drawn: Figure, name: str, caption: str) -> Html:
-        files = {kind: rendered(drawn, kind, dpi=130) for kind in ("png", "svg")}
-        for suffix, content in files.items():
-            write_atomically(self.folder / "figures" / f"{name}.{suffix}", content)
-        return markup.figure(files["svg"], caption, caption)
 
     def _keep(self, name: str, rows: Rows) -> Rows:
         """Remembers rows for the table of that name, which has those of all panels."""
