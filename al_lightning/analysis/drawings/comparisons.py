@@ -138,8 +138,9 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
     names = [legend_name(name) for name in labels]
     axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
     axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
-    axes.set(xlabel="... beats this strategy (down: how often it loses)", ylabel="this strategy ... (along: how often it wins)")
-    figure.colorbar(image, ax=axes, label="share of budgets (%)", shrink=0.8)
+    axes.set(xlabel="... this one, at so many % of budgets", ylabel="this strategy beats ...")
+    if not paper.narrow:  # the numbers are in the cells
+        figure.colorbar(image, ax=axes, label="share of budgets (%)", shrink=0.8)
     return figure
 
 

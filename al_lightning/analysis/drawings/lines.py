@@ -88,13 +88,14 @@ def _together(lines: Sequence[Line], references: Sequence[Line], paper: Paper, x
 
 def _apart(lines: Sequence[Line], references: Sequence[Line], paper: Paper, xlabel: str, ylabel: str) -> Figure:
     columns = 2 if paper.narrow else min(4, -(-len(lines) // 2))
-    titles = [_wrapped(line.name, 18 if paper.narrow else _LETTERS) for line in lines]
+    titles = [_wrapped(line.name, 22 if paper.narrow else _LETTERS) for line in lines]
     figure, grid = _grid(len(lines), columns, 1 + max(title.count("\n") for title in titles), paper)
     for axes, line, title in zip(grid, lines, titles, strict=True):
         for other in lines:
             axes.plot(other.x, other.mean, **_GREY)
-        for each in (*references, line):
-            _draw(axes, each)
+        for each in references:  # without a band: it would be one more grey
+            axes.plot(each.x, each.mean, label=legend_name(each.name), **each.style)
+        _draw(axes, line)
         axes.set_title(title, color=line.style["color"], fontsize=0.9 * paper.size, pad=0.4 * paper.size)
         axes.grid(alpha=0.3)
     _frame(grid[0], [*references, *lines])
@@ -207,4 +208,6 @@ def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
 
 def _wrapped(name: str, letters: int) -> str:
     """A name in a few lines."""
-    return "\n".join(textwrap.wrap(legend_name(name), letters, max_lines=_LINES, placeholder=" …")) or name
+    shown = legend_name(name)
+    breakable = shown if len(shown) <= letters else shown.replace("(", " (")
+    return "\n".join(textwrap.wrap(breakable, letters, max_lines=_LINES, placeholder=" …")) or name

@@ -22,6 +22,7 @@ def summary(baseline: str | None) -> list[Column]:
 _SUMMARY = [
     columns.text("strategy", "strategy"),
     columns.number("seeds", "seeds", columns.count),
+    columns.with_interval("mean over the curve (%)", "mean_metric", columns.percent),
     columns.with_interval("ALC", "alc", columns.decimal),
     columns.with_interval("normalised ALC", "normalized_alc", columns.decimal),
     columns.with_interval("last metric (%)", "final", columns.percent),
