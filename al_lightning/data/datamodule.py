@@ -278,6 +278,11 @@ class PoolDataModule(LightningDataModule, ABC):
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
 
+    @property
+    def evaluation_size(self) -> int | None:
+        """Number of items for evaluation; None where a data module does not tell."""
+        return None
+
     @abstractmethod
     def sources(self) -> list[Source]:
         """The files that pool and evaluation set are taken from, each once and in their order.
