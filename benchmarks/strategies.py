@@ -24,7 +24,7 @@ from al_lightning.acquisition import (
     TypiClust,
     UHerding,
 )
-from al_lightning.callbacks.querying import query_pool
+from al_lightning.callbacks.querying import Wanted, query_pool
 from al_lightning.callbacks.scoring import PeakMemory
 from al_lightning.data import FashionMNISTDataModule, PoolDataModule
 from al_lightning.data.resident import ResidentImages
@@ -84,7 +84,7 @@ def trained(data: PoolDataModule) -> MLP:
 
 def query(trainer: Trainer, data: PoolDataModule, network: MLP, strategy: Strategy) -> None:
     """A query as an experiment makes it."""
-    query_pool(trainer, data, network, [strategy], _SIZE, 1, 0, lambda done, total: None, lambda: None)
+    query_pool(trainer, data, network, [strategy], Wanted(_SIZE), 0, lambda done, total: None, lambda: None)
 
 
 def main() -> None:
