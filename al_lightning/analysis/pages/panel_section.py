@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from al_lightning.analysis.drawings import comparisons
-from al_lightning.analysis.drawings.lines import FEW
 from al_lightning.analysis.numbers import findings, tables
 from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Panel, Series
@@ -46,7 +45,7 @@ def section(material: Material, panel: Panel, levels: Sequence[float]) -> Sectio
 
 
 def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
-    """Learning curves, and what they are above and below the baseline; beside each other where that leaves them room."""
+    """Learning curves, and what they are above and below the baseline."""
     metric = material.comparison.metric
     caption = f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals."
     draw = partial(comparisons.learning_curves, panel, metric, material.look)
@@ -55,7 +54,7 @@ def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[
         caption = f"Difference to {panel.baseline.label} at each budget, paired by seed, with 95 % intervals (Student's t)."
         draw = partial(comparisons.differences, panel, tested, material.look)
         shown.append(material.show(draw, ["differences"], caption, [panel], panel.name))
-    return [markup.beside(*shown)] if len(shown) > 1 and len(panel.others) <= FEW else shown
+    return shown
 
 
 def _charts(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:

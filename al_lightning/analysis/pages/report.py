@@ -22,7 +22,7 @@ _DEFINITIONS = [
     "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
     "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
     "so that the first training set is at 0 and the whole pool at 100.",
-    "The mean over the curve is the same area divided by the labels that it goes over: the metric at a number of labels that is drawn at random.",
+    "The mean over the curve is the same area divided by the labels that it goes over, which makes curves of unlike lengths comparable.",
     "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
     "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
