@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pandas as pd
 import pytest
 import scipy
+from PIL import Image
 
 from al_lightning import commands
 from al_lightning.runs import RunDirectory
@@ -29,6 +30,18 @@ def test_it_says_where_the_page_is(runs, tmp_path, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in runs.rglob("*.*")} == before  # runs are read only
 
 
+def test_figures_for_a_paper(runs, tmp_path, capsys):
+    commands.main(f"report {runs} --out {tmp_path} --format pdf png --width 3.3 --font".split() + ["DejaVu Serif"])
+    made = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"learning-curves.pdf", "learning-curves.png", "differences.pdf"} <= made and not any(name.endswith("svg") for name in made)
+    picture = Image.open(tmp_path / "figures" / "differences.png")
+    assert picture.width == 990 and "Difference to Random at each budget" in picture.info["Description"]  # 300 dots an inch
+    drawn = (tmp_path / "figures" / "learning-curves.pdf").read_bytes()
+    assert drawn.startswith(b"%PDF") and b"DejaVuSerif" in drawn and b"/Type3" not in drawn.replace(b" ", b"")
+    commands.main(f"report {runs} --out {tmp_path / 'again'} --format pdf --width 3.3 --font".split() + ["DejaVu Serif"])
+    assert (tmp_path / "again" / "figures" / "learning-curves.pdf").read_bytes() == drawn
+
+
 def test_options_reach_the_report(runs, tmp_path, capsys):
     record(runs / "half", [])
     out = tmp_path / "elsewhere"
@@ -45,6 +58,8 @@ def test_options_reach_the_report(runs, tmp_path, capsys):
         (["report", ".", "--metric", "val/f1"], "Expected the metric val/f1 in every run, got val/accuracy in all of them"),
         (["report", ".", "--metric", "val/loss"], "better when it is higher"),
         (["report", ".", "--full", "92"], "Expected --full between 0 and 1.* got 92"),
+        (["report", ".", "--width", "0.33"], "Expected --width in inches, from 2 to 20, got 0.33"),
+        (["report", ".", "--font", "DejaVu Sants"], "Expected --font to name a font of this machine, like DejaVu Sans.*got DejaVu Sants"),
         (["report", ".", "--level", "0.5", "-0.1"], "Expected --level between 0 and 1.* got -0.1"),
     ],
 )
@@ -83,7 +98,7 @@ def test_a_page_shows_names_as_they_are(tmp_path):
     record(tmp_path / "runs" / "random", [0.1, 0.2, 0.25])
     commands.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert r"&lt;script&gt;alert(1)&lt;|script&gt;\n\x01\xff$a$" in page and "<script" not in page
+    assert r"&lt;script&gt;alert(1)&lt;|script&gt;\n\x01\xff$a$" in page and "<script>alert" not in page
     svg = (tmp_path / "out" / "figures" / "learning-curves.svg").read_text(encoding="utf-8")
     assert "_Hidden$x$" in svg and "mathdefault" not in svg
     for figure in (tmp_path / "out" / "figures").glob("*.svg"):

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import MaxNLocator
 
 from al_lightning.analysis.drawings.rendering import legend_name, rendered
 from al_lightning.analysis.numbers import settings
@@ -39,13 +40,13 @@ def draw_learning_curve(run: RunDirectory) -> Path:
         factor, ylabel = in_percent(metric)
         axis.plot([cycle.labeled for cycle in cycles], [factor * cycle.metrics[metric] for cycle in cycles], marker=".")
         axis.set(xlabel="labeled items", ylabel=ylabel)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     figure.suptitle(title_of(run), fontsize="medium")
     return save(figure, run.picture)
 
 
-def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]] = {}) -> Path:
+def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
     """Draws the IoU of each class against the number of labeled items, in percent; classes that never occur are left out.
 
     Args:
@@ -66,7 +67,7 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]] = {}) -> Pa
         (line,) = axis.plot(labeled, values, marker=".", color=color, label=legend_name(name))
         line.set_path_effects([Stroke(linewidth=2.5, foreground="0.3"), Normal()])  # a palette may have white in it
     axis.set(xlabel="labeled items", ylabel="IoU (%)", ylim=(0, 100), title=title_of(run))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     if shown:
         figure.legend(loc="outside right center", fontsize="small")

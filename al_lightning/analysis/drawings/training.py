@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
 from al_lightning.analysis.drawings.plots import bin_edges, in_percent, save, title_of
 from al_lightning.errors import UserError
@@ -36,7 +37,7 @@ def draw_training_curves(run: RunDirectory) -> Path | None:
             epochs, values = zip(*points, strict=True) if points else ((), ())
             axis.plot(epochs, factor * np.array(values), marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
         axis.set(xlabel="epoch", ylabel=ylabel)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     ticks = np.unique(np.linspace(min(cycles), max(cycles), 8).round())
     figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes[0].tolist(), label="cycle", ticks=ticks)
