@@ -31,14 +31,14 @@ def test_it_says_where_the_page_is(runs, tmp_path, monkeypatch, capsys):
 
 
 def test_figures_for_a_paper(runs, tmp_path, capsys):
-    commands.main(f"report {runs} --out {tmp_path} --format pdf png --width 3.3 --font".split() + ["DejaVu Serif"])
+    commands.main([*f"report {runs} --out {tmp_path} --format pdf png --width 3.3 --font".split(), "DejaVu Serif"])
     made = {path.name for path in (tmp_path / "figures").iterdir()}
     assert {"learning-curves.pdf", "learning-curves.png", "differences.pdf"} <= made and not any(name.endswith("svg") for name in made)
     picture = Image.open(tmp_path / "figures" / "differences.png")
     assert picture.width == 990 and "Difference to Random at each budget" in picture.info["Description"]  # 300 dots an inch
     drawn = (tmp_path / "figures" / "learning-curves.pdf").read_bytes()
     assert drawn.startswith(b"%PDF") and b"DejaVuSerif" in drawn and b"/Type3" not in drawn.replace(b" ", b"")
-    commands.main(f"report {runs} --out {tmp_path / 'again'} --format pdf --width 3.3 --font".split() + ["DejaVu Serif"])
+    commands.main([*f"report {runs} --out {tmp_path / 'again'} --format pdf --width 3.3 --font".split(), "DejaVu Serif"])
     assert (tmp_path / "again" / "figures" / "learning-curves.pdf").read_bytes() == drawn
 
 

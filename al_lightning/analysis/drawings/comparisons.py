@@ -16,6 +16,7 @@ from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.numbers.trends import Trend
+from al_lightning.text import shortened
 
 # Eight colours that people with any colour vision tell apart: six of Okabe and Ito's (2008), two of Tol's (2021).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
@@ -127,7 +128,7 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
 def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
     """The penalty matrix as a heat map: the share of budgets at which the row beats the column, in percent."""
     width = min(paper.width, 4.4 + 0.55 * len(labels))
-    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
+    figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
     size = min(0.8 * paper.size, 24 * width / (len(labels) + 4))
@@ -135,7 +136,7 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
         if not np.isnan(share):
             color = "white" if share > 0.55 else "black"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size, color=color)
-    names = [legend_name(name) for name in labels]
+    names = [shortened(legend_name(name), 22 if paper.narrow else 60) for name in labels]
     axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
     axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
     axes.set(xlabel="... this one, at so many % of budgets", ylabel="this strategy beats ...")

@@ -11,9 +11,9 @@ from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Comparison, Panel
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns, latex, markup, notes, panel_section, readable
-from al_lightning.analysis.pages.gallery import Gallery, runs_of
+from al_lightning.analysis.pages.gallery import Gallery
 from al_lightning.analysis.pages.markup import Html, Section
-from al_lightning.analysis.pages.material import Material, folded_if_long
+from al_lightning.analysis.pages.material import Material, folded_if_long, runs_of
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
 
