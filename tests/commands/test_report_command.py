@@ -10,7 +10,7 @@ from PIL import Image
 
 from al_lightning import commands
 from al_lightning.runs import RunDirectory
-from tests.analysis.recorded import record
+from tests.analysis.recorded import record, undrawn
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_figures_for_a_paper(runs, tmp_path, capsys):
     assert (tmp_path / "again" / "figures" / "learning-curves.pdf").read_bytes() == drawn
 
 
-def test_options_reach_the_report(runs, tmp_path, capsys):
+def test_options_reach_the_report(runs, tmp_path, monkeypatch, capsys):
+    undrawn(monkeypatch)
     record(runs / "half", [])
     out = tmp_path / "elsewhere"
     commands.main(f"report {runs} --out {out} --baseline Entropy --full 0.9 --level 0.3 0.35 --metric val/accuracy".split())
@@ -80,7 +81,8 @@ def test_it_needs_no_torch(runs, tmp_path):
     shutil.rmtree(tmp_path / "out")
 
 
-def test_numbers_that_are_none_and_a_metric_that_a_run_lacks(runs, tmp_path, capsys):
+def test_numbers_that_are_none_and_a_metric_that_a_run_lacks(runs, tmp_path, capsys, monkeypatch):
+    undrawn(monkeypatch)
     record(runs / "inf", [0.1, float("inf"), 3e38, float("nan")], "Margin")
     record(runs / "nan", [float("nan")] * 3, "BALD")
     record(runs / "full", [float("inf")], data__init_args__initial_size="all")
@@ -105,8 +107,9 @@ def test_a_page_shows_names_as_they_are(tmp_path):
         ET.parse(figure)
 
 
-def test_the_tables_allow_to_compute_the_page_again(runs, tmp_path):
+def test_the_tables_allow_to_compute_the_page_again(runs, tmp_path, monkeypatch):
     """ALC, the normalised one, crossings, differences and their tests, from what every seed reached; and what was queried."""
+    undrawn(monkeypatch)
     record(runs / "whole", [0.6], "Random", data__init_args__initial_size="all")
     commands.main(f"report {runs} --out {tmp_path / 'out'} --export".split())
     table = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables").glob("*.csv")}
