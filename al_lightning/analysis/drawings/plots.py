@@ -65,7 +65,7 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
     for name, values in sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1])):
         color = np.array(palette[name]) / 255 if name in palette else None
         (line,) = axis.plot(labeled, values, marker=".", color=color, label=legend_name(name))
-        line.set_path_effects([Stroke(linewidth=2.5, foreground="0.3"), Normal()])  # a palette may have white in it
+        line.set_path_effects([Stroke(linewidth=2.2, foreground="0.45"), Normal()])  # a palette may have white in it
     axis.set(xlabel="labeled items", ylabel="IoU (%)", ylim=(0, 100), title=title_of(run))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
