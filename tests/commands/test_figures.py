@@ -89,7 +89,7 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
     rows = list(csv.DictReader(next(recorded.path.rglob("metrics.csv")).read_text().splitlines()))
     losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
     axes = {axis.get_ylabel(): axis for axis in drawn["training_curves.png"].axes}
-    assert drawn["training_curves.png"].get_suptitle() == "run"  # a run of a script has no strategy in its record but by its class
+    assert drawn["training_curves.png"].get_suptitle() == "run: Entropy"
     assert all(float(tick).is_integer() for axis in axes.values() for tick in axis.get_xticks())
     curves = axes["train/loss"].lines
     assert [list(curve.get_xdata()) for curve in curves] == [[0, 1, 2]] * 3

@@ -8,7 +8,7 @@ from al_lightning.analysis.drawings.lines import Style
 from al_lightning.analysis.numbers import setup
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run
 from al_lightning.analysis.numbers.tables import Rows
-from al_lightning.analysis.pages import markup
+from al_lightning.analysis.pages import markup, notes
 from al_lightning.analysis.pages.gallery import Draw, Gallery
 from al_lightning.analysis.pages.markup import Html
 
@@ -64,6 +64,11 @@ class Material:
 def runs_of(panels: Sequence[Panel]) -> list[Run]:
     """The runs that are drawn as learning curves."""
     return [run for panel in panels for series in panel.series for run in series.runs.values()]
+
+
+def explained(table: Html) -> list[Html]:
+    """A table, and what "never" means if that is in it."""
+    return [table, markup.paragraph(notes.NEVER, small=True)] if ">never<" in table else [table]
 
 
 def folded_if_long(html: Html, rows: Rows, what: str) -> Html:

@@ -13,7 +13,7 @@ from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns, latex, markup, notes, panel_section, readable
 from al_lightning.analysis.pages.gallery import Gallery
 from al_lightning.analysis.pages.markup import Html, Section
-from al_lightning.analysis.pages.material import Material, folded_if_long, runs_of
+from al_lightning.analysis.pages.material import Material, explained, folded_if_long, runs_of
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
 
@@ -127,7 +127,7 @@ def _trends(material: Material) -> list[Section]:
                 [panel for panel in material.comparison.panels if each.where in ("", panel.name)],
                 each.where,
             ),
-            markup.table(rows, readable.trend(each.setting)),
+            *explained(markup.table(rows, readable.trend(each.setting))),
         ]
     return [Section("Against a setting", body)]
 

@@ -24,7 +24,7 @@ function Chart(figure) {
   const hidden = new Set();
   let seeds = false;
   figure.hidden = false;
-  const drawing = make(figure, "svg", { role: "img" });
+  const drawing = make(figure, "svg", { role: "img", "aria-label": data.ylabel });
   const told = make(figure, "div", { class: "told", hidden: "" });
   const names = make(figure, "div", { class: "names" });
   figure.append(figure.querySelector("figcaption"));
