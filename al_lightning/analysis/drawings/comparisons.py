@@ -130,7 +130,7 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
     width = min(paper.width, 4.4 + 0.55 * len(labels))
     figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
+    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues", aspect="auto")
     size = min(0.8 * paper.size, 24 * width / (len(labels) + 4))
     for (row, column), share in np.ndenumerate(shares):
         if not np.isnan(share):
@@ -158,9 +158,8 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         if not np.isnan(known).all():  # a line without a point would take room in the layout
             left.plot(values, known, **style)
         never = [point.value for point in points if np.isinf(point.break_even)]
-        left.plot(
-            never, [1.0] * len(never), transform=left.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
-        )
+        if never:
+            _cross(left, never, style)
         mean, low, high = (100 * np.array([getattr(point.difference, end) for point in points]) for end in ("mean", "low", "high"))
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
@@ -171,6 +170,13 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         axes.grid(alpha=0.3)
     legend(figure, paper)
     return figure
+
+
+def _cross(axes: Axes, values: Sequence[float], style: Style) -> None:
+    """Marks values at the upper edge."""
+    axes.plot(
+        values, [1.0] * len(values), transform=axes.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
+    )
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from al_lightning.analysis.drawings import comparisons
 from al_lightning.analysis.drawings.lines import apart
 from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
+from al_lightning.analysis.drawings.rendering import rendered
 from al_lightning.analysis.numbers import findings
 from al_lightning.analysis.numbers.comparison import compare, read_runs
 from al_lightning.analysis.numbers.trends import across_panels
@@ -107,6 +109,8 @@ def test_trends_mark_what_never_leads(tmp_path):
         record(tmp_path / f"e{width}", [0.1, 0.2 + gain, 0.3 + gain], "Entropy", **settings)
     found = across_panels(compare(*read_runs([tmp_path]), "val/accuracy"))
     left, right = comparisons.trend(found, comparisons.styles(["Entropy"]), SCREEN).axes
+    with warnings.catch_warnings(action="error"):  # it can be laid out, on a phone too
+        rendered(comparisons.trend(found, comparisons.styles(["Entropy"]), PHONE), "png")
     line, never = left.get_lines()
     assert list(line.get_xdata()) == [16, 64, 512] and list(line.get_ydata())[1:] == [20, 20] and np.isnan(line.get_ydata()[0])
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
