@@ -189,7 +189,7 @@ class ActiveLearningCallback(Callback):
             return self.interim.restore(again)
         except Exception as error:  # whatever a callback of the user or another version of a library makes of a state that it does not know
             why = f"{type(error).__name__}: {error}".splitlines()[0]
-            self._say(f"Cycle {self.cycle + 1} begins anew, for its training can't be brought back: {why}")
+            self._say(f"Cycle {self.cycle} begins anew, for its training can't be brought back: {why}")
             self._begin_cycle(weights)
             return again
 

@@ -95,7 +95,8 @@ class FinishedCycle:
             shown.append(f"about {clock(left)} left")
         if stopped is not None:
             shown.append(stopped)
-        return f"cycle {self.cycle + 1}{'' if cycles is None else f'/{cycles}'}: {', '.join(shown)}"
+        among = f" of 0-{cycles - 1}" if cycles is not None and cycles > 1 else ""
+        return f"cycle {self.cycle}{among}: {', '.join(shown)}"
 
 
 def _trained_on(labeled: int, growth: Sequence[int], cycles: int) -> int:
