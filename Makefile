@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 KEPT_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-segmentation test test-slow test-wheel test-slurm test-label-studio test-tools test-gpu stress lint bench bench-gpu bench-baal docs clean
+.PHONY: help demo demo-segmentation demo-label test test-slow test-wheel test-slurm test-label-studio test-tools test-gpu stress lint bench bench-gpu bench-baal docs clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ demo: $(INSTALLED)  ## Run the main job on the embedded sample, and say where it
 demo-segmentation: $(INSTALLED)  ## The same for street scenes: draws them, trains DeepLabv3+, leaves pictures of each cycle
 	rm -rf runs/demo-segmentation
 	$(KEPT_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m al_lightning fit --config configs/synthetic_scenes/entropy.yaml --run_dir runs/demo-segmentation
+
+demo-label: $(INSTALLED)  ## A scripted person labels what a run asks for; ends with the page of what to label next
+	rm -rf runs/demo-label
+	$(KEPT_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m tools.demo_label
 
 test: $(INSTALLED)  ## Run the whole test suite, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -60,6 +64,7 @@ bench: $(INSTALLED)  ## Measure speed and memory; prints the tables of docs/benc
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.query
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batches
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.strategies
 	$(KEPT_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.folder
 	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m benchmarks.many_runs
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.headline

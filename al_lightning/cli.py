@@ -24,7 +24,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from al_lightning import data, shipped, tasks
-from al_lightning.analysis import plots, settings
+from al_lightning.analysis.drawings import plots
+from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from al_lightning.analysis import settings as names
+from al_lightning.analysis.numbers import settings as names
 from al_lightning.errors import UserError
 
 # By the name under which a person filters runs, the setting.

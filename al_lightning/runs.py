@@ -15,25 +15,20 @@ finished nothing is lost by starting anew, so nothing that a failed start leaves
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from al_lightning import locks, run_tables, sources
+from al_lightning import locks, run_tables
 from al_lightning.errors import UserError
 from al_lightning.files import appending, as_csv, columns_of, keep_rows, remove_unfinished, write_atomically
-from al_lightning.reading import ANY, TEXT, read_json, read_table, read_yaml
-from al_lightning.run_files import EVALUATION_FIRST, INITIAL, RunFiles
-from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.run_reader import RunReader
+from al_lightning.run_tables import Labeled
 from al_lightning.text import encoded
 
-_CYCLE = "[0-9]{3,9}"  # what the directory of a cycle is called
 
-
-class RunDirectory(RunFiles):
-    """What a run's files say, and how they are written.
+class RunDirectory(RunReader):
+    """What a run's files say, how they are written, and by whom.
 
     Args:
         path: the directory; made where it is missing.
@@ -42,42 +37,6 @@ class RunDirectory(RunFiles):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._held = False
-
-    def checkpoints(self) -> list[int]:
-        """The cycles whose checkpoint was kept, in order."""
-        found = (path.parent.name for path in self.path.glob("cycles/*/last.ckpt"))
-        return sorted(int(name) for name in found if re.fullmatch(_CYCLE, name))
-
-    def finished(self) -> int:
-        """The number of finished cycles."""
-        return len(self.read_curve()) if os.path.lexists(self.learning_curve) else 0
-
-    def implied(self) -> int:
-        """How many cycles must have been finished for what else is here to be.
-
-        The directory of a cycle is made, and the query after it recorded, when the one before it is finished.
-        """
-        begun = [int(path.name) for path in self.path.glob("cycles/*") if re.fullmatch(_CYCLE, path.name)]
-        queried = [row.cycle - 1 for row in self.read_queries()] if os.path.lexists(self.queries) else []
-        return max([0, *begun, *queried])
-
-    def has_begun(self) -> bool:
-        """Whether a cycle was finished, or a person was asked for what cycle 0 needs: what was drawn once is not drawn again."""
-        return self.finished() > 0 or any(os.path.lexists(self.asked(before)) for before in (EVALUATION_FIRST, INITIAL))
-
-    def holds_run(self) -> bool:
-        """Whether there is something to lose."""
-        return self.has_begun() or self.implied() > 0
-
-    def is_finished(self) -> bool:
-        """Whether the run has come to its end: its last cycle made no query."""
-        cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
-        return bool(cycles) and cycles[-1].query_seconds is None
-
-    def looks_like_run(self) -> bool:
-        """Whether some run left its files here, whole or not."""
-        others = (self.config, self.queries, self.environment)
-        return os.path.lexists(self.learning_curve) or sum(map(os.path.lexists, others)) > 1
 
     def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory is free.
@@ -226,155 +185,6 @@ class RunDirectory(RunFiles):
         path.parent.mkdir(parents=True, exist_ok=True)
         with appending(path) as file:
             file.write(encoded(as_csv([*header, *rows])))
-
-    # Reading: each raises a UserError that names the file, if that is missing or damaged; a row that is being written is left out
-
-    def read_config(self) -> dict[str, Any]:
-        """The settings of config.yaml, nested, without the name of the command around them."""
-        content = read_yaml(self._present(self.config))
-        settings: dict[str, Any] = content["fit"] if isinstance(content.get("fit"), dict) else content
-        self._refuse_wrong_classes(settings)
-        return settings
-
-    def _refuse_wrong_classes(self, node: Any) -> None:
-        if isinstance(node, dict) and not isinstance(arguments := node.get("init_args", {}), dict):
-            raise UserError(
-                f"Expected init_args in {self.config} to be the arguments of {node.get('class_path')}, each as `key: value`, "
-                f"got {arguments!r:.60}."
-            )
-        for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            self._refuse_wrong_classes(part)
-
-    def read_environment(self) -> dict[str, Any]:
-        """The content of environment.json."""
-        content = read_json(self._present(self.environment))
-        for name, kind in {"data": dict, "versions": dict, "resumed": list}.items():
-            if not isinstance(content.get(name, kind()), kind):
-                raise UserError(f"Expected {name} in {self.environment} to be a {kind.__name__}, got {content[name]!r:.60}.")
-        return content
-
-    def read_validation_labels(self) -> int:
-        """The number of labeled items that were held out for validation; 0 where none were, or nobody recorded it."""
-        found = self.read_environment().get("data", {}).get("validation", 0) if os.path.lexists(self.environment) else 0
-        if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-            raise UserError(f"Expected data.validation in {self.environment} to be a number of items, got {found!r:.60}.")
-        return found
-
-    def read_cycles(self) -> list[dict[str, str]]:
-        """The finished cycles, in order, as their cells say."""
-        self.read_curve()
-        return read_table(self.learning_curve, {}, {ANY: TEXT}, growing=True)
-
-    def read_curve(self) -> list[CycleRow]:
-        """The finished cycles, in order."""
-        return run_tables.read_curve(self._present(self.learning_curve))
-
-    def read_queries(self) -> list[Labeled]:
-        """The labeled items, in order."""
-        return run_tables.read_queries(self._present(self.queries))
-
-    def read_labeled(self) -> tuple[list[CycleRow], list[Labeled]]:
-        """The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle."""
-        cycles = self.read_curve()
-        labeled = [row for row in self.read_queries() if row.cycle <= len(cycles)]
-        run_tables.refuse_wrong_rows(self.queries, cycles, labeled)
-        return cycles, labeled
-
-    def awaited(self) -> list[Labeled]:
-        """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
-        if next(self.path.glob("cycles/*/asked.csv"), None) is None:
-            return []
-        cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
-        if cycles:
-            last = len(cycles) - 1
-            return [] if cycles[-1].query_seconds is None or self._has_labeled_after(last) else self.read_asked_by(last)
-        if os.path.lexists(self.asked(INITIAL)):
-            return [] if self._has_labeled_after(INITIAL) else self.read_asked_by(INITIAL)
-        return [] if os.path.lexists(self.evaluation) else self.read_asked_by(EVALUATION_FIRST)
-
-    def _has_labeled_after(self, cycle: int) -> bool:
-        if cycle < 0 and not os.path.lexists(self.queries):
-            return False
-        return any(row.cycle > cycle for row in self.read_queries())
-
-    def read_asked_by(self, cycle: int) -> list[Labeled]:
-        """What a person was asked to label after a cycle, or before the first one, by rank; empty where nobody was asked then."""
-        return run_tables.read_asked(self.asked(cycle), cycle + 1) if os.path.lexists(self.asked(cycle)) else []
-
-    def read_asked(self) -> list[Labeled]:
-        """All that a person was ever asked to label, by cycle and rank."""
-        cycles = sorted(int(path.parent.name) for path in self.path.glob("cycles/*/asked.csv") if re.fullmatch(_CYCLE, path.parent.name))
-        return [row for cycle in (EVALUATION_FIRST, INITIAL, *cycles) for row in self.read_asked_by(cycle)]
-
-    def still_asked(self, cycle: int) -> list[int]:
-        """The items that a person was asked for after a cycle and has not labeled, by rank; none where nobody was asked."""
-        labeled = {row.index for row in self.read_queries()}
-        return [row.index for row in self.read_asked_by(cycle) if row.index not in labeled]
-
-    def read_random(self, cycle: int) -> set[int]:
-        """The items that a cycle's query has drawn at random."""
-        return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else set()
-
-    def read_evaluation(self) -> list[Labeled]:
-        """The items that the run took out of its pool to evaluate on, by rank; empty where it took none."""
-        return run_tables.read_asked(self.evaluation, EVALUATION_FIRST + 1) if os.path.lexists(self.evaluation) else []
-
-    def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
-        """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
-        return run_tables.read_scores(self.scores(cycle)) if os.path.lexists(self.scores(cycle)) else None
-
-    def read_training(self) -> dict[int, list[dict[str, float]]]:
-        """What a CSVLogger logged while each finished cycle trained: by cycle its rows, in order; empty cells are left out."""
-        files = sorted(self.path.rglob("metrics.csv"), key=lambda path: (len(path.parent.name), path.parent.name))
-        finished = len(self.read_curve())
-        return {cycle: rows for cycle, rows in run_tables.read_logged(files).items() if cycle < finished}
-
-    def read_queried(self, cycle: int) -> list[dict[str, Any]]:
-        """What a cycle's queried images hold, an image a row; empty where nothing was recorded."""
-        return run_tables.read_queried(self.queried(cycle)) if os.path.lexists(self.queried(cycle)) else []
-
-    def read_queried_pixels(self, cycles: int) -> int | None:
-        """Pixels of the items that the first queries chose; the initial set does not count.
-
-        Args:
-            cycles: number of queries.
-
-        Returns:
-            The sum over crops.csv, or over what the tables of the queried images count; None where neither was recorded.
-        """
-        if os.path.lexists(self.crops):
-            areas = run_tables.read_areas(self.crops)
-            chosen = [row.index for row in self.read_labeled()[1] if 1 <= row.cycle <= cycles]
-            if unknown := [index for index in chosen if index >= len(areas)]:
-                raise UserError(f"Expected the {len(areas)} items of {self.crops} in {self.queries}, got index {unknown[0]}.")
-            return sum(areas[index] for index in chosen)
-        tables = [self.queried(cycle) for cycle in range(cycles)]
-        return sum(map(run_tables.read_counted, tables)) if tables and all(map(os.path.lexists, tables)) else None
-
-    def read_labeled_pixels(self) -> dict[int, int]:
-        """Pixels of what is labeled in each finished cycle, by the number of labeled items; empty where nobody recorded their sizes."""
-        areas = self._areas()
-        if not areas:
-            return {}
-        cycles, labeled = self.read_labeled()
-        if any(row.index >= len(areas) for row in labeled):  # copies of an image, which is listed once
-            return {}
-        joining = run_tables.indices_by_cycle(labeled)
-        sums = accumulate(sum(areas[index] for index in joining.get(row.cycle, [])) for row in cycles)
-        return {row.labeled: pixels for row, pixels in zip(cycles, sums, strict=True)}
-
-    def _areas(self) -> list[int]:
-        """Pixels of each item of the pool; none where they were not recorded."""
-        if os.path.lexists(self.crops):
-            return run_tables.read_areas(self.crops)
-        listed = sources.read_images(self.images) if os.path.lexists(self.images) else []
-        found = [sources.pixels_of(source) for source in listed if source.split != sources.EVALUATION]
-        return [] if None in found else [area for area in found if area is not None]
-
-    def _present(self, path: Path) -> Path:
-        if not os.path.lexists(path):
-            raise UserError(f"Expected {path} in the run directory, but it is missing: this run can't be read or continued without it.")
-        return path
 
 
 def find_runs(folder: str | os.PathLike[str]) -> tuple[list[RunDirectory], dict[Path, str]]:

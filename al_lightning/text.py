@@ -1,7 +1,15 @@
-"""Text as bytes: UTF-8 in every file, and names of files, which may be any bytes, as Python has them (surrogate escapes, PEP 383)."""
+"""Text as bytes, and as a person can read it.
+
+As bytes: UTF-8 in every file, and names of files, which may be any bytes, as Python has them (surrogate escapes, PEP 383). For people:
+names of runs, files, classes and strategies, whatever characters they have.
+"""
 
 import io
+import re
 import sys
+import unicodedata
+
+_CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def encoded(text: str) -> bytes:
@@ -23,3 +31,30 @@ def print_any_name() -> None:
     """Lets standard output have what its encoding lacks, as standard error does: by its code."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    r"""A text in which a control character, or a byte that is no UTF-8, is shown by its code.
+
+    Example:
+        >>> printable("a\nb \udcff")
+        'a\\nb \\xff'
+    """
+    return _CODES.sub(lambda found: _code(found.group()), text)
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters: what is in the middle of a longer one is left out.
+
+    Example:
+        >>> shortened("0123456789", 5)
+        '01…89'
+    """
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
+def _code(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name (PEP 383)
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode() if unicodedata.category(character) != "Cs" else f"\\u{ord(character):04x}"

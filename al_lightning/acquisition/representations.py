@@ -18,6 +18,8 @@ from al_lightning.acquisition.description import described
 from al_lightning.acquisition.inference import Prediction
 from al_lightning.errors import UserError
 
+_IMPOSSIBLE = -1e30  # a finite logarithm of 0
+
 Rows = tuple[Tensor, ...]
 """The parts of a representation, each ``(n, *)`` with a row an item."""
 
@@ -198,8 +200,8 @@ class PassProbabilities(Representation):
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
         """See :meth:`Representation.of`."""
         _refuse_scenes(logits, "the joint predictions of all pixels of several scenes can't be enumerated. For scenes take BALD or Power")
-        lowest = torch.finfo(torch.float32).min  # in place of -inf, which is no fault in a class without probability
-        return (logits.transpose(0, 1).log_softmax(dim=2).float().clamp_min(lowest),)
+        # -inf is no fault in a class without probability.
+        return (logits.transpose(0, 1).log_softmax(dim=2).float().clamp_min(_IMPOSSIBLE),)
 
 
 @dataclass(frozen=True)

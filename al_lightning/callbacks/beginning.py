@@ -1,5 +1,6 @@
 """What a run begins with: what it evaluates on, and its initial set. Drawn, chosen, taken from another run, or asked for."""
 
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -126,7 +127,8 @@ class Beginning:
         known = self._unfinished_start(drawn) if resume else {}
         same = "run" in known and identity == {key: known.get(key) for key in identity}
         id: str = known["run"] if same else uuid.uuid4().hex
-        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
+        begun = {"run": id, **here, **identity, "evaluation": self.data.evaluation_size}
+        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else begun)
         for left in (run.learning_curve, run.queries, run.evaluation):
             left.unlink(missing_ok=True)
         if not same:
@@ -158,9 +160,9 @@ class Beginning:
         Args:
             cycle: the one whose training set they join.
             indices: of the items, ``(n,)``.
-            scores: ``(n,)``; None for none.
+            scores: ``(n,)``, NaN for an item that has none; None for none at all.
         """
-        values = [None] * len(indices) if scores is None else scores
+        values = [None] * len(indices) if scores is None else [None if math.isnan(score) else score for score in scores]
         return [
             Labeled(cycle, rank, index, self.data.item(index), score)
             for rank, (index, score) in enumerate(zip(indices, values, strict=True))

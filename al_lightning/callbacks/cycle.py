@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from al_lightning.run_tables import FIRST_CURVE_COLUMNS, LAST_CURVE_COLUMNS
+
 
 @dataclass(frozen=True)
 class Query:
@@ -14,7 +16,7 @@ class Query:
 
     Attributes:
         indices: int64 ``(n,)``, in rank order, which is that of the choice.
-        scores: float64 ``(n,)``, what the strategy says of these.
+        scores: float64 ``(n,)``, what the strategy says of these; NaN of one that it has not chosen (drawn at random) and gives no score.
         pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
         pool_scores: float64 ``(N,)``, of these; None where the strategy gives no item a score of its own.
         recorded: by name, further scores ``(N,)`` of these, which decided nothing.
@@ -62,17 +64,14 @@ class FinishedCycle:
     query: Query | None
 
     def row(self) -> dict[str, Any]:
-        """The row of learning_curve.csv."""
-        return {
-            "cycle": self.cycle,
-            "labeled": self.labeled,
-            **self.metrics,
-            "epochs": self.epochs,
-            "train_steps": self.train_steps,
-            "train_seconds": self.train_seconds,
-            "query_seconds": self.query.seconds if self.query else None,
-            "query_peak_bytes": self.query.peak_bytes if self.query else None,
-        }
+        """The row of learning_curve.csv, whose columns :class:`~al_lightning.run_tables.CycleRow` lists."""
+        first, last = ({name: self._cell(name) for name in names} for names in (FIRST_CURVE_COLUMNS, LAST_CURVE_COLUMNS))
+        return {**first, **self.metrics, **last}
+
+    def _cell(self, column: str) -> Any:
+        if (name := column.removeprefix("query_")) != column:
+            return None if self.query is None else getattr(self.query, name)
+        return getattr(self, column)
 
     def line(self, cycles: int | None, growth: Sequence[int], stopped: str | None) -> str:
         """One line for a person.

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from al_lightning.analysis.curves import alc
-from al_lightning.analysis.plots import bin_edges
-from al_lightning.analysis.words import printable
+from al_lightning.analysis.drawings import bin_edges
+from al_lightning.analysis.numbers import alc
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory
+from al_lightning.text import printable
 
 _LARGEST = 512  # pixels along an edge of a logged image
 X_AXIS = "active_learning/labeled"
@@ -90,7 +91,8 @@ class CycleLogger(Callback):
         for rank, index in enumerate(query.indices[: self.images].tolist()):
             item = html.escape(printable(datamodule.item(index)))
             picture = f'<img src="data:image/png;base64,{_png(datamodule.picture(index))}">'
-            cells = (rank, index, item, f"{float(query.scores[rank]):.6g}", picture)
+            score = float(query.scores[rank])
+            cells = (rank, index, item, "" if math.isnan(score) else f"{score:.6g}", picture)
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
         return f"<table>{''.join(rows)}</table>"
 

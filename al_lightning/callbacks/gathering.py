@@ -43,8 +43,9 @@ class Gathered:
         places = self._places[indices].to(self.device)
         here = [part.to(self.device) for part in rows]
         for own, part in zip(self._rows, here, strict=True):
-            own[places] = part
-        self._finite[places] = torch.stack([part.flatten(1).isfinite().all(dim=1) for part in here]).all(dim=0)
+            own.index_copy_(0, places, part)
+        # A sum has NaN or infinity where a number has, and takes one look.
+        self._finite[places] = torch.stack([part.flatten(1).sum(dim=1, dtype=torch.float32) for part in here]).sum(dim=0).isfinite()
 
     def finite_of(self, indices: Tensor) -> Tensor:
         """Bool ``(B,)``, on the CPU, of items: whether their row has come, and has no NaN or infinity in it."""

@@ -1,5 +1,6 @@
 """Who labels what is queried: the data set, or a person, for whom the run waits."""
 
+import logging
 import math
 import shutil
 from abc import ABC, abstractmethod
@@ -21,6 +22,8 @@ from al_lightning.run_files import EVALUATION_FIRST, INITIAL
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
+
+log = logging.getLogger(__name__)
 
 OracleLabels = Callable[[Tensor], Tensor]
 _WHAT_FOR = {EVALUATION_FIRST: " of images drawn for evaluation", INITIAL: " to begin with"}
@@ -62,6 +65,11 @@ class Oracle(ABC):
 
 class Dataset(Oracle):
     """The data set, whose labels are there: a simulation."""
+
+    def prepare(self, data: PoolDataModule) -> None:
+        """Says of how many items it can't."""
+        if unlabeled := int((data.pool.unlabeled & ~data.pool.answerable).sum()):
+            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; all of them, at once."""

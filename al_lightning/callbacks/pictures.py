@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy
-from al_lightning.analysis import plots
-from al_lightning.analysis.words import printable
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks.active_learning import ActiveLearningCallback
 from al_lightning.callbacks.borrowed import other_weights
 from al_lightning.callbacks.cycle import FinishedCycle, Query
@@ -26,6 +25,7 @@ from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import Task
+from al_lightning.text import printable
 
 
 class ScenePictures(Callback):

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning import environment
-from al_lightning.analysis.settings import differences, flat
+from al_lightning.analysis.numbers import settings as names
 from al_lightning.callbacks.beginning import Beginning, Opened
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
@@ -104,7 +104,7 @@ class RunRecord:
             if not self.run.holds_run():
                 return self.run.write_config(settings)
             stored = self.run.read_config() if self.run.config.is_file() else {}
-            changed = differences(flat(stored), flat(yaml.safe_load(settings)))
+            changed = names.differences(names.flat(stored), names.flat(yaml.safe_load(settings)))
             if changed and stored.get(MADE_IN_PYTHON):  # what `fit` has made says more than a script can
                 raise UserError(f"Expected the run that {self.run.config} tells of, but it differs: {'; '.join(changed)}.")
             return None

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from al_lightning.acquisition import functional
-from al_lightning.analysis.simplex import Values, random_distributions, simplex_grid
-from al_lightning.analysis.training_plots import draw_score_histograms, draw_training_curves
-from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_saturation, draw_simplex
+from al_lightning.analysis.drawings import draw_bounds, draw_saturation, draw_score_histograms, draw_simplex, draw_training_curves
+from al_lightning.analysis.numbers import Values, random_distributions, simplex_grid
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory

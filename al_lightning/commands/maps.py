@@ -14,8 +14,7 @@ from al_lightning import seeds
 from al_lightning.acquisition import BALD, Entropy, Margin, MaxSoftmax, Mean, Odin, Strategy, VoteEntropy, functional
 from al_lightning.acquisition.dropout import droppable
 from al_lightning.acquisition.inference import DropoutPasses
-from al_lightning.analysis.plots import SceneRow
-from al_lightning.analysis.uncertainty_plots import draw_bounds, draw_score_maps
+from al_lightning.analysis.drawings import SceneRow, draw_bounds, draw_score_maps
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.stored_run import StoredCycle, load_cycle, read_strategy

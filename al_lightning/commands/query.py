@@ -12,7 +12,7 @@ import torch
 
 from al_lightning import locks, shipped, sources
 from al_lightning.acquisition import Strategy
-from al_lightning.analysis.contact_sheet import Proposal, contact_sheet, thumbnail
+from al_lightning.analysis.pages import Proposal, contact_sheet, thumbnail
 from al_lightning.annotation.items import classes_of
 from al_lightning.annotation.package import TOOLS, refuse_tools
 from al_lightning.callbacks.scoring import pixel_scores
@@ -20,7 +20,9 @@ from al_lightning.commands.arguments import CommandParser, positive
 from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
 from al_lightning.commands.query_package import PACKAGE, write_package
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
+from al_lightning.data import PoolDataModule
 from al_lightning.data.image_folder import ImageFolder
+from al_lightning.data.own_files import beside
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
 from al_lightning.runs import RunDirectory
@@ -133,20 +135,26 @@ def _claimed(out: Path) -> Iterator[None]:
 
 
 def _parted(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[list[int], list[int], list[str]]:
-    """The images that may be asked for, the others, and a sentence on each kind of these.
+    """The images that may be asked for, those with a label, and a sentence on each kind of what is not asked for.
 
     Raises:
-        UserError: all have labels.
+        UserError: there is nothing to ask for.
     """
     masked = folder.masked() if model.task.dense else set()
     labeled = {"have a mask" if model.task.dense else "have a class": masked | folder.places(model.data.labeled_images())}
+    held_out: dict[str, set[int]] = {}
     if run is not None:
         labeled[f"are labeled in {run}"] = folder.known(_labeled_files(RunDirectory(run)))
-    candidates = sorted({*range(len(folder))}.difference(*labeled.values()))
-    notes = [f"{len(its):,} images {why}, and are not asked for." for why, its in labeled.items() if its]
-    if not candidates:
+        its = beside([*map(model.data.name_of, folder.paths)], _held_out_names(RunDirectory(run), model.data), model.data.group)
+        held_out[f"belong to groups that {run} holds out"] = {*its}
+    notes, others = list[str](), set[int]()
+    for why, places in (labeled | held_out).items():
+        if more := places - others:
+            notes.append(f"{len(more):,} images {why}, and are not asked for.")
+        others |= more
+    if len(others) == len(folder):
         raise UserError(f"Expected an image without a label in {folder.folder}, got none. {' '.join(notes)}")
-    return candidates, sorted({*range(len(folder))}.difference(candidates)), notes
+    return sorted({*range(len(folder))} - others), sorted(set[int]().union(*labeled.values())), notes
 
 
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
@@ -157,6 +165,13 @@ def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
     labeled = [pool[row.index] for row in rows if row.index < len(pool)]  # copies of one image have indices of their own
     for file in (*labeled, *(file for file in files if file.split in (sources.VALIDATION, sources.EVALUATION))):
         yield Path(file.file).name, file.identity
+
+
+def _held_out_names(run: RunDirectory, data: PoolDataModule) -> Iterator[str]:
+    """What the images are called that a run is validated and evaluated on."""
+    yield from (row.item for row in run.read_evaluation())
+    held = (file for file in sources.read_images(run.images) if file.split in (sources.VALIDATION, sources.EVALUATION))
+    yield from (data.name_of(Path(file.file)) for file in held)
 
 
 def _proposals(folder: ImageFolder, ranked: Ranked, strategy: Strategy, model: StoredModel, device: torch.device) -> Iterator[Proposal]:

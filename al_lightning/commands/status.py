@@ -54,7 +54,7 @@ def _so_far(run: RunDirectory) -> list[str]:
     evaluated = len(run.read_evaluation())
     labels += f" and {evaluated} for evaluation" if evaluated else ""
     with importing():  # scipy
-        from al_lightning.analysis import stopping
+        from al_lightning.analysis.numbers import stopping
     return [f"cycle {cycles[-1].cycle}", labels, *metrics, *stopping.in_words(run)]
 
 

@@ -228,6 +228,10 @@ class FolderClassificationDataModule(ResidentDataModule):
         """The name of its image."""
         return self._photos[index].name
 
+    def name_of(self, image: Path) -> str:
+        """See :meth:`PoolDataModule.name_of`; with its folder, where that says the class."""
+        return image.stem if self.labels else f"{image.parent.name}/{image.stem}"
+
     def group_of(self, index: int) -> str:
         """See :meth:`PoolDataModule.group_of`; by ``group``."""
         return grouping(self.group)(self.item(index))

@@ -46,12 +46,14 @@ class PoolDataModule(LightningDataModule, ABC):
         validation: sorted indices of the items for validation, none without a ``validation_size``; filled by ``setup``.
         class_names: of the classes, in the order of a network's outputs.
         run: whose data they are, for who has no trainer; to be set before ``setup``.
+        group: the expression that finds an image's group in its name, where images have groups.
         evaluated: the items that a run evaluates on, where it draws its evaluation set from the pool; they take no part there.
     """
 
     run: RunDirectory | None = None
     pool: Pool
     initial_size: int | Literal["all"]
+    group: str | None = None
     evaluated: Sequence[int] = ()
     validation: Tensor
     class_names: Sequence[str]
@@ -199,6 +201,10 @@ class PoolDataModule(LightningDataModule, ABC):
         """Those of the items that were labeled first which are for evaluation: none where there is an evaluation set already."""
         return []
 
+    def name_of(self, image: Path) -> str:
+        """What an image would be called here, wherever it lies, for ``group`` to find its group in."""
+        return image.stem
+
     def group_of(self, index: int) -> str:
         """What an item belongs to that is held out as a whole: itself, where nobody says more."""
         return str(index)
@@ -213,8 +219,6 @@ class PoolDataModule(LightningDataModule, ABC):
         members = self.pool.labeled | self.pool.unlabeled
         held = f", {len(self.validation)} for validation" if len(self.validation) else ""
         log.info("%s: %d images in the pool%s, %d for evaluation", what, int(members.sum()), held, evaluation)
-        if unlabeled := int((members & ~self.pool.answerable).sum()):
-            log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
         """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""
@@ -273,6 +277,11 @@ class PoolDataModule(LightningDataModule, ABC):
         return self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
+
+    @property
+    def evaluation_size(self) -> int | None:
+        """Number of items for evaluation; None where a data module does not tell."""
+        return None
 
     @abstractmethod
     def sources(self) -> list[Source]:

@@ -56,18 +56,32 @@ def grouping(pattern: str | None) -> Callable[[str], str]:
     """
     if pattern is None:
         return lambda name: name
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"Expected a regular expression for data.init_args.group, got {pattern!r}: {error}.") from error
+    find = _finding(pattern)
 
     def group(name: str) -> str:
-        match = expression.search(name)
-        if match is None or (found := match[min(1, expression.groups)]) is None:
+        if (found := find(name)) is None:
             raise UserError(f"Expected data.init_args.group to find the group in each name, but {pattern!r} finds nothing in {name}.")
         return found
 
     return group
+
+
+def beside(names: Sequence[str], others: Iterable[str], pattern: str | None) -> list[int]:
+    """The places of names that are of one group with others; what no group is found in is of none, and without a pattern nothing is."""
+    if pattern is None:
+        return []
+    find = _finding(pattern)
+    groups = {find(name) for name in others} - {None}
+    return [place for place, name in enumerate(names) if find(name) in groups]
+
+
+def _finding(pattern: str) -> Callable[[str], str | None]:
+    """From a name to the group that is found in it, if one is."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"Expected a regular expression for data.init_args.group, got {pattern!r}: {error}.") from error
+    return lambda name: None if (match := expression.search(name)) is None else match[min(1, expression.groups)]
 
 
 def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], str], seed: int) -> set[str]:

@@ -86,6 +86,11 @@ class ResidentDataModule(PoolDataModule):
         """The index as text: these images have no names."""
         return str(index)
 
+    @property
+    def evaluation_size(self) -> int:
+        """Number of evaluation images."""
+        return len(self._eval)
+
     def sources(self) -> list[Source]:
         """Images and labels by hashes: labels of this kind are read at once, with their images."""
         return [

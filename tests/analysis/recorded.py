@@ -4,8 +4,9 @@ import copy
 
 import yaml
 
-from al_lightning.analysis.settings import as_list
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.analysis.numbers.settings import as_list
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
 
 ENVIRONMENT = {
     "git_commit": "abc",

@@ -29,6 +29,7 @@ from al_lightning.acquisition import (
     Random,
     TypiClust,
 )
+from al_lightning.acquisition.batches import k_center
 from al_lightning.callbacks import progress
 from al_lightning.cli import main
 from al_lightning.commands.stored_run import read_strategy
@@ -36,7 +37,7 @@ from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import make_data, run_experiment, without_seconds
+from tests.conftest import make_data, run_experiment, weights, without_seconds
 from tests.tasks.test_segmentation import run_scenes
 from tests.test_cli import TINY
 
@@ -135,6 +136,22 @@ def test_what_they_say_of_an_item_is_its_score(tmp_path):
     distances, information, powers = (its[70:] for its in scores.values())
     assert distances == sorted(distances, reverse=True) and information == sorted(information)
     assert all(0 < score < 1 for score in powers) and powers != sorted(powers, reverse=True)
+
+
+def test_who_chooses_together_sees_random_picks_as_labeled(fit):
+    run = fit("run", UNTRAINED, strategy="CoreSet", random_share=0.3, cycles=3)
+    rows = [row for row in run.read_queries() if row.cycle == 1]
+    drawn = run.read_random(0)
+    assert len(rows) == 50 and len(drawn) == 15
+    assert {row.index for row in rows if row.score is None} == drawn  # of these it says nothing
+    data, network = make_data(seed=3), MLP(7, 0.1)
+    data.setup("fit")
+    network.load_state_dict({name.removeprefix("network."): its for name, its in weights(run, 0).items()})
+    features = network.prefix(data._train.inputs(torch.arange(len(data._train)), torch.device("cpu"))).detach()
+    labeled = [row.index for row in run.read_queries() if row.cycle == 0] + sorted(drawn)
+    free = torch.tensor([index for index in data.pool.candidates.tolist() if index not in drawn])
+    expected = free[k_center(features[free], features[labeled], 35)].tolist()
+    assert [row.index for row in rows if row.index not in drawn] == expected
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_trained(fit, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from al_lightning.acquisition import Random
-from al_lightning.analysis import stopping
+from al_lightning.analysis.numbers import stopping
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_asked_first import FIRST, fit, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, folder, label, only  # noqa: F401

@@ -14,7 +14,7 @@ from PIL import Image
 
 from al_lightning import sources
 from al_lightning.acquisition import LowestMiou
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures, restart
 from al_lightning.cli import main
 from al_lightning.commands.report import main as report
@@ -265,7 +265,7 @@ def test_another_evaluation_makes_an_initial_run_another_one(whole, root, tmp_pa
     redraw(root / LABEL.format("val/bonn/bonn_000021_000019"))
     with pytest.raises(UserError, match=r"the initial run in .* 1 changed: gtFine/val/bonn/bonn_000021"):
         fit(root, tmp_path / "run", initial_run=str(whole.path))
-    assert not {path.name for path in (tmp_path / "run").iterdir()} - {".lock"}
+    assert not {path.name for path in (tmp_path / "run").iterdir()} - {".lock", "config.yaml"}
 
 
 def test_a_run_of_an_earlier_version_is_read_but_not_resumed(killed, root, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import callbacks as lightning_callbacks
 from torch import nn
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.runs import RunDirectory

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from al_lightning.acquisition import BALD, Entropy, MaxSoftmax, Odin, Random
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.errors import UserError

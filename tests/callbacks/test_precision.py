@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory

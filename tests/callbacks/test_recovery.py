@@ -4,7 +4,8 @@ import pytest
 
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
 from tests.test_runs import cycle_row
 
 

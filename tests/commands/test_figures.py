@@ -10,12 +10,13 @@ from lightning.pytorch.loggers import CSVLogger
 from matplotlib import image
 
 from al_lightning.acquisition import BALD, Entropy, Margin
-from al_lightning.analysis import plots, training_plots, uncertainty_plots
+from al_lightning.analysis.drawings import plots, training, uncertainty
 from al_lightning.callbacks import CycleLogger
 from al_lightning.commands import figures, main
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.conftest import run_experiment
 from tests.test_runs import cycle_row
@@ -33,7 +34,7 @@ def drawn(monkeypatch):
 
         return save
 
-    for module in (training_plots, uncertainty_plots):
+    for module in (training, uncertainty):
         monkeypatch.setattr(module, "save", keep(module.save))
     return kept
 
@@ -98,7 +99,7 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
 
 
 def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
-    training_plots.draw_score_histograms(recorded)
+    training.draw_score_histograms(recorded)
     panels = [axis for axis in drawn["score_histograms.png"].axes if axis.patches]
     assert len(panels) == 2 * 3  # two cycles scored; three scores
     counts = [sum(patch.get_height() for patch in panel.patches) for panel in panels]

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from al_lightning.errors import UserError
-from al_lightning.runs import Labeled, RunDirectory
+from al_lightning.run_tables import Labeled
+from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, time_left
 from al_lightning.sweeps.plan import PlannedRun
 from tests.conftest import in_child

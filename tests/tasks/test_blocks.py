@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.cli import ConfigReader, main
 from al_lightning.errors import UserError

@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from al_lightning.acquisition import BALD, CountAbove, Entropy, LowestMiou, Random
-from al_lightning.analysis import plots
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.errors import UserError

@@ -23,8 +23,8 @@ import torch
 import yaml
 
 from al_lightning import commands
-from al_lightning.analysis import report as report_module
-from al_lightning.analysis import training_plots
+from al_lightning.analysis.drawings import training
+from al_lightning.analysis.pages import gallery
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.commands import figures, initial, maps
 from al_lightning.commands.stored_run import load_cycle
@@ -299,8 +299,8 @@ def _undrawn(reading: Callable[[], Any]) -> Callable[[], Any]:
         import matplotlib.pyplot as plt
 
         with (
-            mock.patch.object(report_module, "rendered", lambda *_, **__: b"<svg/>"),
-            mock.patch.object(training_plots, "save", lambda figure, path: (plt.close(figure), path)[1]),
+            mock.patch.object(gallery, "rendered", lambda *_, **__: b"<svg/>"),
+            mock.patch.object(training, "save", lambda figure, path: (plt.close(figure), path)[1]),
         ):
             reading()
 

@@ -1,0 +1,13 @@
+from . import plots as plots
+from .paper import FORMATS as FORMATS
+from .paper import SCREEN as SCREEN
+from .paper import Paper as Paper
+from .paper import refuse_unknown_font as refuse_unknown_font
+from .plots import SceneRow as SceneRow
+from .plots import bin_edges as bin_edges
+from .training import draw_score_histograms as draw_score_histograms
+from .training import draw_training_curves as draw_training_curves
+from .uncertainty import draw_bounds as draw_bounds
+from .uncertainty import draw_saturation as draw_saturation
+from .uncertainty import draw_score_maps as draw_score_maps
+from .uncertainty import draw_simplex as draw_simplex

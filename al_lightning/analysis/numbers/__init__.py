@@ -1,0 +1,5 @@
+"""Run directories as numbers: settings, curves, differences and their tests."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,314 @@
+"""Settings of runs: which of them make runs incomparable, and short names for them. Pure functions of configurations."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+Settings = Mapping[str, Any]
+"""By dotted key; a setting that is null is left out, as one that an older version did not have."""
+
+SEED = "seed_everything"
+STRATEGY = "active_learning.strategy"
+STRIDE = "active_learning.stride"
+QUERY_SIZE = "active_learning.query_size"
+CYCLES = "active_learning.cycles"
+INITIAL_SIZE = "data.init_args.initial_size"
+
+_CHOICE = (STRATEGY, STRIDE, "active_learning.random_share")
+# How far a run goes: the comparison is over the range that all have.
+_BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
+# Where a run lies, what it shows and keeps, and how fast it is: nothing of it changes a metric.
+_INDIFFERENT = (
+    "config",
+    "run_dir",
+    "resume",
+    SEED,
+    "initial_run",
+    "cycle_logger",
+    "trainer.logger",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run", "unanswered")),
+    *(
+        f"data.init_args.{name}"
+        for name in (
+            "seed",
+            "root",
+            "evaluation",
+            "num_workers",
+            "decoded_cache",
+            "cache_folder",
+            "eval_batch_size",
+            "score_batch_size",
+        )
+    ),
+)
+# What a run on the whole pool may have otherwise and still be the upper end of normalised curves.
+_FULL_POOL = (INITIAL_SIZE, "data.init_args.initial_draw", QUERY_SIZE)
+_KINDS = {
+    "uncertainty": ("Entropy", "MaxSoftmax", "Margin"),
+    "Bayesian": ("BALD", "VoteEntropy"),
+    "ODIN": ("Odin",),
+}
+_CALLBACKS = "trainer.callbacks"
+_CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration with dotted keys, without what is null.
+
+    Example:
+        >>> flat({"trainer": {"max_epochs": 20, "logger": None}, "resume": False})
+        {'trainer.max_epochs': 20, 'resume': False}
+    """
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()) -> list[str]:
+    """What is not the same in two configurations, a line a dotted key.
+
+    Args:
+        then: the one.
+        now: the other.
+        indifferent: keys that do not count.
+    """
+    return [
+        f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
+        for key in sorted({*then, *now} - {*indifferent})
+        if then.get(key) != now.get(key)
+    ]
+
+
+def choice(settings: Settings, seed: int) -> dict[str, Any]:
+    """The settings that say how a query is chosen, the same for all seeds of a strategy."""
+    return {STRIDE: 1} | {key: _without_seed(value, seed) for key, value in settings.items() if _within(key, _CHOICE)}
+
+
+def comparable(settings: Settings, seed: int) -> dict[str, Any]:
+    """The settings that must agree for strategies to be compared: all but the strategy, the seed, the budget, and what is indifferent."""
+    kept = {key: value for key, value in settings.items() if not _within(key, (*_CHOICE, *_BUDGET, *_INDIFFERENT))}
+    if _CALLBACKS in kept:
+        kept[_CALLBACKS] = [each for each in _listed(kept[_CALLBACKS]) if not _only_looks(each)]
+        if not kept[_CALLBACKS]:
+            del kept[_CALLBACKS]
+    return {key: _without_seed(value, seed) for key, value in kept.items()}
+
+
+def without_pool_size(settings: Settings) -> dict[str, Any]:
+    """What a run on the whole pool has in common with those whose upper end it is."""
+    return {key: value for key, value in settings.items() if key not in _FULL_POOL}
+
+
+def key_of(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Settings as something that can be looked up."""
+    return tuple(sorted((key, repr(value)) for key, value in settings.items()))
+
+
+def differing(all_settings: Sequence[Settings]) -> list[str]:
+    """The keys whose values are not the same everywhere, in the order of their first appearance."""
+    keys = dict.fromkeys(key for settings in all_settings for key in settings)
+    return [key for key in keys if len({repr(settings.get(key)) for settings in all_settings}) > 1]
+
+
+def short_names(all_settings: Sequence[Settings]) -> list[str]:
+    """A name for each of some settings, by what they differ in: ``width=16, query_size=500``.
+
+    A setting that only some have (an argument of a class that the others don't use) is named where the rest tells too little.
+    """
+    keys = differing(all_settings)
+    everywhere = [key for key in keys if all(key in settings for settings in all_settings)]
+    named = list(everywhere)
+    for key in keys:
+        if key not in named and _kinds(all_settings, [*named, key]) > _kinds(all_settings, named):
+            named.append(key)
+    last = _last_parts(named)
+    return _distinct([", ".join(f"{last[key]}={short(settings.get(key))}" for key in named) for settings in all_settings])
+
+
+def short(value: Any) -> str:
+    """A value for people: a class without its module, a number without needless digits."""
+    if isinstance(value, bool) or value is None:
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return f"{value:g}" if abs(value) < 1e6 else str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(short, value))
+    if isinstance(value, Mapping):
+        return _described(value, frozenset(), "", True) if "class_path" in value else "{" + ", ".join(map(str, value)) + "}"
+    text = str(value)
+    return text.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text) else text
+
+
+def described(settings: Settings) -> str:
+    """All of some settings in a line.
+
+    Example:
+        >>> described({"active_learning.strategy.class_path": "x.BALD", "active_learning.strategy.init_args.passes": 10})
+        'strategy=BALD, strategy.passes=10'
+    """
+    words = {key: key.removesuffix(".class_path").replace(".init_args", "").removeprefix("active_learning.") for key in settings}
+    return ", ".join(f"{words[key]}={short(value)}" for key, value in settings.items())
+
+
+def strategy_class(choice: Settings) -> str:
+    """The name of the strategy's class."""
+    return short(choice[f"{STRATEGY}.class_path"] if f"{STRATEGY}.class_path" in choice else choice.get(STRATEGY))
+
+
+def aggregation(choice: Settings) -> tuple[Settings, Settings]:
+    """How a strategy makes one score of an image's pixels, and all else of it; the mean, which is the default, is nothing.
+
+    Example:
+        >>> aggregation({"active_learning.strategy.init_args.aggregation.class_path": "x.Mean", "active_learning.stride": 1})
+        ({}, {'active_learning.stride': 1})
+    """
+    found = {key: value for key, value in choice.items() if ".aggregation" in key}
+    rest = {key: value for key, value in choice.items() if key not in found}
+    return {} if {short(value) for value in found.values()} <= {"Mean"} else found, rest
+
+
+def kind(strategy: str) -> str:
+    """What a class of strategies is one of, in the words of Chen's thesis (2020); its own name where that has none."""
+    return next((kind for kind, classes in _KINDS.items() if strategy in classes), strategy)
+
+
+def labels(choices: Sequence[Settings]) -> list[str]:
+    """A name for each of some different strategies, as ``Odin(temperature=0.1), stride 4``.
+
+    Arguments that all strategies of a class share are left out, and so are paths, unless names would be the same then.
+    """
+    by_class: dict[str, list[Settings]] = {}
+    for each in choices:
+        by_class.setdefault(strategy_class(each), []).append(each)
+    shared = {
+        name: frozenset(key for key in members[0] if all(repr(each.get(key)) == repr(members[0][key]) for each in members))
+        for name, members in by_class.items()
+    }
+
+    plain = [label(each, shared[strategy_class(each)]) for each in choices]
+    named = zip(choices, plain, strict=True)
+    return _distinct([label(each, shared[strategy_class(each)], True) if plain.count(name) > 1 else name for each, name in named])
+
+
+def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = False) -> str:
+    """A name for a strategy, with its arguments but for those that are shared with others, or are paths that are not wanted."""
+    node = nested(choice).get("active_learning", {}).get("strategy")
+    name = _described(node, shared, STRATEGY, paths) if isinstance(node, Mapping) else short(node)
+    stride = choice.get(STRIDE, 1)
+    return name if stride == 1 else f"{name}, stride {short(stride)}"
+
+
+def of_class(node: Mapping[str, Any]) -> str:
+    """A class of a configuration with its arguments, but for paths.
+
+    Example:
+        >>> of_class({"class_path": "x.MLP", "init_args": {"width": 16}})
+        'MLP(width=16)'
+    """
+    return _described(node, frozenset(), "", False)
+
+
+def nested(settings: Settings) -> dict[str, Any]:
+    """The opposite of :func:`flat`.
+
+    Example:
+        >>> nested({"trainer.max_epochs": 20, "resume": False})
+        {'trainer': {'max_epochs': 20}, 'resume': False}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key to sort names by, with the numbers in them as numbers.
+
+    Example:
+        >>> sorted(["width=1024", "width=16"], key=natural)
+        ['width=16', 'width=1024']
+    """
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [(float(part), "") if place % 2 else (-1.0, part) for place, part in enumerate(parts)]
+
+
+def as_list(value: Any) -> list[Any]:
+    """The values of a setting that may have one for each cycle."""
+    return value if isinstance(value, list) else [value]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number that an axis could show."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def _described(node: Mapping[str, Any], shared: frozenset[str], prefix: str, paths: bool) -> str:
+    """A class and its arguments; classes among these are always named, other arguments where they are not shared."""
+    arguments = []
+    for name, value in node.get("init_args", {}).items():
+        key = f"{prefix}.init_args.{name}"
+        if isinstance(value, Mapping) and "class_path" in value:
+            arguments.append(_described(value, shared, key, paths))
+        elif key not in shared and (paths or not (isinstance(value, str) and "/" in value)):
+            arguments.append(f"{name}={short(value)}")
+    name = short(node.get("class_path"))
+    return f"{name}({', '.join(arguments)})" if arguments else name
+
+
+def _within(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _without_seed(value: Any, seed: int) -> Any:
+    """A text with a placeholder for the run's own seed, where it says ``seed3`` or ``-s3``."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _only_looks(callback: Any) -> bool:
+    name = callback.get("class_path", "") if isinstance(callback, Mapping) else str(callback)
+    return any(str(name).endswith(known) for known in _CALLBACKS_THAT_LOOK)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they are the same: what is short may hide a difference."""
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return distinct
+
+
+def _kinds(all_settings: Sequence[Settings], keys: Sequence[str]) -> int:
+    return len({tuple(repr(settings.get(key)) for key in keys) for settings in all_settings})
+
+
+def _last_parts(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, of a class its role, with the part before it where another key ends in the same."""
+
+    def end(key: str, parts: int) -> str:
+        words = [word for word in key.removesuffix(".class_path").split(".") if word != "init_args"]
+        return ".".join(words[-parts:])
+
+    last = [end(key, 1) for key in keys]
+    return {key: end(key, 2) if last.count(name) > 1 else name for key, name in zip(keys, last, strict=True)}

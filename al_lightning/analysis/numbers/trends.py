@@ -1,0 +1,96 @@
+"""How a strategy does against the baseline when one numeric setting changes: a network's width, a temperature, a stride."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from al_lightning.analysis.numbers import settings as names
+from al_lightning.analysis.numbers.comparison import Comparison, Panel, Series
+from al_lightning.analysis.numbers.findings import break_even_point, overall
+from al_lightning.analysis.numbers.settings import Settings
+from al_lightning.analysis.numbers.statistics import Difference
+
+
+@dataclass(frozen=True)
+class Point:
+    """A strategy at one value of the setting.
+
+    Attributes:
+        value: of the setting.
+        break_even: labeled items; infinite where the strategy does not end above the baseline.
+        difference: to the baseline, in the mean over the budgets after cycle 0.
+    """
+
+    value: float
+    break_even: float
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Strategies over the values of one setting, at least two each.
+
+    Attributes:
+        setting: its short name.
+        where: the panel's name; empty where the panels are what differs in the setting.
+        baseline: label of what is compared with.
+        lines: points by rising value, by the strategy's label or class.
+    """
+
+    setting: str
+    where: str
+    baseline: str
+    lines: dict[str, list[Point]]
+
+
+def across_panels(comparison: Comparison) -> Trend | None:
+    """Each strategy over the one numeric setting that panels differ in; None where they differ in something else, or in more."""
+    panels = [panel for panel in comparison.panels if panel.others]
+    key = _only_number([panel.settings for panel in panels])
+    if key is None:
+        return None
+    lines: dict[str, list[Point]] = {}
+    for panel in sorted(panels, key=lambda panel: float(panel.settings[key])):
+        for label, point in _points(panel, {series.label: float(panel.settings[key]) for series in panel.others}).items():
+            lines.setdefault(label, []).append(point)
+    lines = {label: points for label, points in lines.items() if len(points) > 1}
+    baseline = panels[0].baseline
+    assert baseline is not None
+    return Trend(_last(key), "", baseline.label, lines) if lines else None
+
+
+def within_panels(comparison: Comparison) -> list[Trend]:
+    """The strategies of one class over the one numeric argument, or stride, that they differ in."""
+    trends = []
+    for panel in comparison.panels:
+        by_class: dict[str, list[Series]] = {}
+        for series in panel.others:
+            by_class.setdefault(series.strategy, []).append(series)
+        for strategy, members in by_class.items():
+            key = _only_number([series.choice for series in members])
+            if key is None or panel.baseline is None:
+                continue
+            points = _points(panel, {series.label: float(series.choice[key]) for series in members})
+            line = sorted(points.values(), key=lambda point: point.value)
+            trends.append(Trend(_last(key), panel.name, panel.baseline.label, {strategy: line}))
+    return trends
+
+
+def _only_number(all_settings: Sequence[Settings]) -> str | None:
+    keys = names.differing(all_settings) if len(all_settings) > 1 else []
+    if len(keys) != 1 or not all(names.is_number(settings.get(keys[0])) for settings in all_settings):
+        return None
+    return keys[0]
+
+
+def _points(panel: Panel, values: dict[str, float]) -> dict[str, Point]:
+    """By label, of the series for which a value is given and that have seeds in common with the baseline."""
+    by_label = {series.label: series for series in panel.others}
+    return {
+        contrast.first: Point(values[contrast.first], break_even_point(panel, by_label[contrast.first]), contrast.difference)
+        for contrast in overall(panel)
+        if contrast.first in values and contrast.difference.seeds
+    }
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]

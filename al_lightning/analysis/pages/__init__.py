@@ -1,0 +1,5 @@
+"""Pages for a reader: the report of a comparison, and the sheet of images to label."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,180 @@
+"""What a reader must know before believing a comparison, and what it comes to, in sentences."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from al_lightning.analysis.numbers import settings, tables
+from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
+from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.statistics import LEVEL
+from al_lightning.run_tables import VALIDATED
+
+_NAMED = 5  # runs in one sentence
+
+NO_FULL = (
+    "There are no normalised curves: they need the metric of the whole pool. Add runs with --data.init_args.initial_size all and otherwise "
+    "the same settings, or give the value with --full."
+)
+NEVER = (
+    "never: not within the labels that all strategies have. The mean curve does not end above the baseline's (break-even), is nowhere "
+    "above it (first above), or does not reach the level."
+)
+SUMMARISED = (
+    "In the mean over the numbers of labels after the first training set, in percentage points. The corrected p decides: an interval "
+    "that leaves out 0 is one test of several, and not yet a finding."
+)
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """What is not as it should be, about all runs together."""
+    return [
+        *_skipped(comparison),
+        *_more_than_strategy_and_seed(comparison),
+        *_duplicates(comparison),
+        *_unfinished(comparison),
+        *_not_a_number(comparison),
+        *_environments(comparison),
+    ]
+
+
+def panel_warnings(panel: Panel) -> list[str]:
+    """What is not as it should be in a panel."""
+    return [*_baseline(panel), *_seeds(panel), *_budgets(panel)]
+
+
+def measured_on(comparison: Comparison) -> str:
+    """Which images the curves are of, and which ones trainings are validated on."""
+    held = sorted({run.validation for run in comparison.runs})
+    if held == [0]:
+        return (
+            "on the evaluation set, which trainings are validated on too (data.init_args.validation_size holds out other images for that)"
+        )
+    images = f"{', '.join(str(count) for count in held if count)} labeled images that are held out for that"
+    if comparison.metric.startswith(VALIDATED):
+        others = "; runs that hold out none are validated on the evaluation set" if 0 in held else ""
+        return f"which trainings are validated on, {images}; the evaluation set is test/...{others}"
+    others = ", some on the evaluation set itself" if 0 in held else ""
+    return f"on the evaluation set; trainings are validated on {images}{others}"
+
+
+def verdict(test: Contrast) -> str:
+    """A test in a sentence.
+
+    Example: "Entropy is 0.84 points above Random (95 % interval of the difference 0.48 to 1.16, corrected p = 0.028, 4 seeds)."
+    """
+    difference = test.difference
+    if not difference.seeds:
+        return f"{test.first} can't be compared with {test.second}: {difference.note}."
+    side = "above" if difference.mean > 0 else "below"
+    size = f"{abs(100 * difference.mean):.2f} points {side} {test.second}"
+    if math.isnan(test.corrected):
+        return f"{test.first} is {size}, with no test: {difference.note}."
+    seeds = f"{len(difference.seeds)} seeds" + (f"; {difference.note}" if difference.note else "")
+    interval = f"95 % interval of the difference {100 * difference.low:.2f} to {100 * difference.high:.2f}"
+    numbers = f"({interval}, corrected p {p_value(test.corrected)}, {seeds})"
+    if test.corrected < LEVEL:
+        return f"{test.first} is {size} {numbers}."
+    return f"{test.first} can't be told apart from {test.second}: it is {size} {numbers}."
+
+
+def p_value(p: float) -> str:
+    """A p-value with its sign: ``= 0.028``, ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _skipped(comparison: Comparison) -> Iterator[str]:
+    for path, reason in comparison.skipped.items():
+        yield f"{path} is left out: {reason.rstrip('.')}."
+
+
+def _more_than_strategy_and_seed(comparison: Comparison) -> Iterator[str]:
+    keys = settings.differing([panel.settings for panel in comparison.panels])
+    if keys:
+        yield (
+            f"These runs differ in more than strategy and seed: {', '.join(keys)}. Strategies are compared within each setting only; "
+            "the table of settings has the values."
+        )
+
+
+def _duplicates(comparison: Comparison) -> Iterator[str]:
+    if found := comparison.duplicates:
+        are = "is" if len(found) == 1 else "are"
+        yield f"{_count(len(found), 'run')} {are} left out, for another one has the same settings and seed: {_named(found)}."
+
+
+def _unfinished(comparison: Comparison) -> Iterator[str]:
+    if found := [run for run in comparison.runs if not run.finished]:
+        yield f"{_count(len(found), 'run')} had not come to the end: {_named(found)}. The finished cycles count."
+
+
+def _not_a_number(comparison: Comparison) -> Iterator[str]:
+    for run in comparison.runs:
+        missing = len(run.rows) - len(run.curve(comparison.metric))
+        if missing:
+            yield f"{run.path} has no number for {comparison.metric} in {_count(missing, 'cycle')}, left out."
+
+
+def _environments(comparison: Comparison) -> Iterator[str]:
+    known = [tables.environment(run) for run in comparison.runs]
+    for name in dict.fromkeys(name for each in known for name in each):
+        counts = Counter(each.get(name, tables.NOT_RECORDED) for each in known)
+        if len(counts) > 1:
+            values = ", ".join(f"{value} ({_count(runs, 'run')})" for value, runs in counts.most_common())
+            yield f"Not all runs have the same {name}: {values}."
+    unrecorded = sum(not each for each in known)
+    if unrecorded:
+        yield f"{_count(unrecorded, 'run')} did not record what {'they' if unrecorded > 1 else 'it'} ran on."
+
+
+def _baseline(panel: Panel) -> Iterator[str]:
+    if panel.baseline is None:
+        yield (
+            "The baseline is not among these runs, so there are no differences to it and no break-even points. "
+            f"There are {', '.join(series.label for series in panel.series)}; --baseline names another one."
+        )
+    elif panel.baseline not in panel.compared:
+        yield f"The baseline {panel.baseline.label} has finished one cycle only, so nothing is compared with it yet."
+    for series in panel.series:
+        if series not in panel.compared:
+            yield f"{series.label} has finished one cycle only: it is drawn, but no curve to compare."
+
+
+def _seeds(panel: Panel) -> Iterator[str]:
+    everyone = sorted({seed for series in panel.series for seed in series.runs})
+    for series in panel.series:
+        if missing := [seed for seed in everyone if seed not in series.runs]:
+            yield f"{series.label} lacks {_seeds_named(missing)}, which others have; differences are over common seeds."
+    alone = [series.label for series in panel.series if len(series.runs) == 1]
+    if alone:
+        yield f"One seed: {', '.join(alone)}. Such a line has no interval, and a difference with one common seed has no test."
+
+
+def _budgets(panel: Panel) -> Iterator[str]:
+    reached = sorted({max(curve) for series in panel.compared for curve in series.curves.values() if curve})
+    if len(reached) < 2 or not panel.budgets:
+        return
+    cut = [text for series in panel.compared if (text := _seeds_cut_off(panel, series))]
+    yield (
+        f"Runs end at {reached[0]:,} to {reached[-1]:,} labeled items. Numbers of whole curves are over "
+        f"{panel.budgets[0]:,} to {panel.budgets[-1]:,}, which all strategies have"
+        + (f"; without {', '.join(cut)}, which did not get as far." if cut else ".")
+    )
+
+
+def _seeds_cut_off(panel: Panel, series: Series) -> str:
+    short = sorted(set(series.curves) - set(series.over(panel.budgets)))
+    return f"{_seeds_named(short)} of {series.label}" if short else ""
+
+
+def _named(runs: Sequence[Run]) -> str:
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return ", ".join(str(run.path) for run in runs[:_NAMED]) + more
+
+
+def _seeds_named(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")

@@ -1,0 +1,104 @@
+"""Which columns a person reads of each table."""
+
+from collections.abc import Mapping, Sequence
+
+from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
+from al_lightning.analysis.pages import columns
+from al_lightning.analysis.pages.columns import Column
+
+
+def summary(baseline: str | None) -> list[Column]:
+    """Of the numbers of whole curves.
+
+    Args:
+        baseline: label of what the break-even points are against, if there is any.
+    """
+    if baseline is None:
+        return _SUMMARY
+    first = columns.number(f"first above {baseline} (labels)", "first_above", columns.labels)
+    return [*_SUMMARY, first, columns.number(f"break-even with {baseline} (labels)", "break_even", columns.labels)]
+
+
+_SUMMARY = [
+    columns.text("strategy", "strategy"),
+    columns.number("seeds", "seeds", columns.count),
+    columns.with_interval("mean over the curve (%)", "mean_metric", columns.percent),
+    columns.with_interval("ALC", "alc", columns.decimal),
+    columns.with_interval("normalised ALC", "normalized_alc", columns.decimal),
+    columns.with_interval("last metric (%)", "final", columns.percent),
+]
+
+
+def facts(told: Mapping[str, str]) -> tuple[Rows, list[Column]]:
+    """Headings and what is under them, as a table."""
+    return [{"what": heading, "value": text} for heading, text in told.items()], [columns.text("", "what"), columns.text("", "value")]
+
+
+STOPPING = [
+    columns.text("run", "run"),
+    columns.number("labels", "labeled", columns.count),
+    columns.text("metric", "metric"),
+    columns.with_interval("last (%)", "value", columns.percent),
+    columns.text("interval", "interval"),
+    columns.number("gain per label (points)", "gain_per_label", "{:+.4f}".format),
+    columns.number("wrong on the strategy's picks (%)", "strategy_error", columns.percent),
+    columns.number("wrong on random picks (%)", "random_error", columns.percent),
+    columns.with_interval("difference", "difference", columns.percent),
+]
+"""Of what tells when to stop."""
+
+COST = [
+    columns.text("setting", "setting"),
+    columns.text("strategy", "strategy"),
+    columns.number("runs", "runs", columns.count),
+    columns.number("cycles", "cycles", "{:g}".format),
+    columns.number("training (s)", "train_seconds", columns.decimal),
+    columns.number("queries (s)", "query_seconds", columns.decimal),
+    columns.number("one query (s)", "seconds_per_query", columns.decimal),
+    columns.number("peak memory (MiB)", "peak_bytes", columns.mebibytes),
+    Column("labels", lambda row: columns.count(row["labeled"]) + (f" + {row['validation']:g} for validation" if row["validation"] else "")),
+    Column("queried pixels", lambda row: NOT_RECORDED if row["queried_pixels"] is None else columns.count(row["queried_pixels"])),
+]
+"""Of what runs took."""
+
+
+def contrast(first: str, second: str | None, *more: Column) -> list[Column]:
+    """Of tests; the second strategy is left out where it is the same in all rows."""
+    return [
+        columns.text(first, "first"),
+        *([columns.text(second, "second")] if second else []),
+        *more,
+        columns.with_interval("difference (points)", "difference", columns.signed_percent, "low", "high"),
+        columns.number("common seeds", "seeds", columns.count),
+        columns.number("p", "p", columns.probability),
+        columns.number("p corrected", "p_holm", columns.probability),
+        columns.text("note", "note"),
+    ]
+
+
+def trend(setting: str) -> list[Column]:
+    """Of what a setting does."""
+    return [
+        columns.text("strategy", "strategy"),
+        columns.number(setting, "value", "{:g}".format),
+        columns.number("break-even (labels)", "break_even", columns.labels),
+        columns.with_interval("mean difference (points)", "difference", columns.signed_percent, "low", "high"),
+    ]
+
+
+def level_rows(rows: Rows) -> Rows:
+    """A row a strategy, with two columns a level."""
+    wide: dict[str, dict[str, object]] = {}
+    for row in rows:
+        line = wide.setdefault(row["strategy"], {"strategy": row["strategy"]})
+        line |= {f"labels {row['level']}": row["labels"], f"saved {row['level']}": row["saved"]}
+    return list(wide.values())
+
+
+def levels(wanted: Sequence[float]) -> list[Column]:
+    """Of :func:`level_rows`."""
+    found = [columns.text("strategy", "strategy")]
+    for level in wanted:
+        found.append(columns.number(f"labels for {100 * level:.4g} %", f"labels {level}", columns.labels))
+        found.append(columns.number(f"saved at {100 * level:.4g} %", f"saved {level}", columns.whole_percent))
+    return found

@@ -1,0 +1,209 @@
+"""The report: a comparison as figures, tables and one page."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from al_lightning.analysis.drawings import comparisons
+from al_lightning.analysis.numbers import findings, setup, stopping, tables, trends
+from al_lightning.analysis.numbers import settings as names
+from al_lightning.analysis.numbers.comparison import Comparison, Panel
+from al_lightning.analysis.numbers.trends import Trend
+from al_lightning.analysis.pages import columns, latex, markup, notes, panel_section, readable
+from al_lightning.analysis.pages.gallery import Gallery, runs_of
+from al_lightning.analysis.pages.markup import Html, Section
+from al_lightning.analysis.pages.material import Material, folded_if_long
+from al_lightning.files import as_csv, write_atomically
+from al_lightning.text import encoded
+
+_DEFINITIONS = [
+    "Curves are means over seeds, their bands 95 % intervals of the mean (Student's t), cut off where they would flatten the lines.",
+    "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
+    "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
+    "so that the first training set is at 0 and the whole pool at 100.",
+    "The mean over the curve is the same area divided by the labels that it goes over: the metric at a number of labels that is drawn at random.",
+    "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
+    "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
+    "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
+    "that the baseline needs for the same level.",
+    "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. The means over budgets leave cycle 0 out, "
+    "where no strategy has chosen anything.",
+    "The numbers can be made again from the folder tables: curves_by_seed.csv has every point of every curve, other_runs.csv those of runs "
+    "on the whole pool and of cycles 0 for others. What a run queried is in its own queries.csv; report --export writes all of it into "
+    "queried_by_seed.csv.",
+    "Seconds and bytes are those that the runs recorded of themselves, on whatever else their machines did.",
+]
+
+
+class Report:
+    """Writes a comparison into a folder: ``report.html``, ``figures`` and ``tables``. Other files there are left alone.
+
+    Args:
+        comparison: what is told.
+        folder: where.
+        levels: of the metric, to count the labels that reach them; none for three between the baseline's first and last mean.
+        export: whether what every run queried is written too.
+        gallery: that writes the figures; None for the usual one.
+    """
+
+    def __init__(
+        self, comparison: Comparison, folder: Path, levels: Sequence[float] = (), export: bool = False, gallery: Gallery | None = None
+    ) -> None:
+        self.comparison = comparison
+        self.folder = folder
+        self.levels = levels
+        self.export = export
+        self.material = Material(comparison, gallery or Gallery(folder / "figures"))
+
+    def write(self) -> Path:
+        """Writes everything; the page comes last.
+
+        Returns:
+            The page's path.
+        """
+        material = self.material
+        sections = [panel_section.section(material, panel, self.levels) for panel in self.comparison.panels]
+        sections += [*_trends(material), *_in_pixels(material), *_watched(material), _cost(material), _compared(material)]
+        sections.append(Section("How the numbers are made", [markup.bullets(_DEFINITIONS)]))
+        text = markup.page("Active learning: comparison of runs", _introduction(self.comparison), sections)
+        self._write_tables()
+        path = self.folder / "report.html"
+        write_atomically(path, encoded(text))
+        return path
+
+    def _write_tables(self) -> None:
+        if self.export:
+            for panel in self.comparison.panels:
+                self.material.keep("queried_by_seed", tables.queried_by_seed(panel))
+        for name, rows in self.material.tables.items():
+            lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
+            write_atomically(self.folder / "tables" / f"{name}.csv", encoded(as_csv(lines)))
+        if summary := self.material.tables.get("summary"):
+            panels = [
+                (panel.name, [row for row in summary if row["setting"] == panel.name], panel.baseline.label if panel.baseline else None)
+                for panel in self.comparison.panels
+            ]
+            text = latex.summary([panel for panel in panels if panel[1]], setup.in_a_line(runs_of(self.comparison.panels)))
+            write_atomically(self.folder / "tables" / "summary.tex", encoded(text))
+
+
+# Sections
+
+
+def _introduction(shown: Comparison) -> list[Html]:
+    strategies, settings = len({series.label for panel in shown.panels for series in panel.series}), len(shown.panels)
+    counted = f"{len(shown.runs)} runs, {strategies} strategies, {settings} setting{'s' if settings > 1 else ''}"
+    parts = [
+        markup.paragraph(f"{counted}; the metric is {shown.metric}, {notes.measured_on(shown)}."),
+        markup.heading("Summary"),
+        markup.paragraph(notes.SUMMARISED),
+    ]
+    for panel in shown.panels:
+        if panel.name:
+            parts.append(markup.paragraph(f"{panel.name}:"))
+        parts.append(markup.bullets(_summary(panel)))
+    parts += [markup.heading("What was run"), markup.table(*readable.facts(setup.what_was_run(runs_of(shown.panels))))]
+    if warnings := notes.warnings(shown):
+        parts += [markup.heading("To keep in mind"), markup.bullets(warnings, warn=True)]
+    return parts
+
+
+def _trends(material: Material) -> list[Section]:
+    across = trends.across_panels(material.comparison)
+    found = ([across] if across else []) + trends.within_panels(material.comparison)
+    if not found:
+        return []
+    body: list[Html] = []
+    for each in found:
+        rows = material.keep("trends", tables.trends([each]))
+        title = f"{', '.join(each.lines)} against {each.setting}" + (f" ({each.where})" if each.where else "")
+        body += [
+            markup.heading(title),
+            material.show(
+                partial(comparisons.trend, each, material.look),
+                ["trend", *_named(each)],
+                f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
+                [panel for panel in material.comparison.panels if each.where in ("", panel.name)],
+                each.where,
+            ),
+            markup.table(rows, readable.trend(each.setting)),
+        ]
+    return [Section("Against a setting", body)]
+
+
+def _watched(material: Material) -> list[Section]:
+    """Runs in which somebody is to see when to stop."""
+    rows = material.keep("when_to_stop", [dict(run.stopping) for run in material.comparison.runs if run.stopping is not None])
+    return [Section("When to stop", [markup.paragraph(stopping.EXPLAINED), markup.table(rows, readable.STOPPING)])] if rows else []
+
+
+def _in_pixels(material: Material) -> list[Section]:
+    """Images and crops in one figure, where both are there: a figure a kind of strategies."""
+    panels = comparisons.of_unlike_items(material.comparison.panels)
+    kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
+    figures = [
+        material.show(
+            partial(comparisons.in_pixels, panels, kind, material.comparison.metric, material.look),
+            ["pixels", kind],
+            f"{kind} strategies against the pixels of what is labeled. The bands are from the lowest to the highest mean of all "
+            "strategies of a setting.",
+            panels,
+        )
+        for kind in kinds
+    ]
+    return [Section("Items of unlike sizes", figures)] if figures else []
+
+
+def _cost(material: Material) -> Section:
+    rows = [row for panel in material.comparison.panels for row in material.keep("cost", tables.cost(panel))]
+    text = (
+        "Means over the runs of a strategy, of whole runs so far; memory is the largest peak of any query. Pixels are those of the "
+        "queried images or crops, without the initial set, where a run recorded them. Labels are those of the last training set, and "
+        "those that validate it: both are spent."
+    )
+    return Section("Cost", [markup.paragraph(text), markup.table(rows, readable.COST)])
+
+
+def _compared(material: Material) -> Section:
+    runs = material.keep("runs", tables.runs(material.comparison))
+    strategies = material.keep("strategies", tables.strategies(material.comparison))
+    differing = material.keep("settings", tables.differing_settings(material.comparison))
+    material.keep("other_runs", tables.other_runs(material.comparison))
+    body = [
+        markup.heading("Strategies"),
+        markup.table(strategies, [columns.text("strategy", "strategy"), columns.text("settings", "settings")]),
+    ]
+    if differing:
+        panels = [columns.text(panel.name, panel.name) for panel in material.comparison.panels]
+        body += [markup.heading("Settings that differ"), markup.table(differing, [columns.text("setting", "setting"), *panels])]
+    told = ["run", "setting", "strategy", "seed", "cycles", "labeled", "state"]
+    same = {name: runs[0][name] for name in runs[0] if name not in told and len({row[name] for row in runs} - {""}) == 1}
+    shown = [columns.text(name.replace("_", " "), name, differs=name not in told) for name in runs[0] if name not in same]
+    ran_on = f"All ran on {', '.join(f'{name} {value}' for name, value in same.items())}. " if same else ""
+    body += [
+        markup.heading("Runs"),
+        markup.paragraph(f"{ran_on}Whatever else is recorded of what a run ran on has its column, marked where most have something else."),
+        folded_if_long(markup.table(runs, shown), runs, "runs"),
+    ]
+    return Section("What was compared", body)
+
+
+# Words
+
+
+def _summary(panel: Panel) -> list[str]:
+    """A sentence a strategy, those that are furthest above the baseline first."""
+    tests = sorted(findings.overall(panel), key=lambda test: -test.difference.mean if test.difference.seeds else float("inf"))
+    if not tests:
+        return ["Nothing can be compared with a baseline."]
+    return [notes.verdict(test) for test in tests]
+
+
+def _never(found: Trend) -> str:
+    named = [f"{label} at {point.value:g}" for label, points in found.lines.items() for point in points if math.isinf(point.break_even)]
+    return f"Crosses at the upper edge, never above at the end: {', '.join(named)}." if named else ""
+
+
+def _named(found: Trend) -> list[str]:
+    return [*(found.lines if len(found.lines) == 1 else []), found.setting]

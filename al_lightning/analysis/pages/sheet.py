@@ -1,0 +1,112 @@
+"""A page that shows which images to label next, and why."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from al_lightning.analysis.pages.markup import Html, Section, bullets, image, legend, page, paragraph, sheet, words
+
+_EDGE = 320  # pixels of a thumbnail
+_HEAT: npt.NDArray[np.uint8] = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+
+
+class Proposal(NamedTuple):
+    """An image that should be labeled.
+
+    Attributes:
+        path: of its file.
+        picture: uint8 ``(H, W, 3)``.
+        prediction: ``(H, W)`` classes of its pixels, or its class in words.
+        scores: of its pixels, ``(H, W)``; None where pixels have none.
+        score: of the image.
+    """
+
+    path: str
+    picture: npt.NDArray[np.uint8]
+    prediction: npt.NDArray[Any] | str
+    scores: npt.NDArray[Any] | None
+    score: float
+
+
+def contact_sheet(
+    title: str,
+    notes: Sequence[str],
+    proposals: Sequence[Proposal],
+    classes: Sequence[str],
+    palette: npt.NDArray[np.uint8],
+    left_out: Sequence[str],
+) -> str:
+    """The page, as one file of HTML that needs nothing but itself.
+
+    Args:
+        title: of the page.
+        notes: sentences before the images.
+        proposals: the most wanted first, small ones (see :func:`thumbnail`).
+        classes: names of the C classes.
+        palette: uint8 ``(C, 3)``.
+        left_out: what is wrong with images that could not be scored.
+    """
+    maps = [proposal.scores for proposal in proposals if proposal.scores is not None]
+    low, high = (min(map(np.min, maps)), max(map(np.max, maps))) if maps else (0.0, 1.0)
+    scale = [paragraph(f"Scores of pixels: from {low:.3g} (black) to {high:.3g} (yellow), on one scale.", small=True)] if maps else []
+    rows = [_row(rank, proposal, palette, (low, high)) for rank, proposal in enumerate(proposals)]
+    body = [
+        *scale,
+        legend(_present(proposals, classes, palette)),
+        sheet(["rank", "image", "prediction", "score map", "score", "path"], rows),
+    ]
+    sections = [Section("Images to label", body), *([Section("Left out", [bullets(left_out, warn=True)])] if left_out else [])]
+    return page(title, [paragraph(note) for note in notes], sections)
+
+
+def thumbnail(proposal: Proposal) -> Proposal:
+    """The same, small: every so many pixels are one, in all of its pictures."""
+    every = max(1, -(-max(proposal.picture.shape[:2]) // _EDGE))
+    return proposal._replace(
+        picture=np.array(Image.fromarray(proposal.picture).reduce(every)),
+        prediction=proposal.prediction if isinstance(proposal.prediction, str) else proposal.prediction[::every, ::every],
+        scores=None if proposal.scores is None else proposal.scores[::every, ::every],
+    )
+
+
+def _present(proposals: Sequence[Proposal], classes: Sequence[str], palette: npt.NDArray[np.uint8]) -> dict[str, list[int]]:
+    """The colours of the classes that are predicted somewhere."""
+    found = {int(number) for proposal in proposals if not isinstance(proposal.prediction, str) for number in np.unique(proposal.prediction)}
+    return {classes[number]: palette[number].tolist() for number in sorted(found)}
+
+
+def _row(rank: int, proposal: Proposal, palette: npt.NDArray[np.uint8], ends: tuple[float, float]) -> list[Html]:
+    path, scores = proposal.path, proposal.scores
+    return [
+        words(str(rank)),
+        _encoded(Image.fromarray(proposal.picture), "jpeg", path),
+        words(proposal.prediction)
+        if isinstance(proposal.prediction, str)
+        else _encoded(_indexed(proposal.prediction, palette), "png", f"prediction, {path}"),
+        words("no pixel scores") if scores is None else _encoded(_indexed(_levels(scores, *ends), _HEAT), "png", f"scores, {path}"),
+        words(f"{proposal.score:.6g}"),
+        words(path),
+    ]
+
+
+def _levels(scores: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[Any]:
+    """Scores as places in 256 colours."""
+    return np.rint(255 * (scores - low) / (high - low)) if high > low else np.zeros_like(scores)
+
+
+def _indexed(places: npt.NDArray[Any], colors: npt.NDArray[np.uint8]) -> Image.Image:
+    """An image whose pixels ``(H, W)`` are places in a palette ``(C, 3)`` of up to 256 colours."""
+    found = Image.fromarray(np.ascontiguousarray(places, np.uint8))
+    found.putpalette(colors.tobytes())
+    return found
+
+
+def _encoded(picture: Image.Image, kind: str, alternative: str) -> Html:
+    file = io.BytesIO()
+    picture.save(file, kind, quality=85, optimize=True)
+    return image(file.getvalue(), kind, alternative)

@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+
+from al_lightning.analysis.numbers.comparison import choose_metric, compare, read_run, read_runs
+from al_lightning.analysis.numbers.findings import area
+from al_lightning.errors import UserError
+from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
+from tests.analysis.recorded import record, strategy
+
+
+def compared(folder, metric="val/accuracy", **options):
+    return compare(*read_runs([folder]), metric, **options)
+
+
+def test_runs_become_series_by_seed_and_panels_by_setting(tmp_path):
+    width = "model__init_args__network__init_args__width"
+    for seed in (10, 9, 2):
+        record(tmp_path / f"a{seed}", [0.1, 0.2 + seed / 100], "Random", seed)
+        record(tmp_path / f"b{seed}", [0.1, 0.3], "Entropy", seed, wrap=True, active_learning__cycles=7)  # as an older version wrote it
+        record(tmp_path / f"deep/er/c{seed}", [0.5, 0.6], "Random", seed, **{width: 512})
+    small, large = compared(tmp_path).panels
+    assert (small.name, large.name) == ("width=16", "width=512")
+    assert [series.label for series in small.series] == ["Random", "Entropy"]
+    random = small.series[0]
+    assert small.baseline is random and list(random.curves) == [2, 9, 10]
+    assert random.at(30) == pytest.approx({2: 0.22, 9: 0.29, 10: 0.30})
+    assert random.over([20, 30])[9] == pytest.approx([0.1, 0.29])
+    assert small.budgets == [20, 30] and small.query_size == 10
+
+
+def test_rows_in_any_order_and_a_half_written_last_one(tmp_path):
+    run = record(tmp_path / "a", [0.1, 0.2, 0.3], finished=False)
+    header, *rows = run.learning_curve.read_text().splitlines()
+    run.learning_curve.write_text("\n".join([header, rows[2], rows[0], rows[1], "3,50,0."]))
+    read = read_run(run)
+    assert read.curve("val/accuracy") == {20: 0.1, 30: 0.2, 40: 0.3} and not read.finished
+    assert read_run(record(tmp_path / "b", [0.1, 0.2])).finished
+
+
+def test_broken_runs_are_left_out_with_the_reason(tmp_path):
+    record(tmp_path / "good", [0.1, 0.2])
+    record(tmp_path / "yaml", [0.1]).config.write_text("a: [")
+    record(tmp_path / "words", [0.1]).config.write_text("just words")
+    record(tmp_path / "lost", [0.1]).config.unlink()
+    record(tmp_path / "started", [])
+    record(tmp_path / "seedless", [0.1], seed=True)
+    record(tmp_path / "sizeless", [0.1]).config.write_text("seed_everything: 0")
+    record(tmp_path / "json", [0.1]).environment.write_text("{")
+    run = record(tmp_path / "text", [0.1])
+    run.learning_curve.write_text(run.learning_curve.read_text().replace("0.1", "high"))
+    runs, skipped = read_runs([tmp_path, tmp_path / "good"])
+    assert [run.path.name for run in runs] == ["good"]
+    parts = {
+        "yaml": "Expected YAML",
+        "words": "Expected a mapping",
+        "lost": "missing",
+        "started": "no finished cycle",
+        "seedless": "seed_everything",
+        "sizeless": "query_size",
+        "text": "Expected a number or nothing for val/accuracy in row 1 of",
+        "json": "Expected JSON",
+    }
+    reasons = {path.name: reason for path, reason in skipped.items()}
+    assert reasons.keys() == parts.keys()
+    assert all(part in reasons[name] for name, part in parts.items()), reasons
+
+
+def test_cycles_of_an_area_are_mean_queries_where_sizes_differ(tmp_path):
+    """Queries of 5, 10, 20 and 20 items: 55 labels, in cycles of 13.75, are 4 cycles."""
+    record(tmp_path / "run", [0.1, 0.2, 0.4, 0.5, 0.6], initial=5, query_size=[5, 10, 20])
+    (panel,) = compared(tmp_path).panels
+    assert panel.budgets == [5, 10, 20, 40, 60] and panel.query_size == 13.75
+    expected = (5 * 15 + 10 * 30 + 20 * 45 + 20 * 55) / 13.75
+    assert area(panel, panel.series[0]).alc.mean == pytest.approx(expected)
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        read_runs([tmp_path])
+    with pytest.raises(UserError, match="no such folder"):
+        read_runs([tmp_path / "absent"])
+
+
+def test_of_two_runs_with_one_seed_the_first_counts(tmp_path):
+    record(tmp_path / "b", [0.3, 0.4], seed=1)
+    record(tmp_path / "a", [0.1, 0.2], seed=1)
+    found = compared(tmp_path)
+    assert found.panels[0].series[0].at(30) == {1: 0.2}
+    assert [run.path.name for run in found.duplicates] == ["b"]
+
+
+def test_a_shared_cycle_0_is_no_series(tmp_path):
+    record(tmp_path / "initial-seed0", [0.3], seed=0, active_learning__cycles=1)
+    (alone,) = (read_runs([tmp_path])[0],)
+    assert [series.label for series in compare(alone, {}, "val/accuracy").panels[0].series] == ["Random"]
+    record(tmp_path / "b", [0.3, 0.5, 0.6], "Entropy", seed=0)
+    record(tmp_path / "c", [0.3], "Random", seed=1, finished=False)  # has only begun
+    comparison = compare(read_runs([tmp_path])[0], {}, "val/accuracy")
+    assert [(series.label, list(series.runs)) for series in comparison.panels[0].series] == [("Random", [1]), ("Entropy", [0])]
+    assert [run.path.name for run in comparison.starts] == ["initial-seed0"] and not comparison.duplicates
+
+
+def test_an_expert_of_each_seed_is_one_series(tmp_path):
+    for seed in (0, 1):
+        expert = strategy("Expert", checkpoint=f"runs/full-seed{seed}/last.ckpt", strategy=strategy("Entropy"))
+        record(tmp_path / f"{seed}", [0.1, 0.2], expert, seed)
+    (series,) = compared(tmp_path).panels[0].series
+    assert series.label == "Expert(Entropy)" and list(series.curves) == [0, 1]
+
+
+def test_the_whole_pool_gives_the_upper_end_where_it_fits(tmp_path):
+    record(tmp_path / "a", [0.1, 0.2])
+    epochs = {"trainer__max_epochs": 7}
+    record(tmp_path / "b", [0.1, 0.2], **epochs)
+    for seed, value in enumerate((0.8, 0.9)):
+        whole = {"data__init_args__initial_size": "all", "active_learning__query_size": 1}
+        record(tmp_path / f"full{seed}", [value], "Random", seed, **whole)
+    seven, twenty = compared(tmp_path).panels
+    assert twenty.full == pytest.approx(0.85) and seven.full is None
+    assert [panel.full for panel in compared(tmp_path, full=0.7).panels] == [0.7, 0.7]
+    assert len(compared(tmp_path).full_runs) == 2
+
+
+def test_only_the_whole_pool_is_nothing_to_compare(tmp_path):
+    record(tmp_path, [0.8], data__init_args__initial_size="all")
+    with pytest.raises(UserError, match="whole pool only"):
+        compared(tmp_path)
+
+
+def test_a_run_on_all_that_was_labeled_which_queries_more_is_a_curve(tmp_path):
+    for name, values, finished in (("a", [0.1, 0.2], True), ("waits", [0.1], False)):
+        record(tmp_path / name, values, "Random" if finished else "Entropy", finished=finished, data__init_args__initial_size="all")
+    assert len(compared(tmp_path).panels[0].series) == 2 and not compared(tmp_path).full_runs
+
+
+def test_the_metric(tmp_path):
+    record(tmp_path / "a", [0.1], metric="val/miou")
+    runs, _ = read_runs([tmp_path])
+    assert choose_metric(runs) == "val/miou"
+    with pytest.raises(UserError, match="better when it is higher"):
+        choose_metric(runs, "val/loss")
+    with pytest.raises(UserError, match=r"Expected the metric val/f1 .* got val/miou in all"):
+        choose_metric(runs, "val/f1")
+    record(tmp_path / "b", [0.1], seed=1)
+    with pytest.raises(UserError, match="got none in all"):
+        choose_metric(read_runs([tmp_path])[0])
+
+
+def test_the_baseline_by_class_and_by_label(tmp_path):
+    for temperature in (0.1, 10.0):
+        record(tmp_path / f"{temperature}", [0.1, 0.2], strategy("Odin", temperature=temperature))
+    assert compared(tmp_path).panels[0].baseline is None and compared(tmp_path).panels[0].others == []
+    assert compared(tmp_path, baseline="Odin").panels[0].baseline.label == "Odin(temperature=0.1)"
+    panel = compared(tmp_path, baseline="Odin(temperature=10)").panels[0]
+    assert [series.label for series in panel.series] == ["Odin(temperature=10)", "Odin(temperature=0.1)"]
+
+
+def test_other_data_are_another_setting(tmp_path):
+    record(tmp_path / "a", [0.1, 0.2])
+    record(tmp_path / "b", [0.1, 0.2], "Entropy", environment={"data": {"items": 3, "sha256": "f" * 64}})
+    assert [panel.name for panel in compared(tmp_path).panels] == ["data content=0123456789ab", "data content=ffffffffffff"]
+
+
+def test_another_evaluation_set_is_another_setting(tmp_path):
+    """What was labeled to train on may differ from run to run; by what curves are measured may not."""
+    for name, chosen, pool, evaluation in (("a", "Random", "1", "2"), ("b", "Entropy", "3", "2"), ("c", "Margin", "1", "4")):
+        run = record(tmp_path / name, [0.1, 0.2], chosen)
+        write_labels(run.labels, [ReadLabel(0, POOL, "x.png", pool * 64), ReadLabel(0, EVALUATION, "y.png", evaluation * 64)])
+    assert sorted(len(panel.series) for panel in compared(tmp_path).panels) == [1, 2]
+
+
+def test_common_range_and_start_of_unequal_runs(tmp_path):
+    record(tmp_path / "r0", [0.2, 0.3, 0.4, 0.5], "Random", 0)
+    record(tmp_path / "r1", [0.4, 0.5], "Random", 1, finished=False)
+    record(tmp_path / "e0", [0.3, 0.5, 0.6], "Entropy", 0)
+    record(tmp_path / "m0", [0.9], "Margin", 0, finished=False)  # has begun, and is no reason to compare nothing
+    (panel,) = compared(tmp_path).panels
+    assert panel.budgets == [20, 30, 40]
+    assert [series.label for series in panel.others] == ["Entropy"]
+    assert panel.start == pytest.approx(np.mean([(0.2 + 0.3) / 2, 0.4]))
+
+
+def test_nan_is_left_out(tmp_path):
+    run = read_run(record(tmp_path, [0.1, float("nan"), 0.3]))
+    assert run.curve("val/accuracy") == {20: 0.1, 40: 0.3}

@@ -1,0 +1,45 @@
+import math
+
+import pytest
+
+from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.trends import across_panels, within_panels
+from tests.analysis.recorded import record, strategy
+
+WIDTH = "model__init_args__network__init_args__width"
+
+
+def read(folder):
+    return compare(*read_runs([folder]), "val/accuracy")
+
+
+def test_over_the_one_number_that_panels_differ_in(tmp_path):
+    for width, gain in ((512, 0.1), (16, -0.1), (64, 0.05)):
+        for seed in (0, 1):
+            record(tmp_path / f"r{width}{seed}", [0.1, 0.2 + seed, 0.3], "Random", seed, **{WIDTH: width})
+            record(tmp_path / f"e{width}{seed}", [0.1, 0.2 + seed + gain, 0.3 + gain], "Entropy", seed, **{WIDTH: width})
+    record(tmp_path / "m", [0.1, 0.5, 0.6], "Margin", 0, **{WIDTH: 16})  # at one width only: no line
+    found = across_panels(read(tmp_path))
+    assert (found.setting, found.baseline, list(found.lines)) == ("width", "Random", ["Entropy"])
+    assert [(p.value, p.break_even, pytest.approx(p.difference.mean)) for p in found.lines["Entropy"]] == [
+        (16, math.inf, -0.1),
+        (64, 20, 0.05),
+        (512, 20, 0.1),
+    ]
+    record(tmp_path / "other", [0.1, 0.2, 0.3], "Random", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
+    record(tmp_path / "others", [0.1, 0.2, 0.4], "Entropy", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
+    assert across_panels(read(tmp_path)) is None
+
+
+def test_over_the_one_number_that_a_class_differs_in(tmp_path):
+    record(tmp_path / "r", [0.1, 0.2, 0.3])
+    for temperature, gain in ((10.0, 0.2), (0.1, -0.1)):
+        record(tmp_path / f"o{temperature}", [0.1, 0.2 + gain, 0.3 + gain], strategy("Odin", temperature=temperature, epsilon=0.0))
+    record(tmp_path / "b", [0.1, 0.2, 0.3], strategy("BALD", passes=10, query_p=0.5))
+    record(tmp_path / "b2", [0.1, 0.2, 0.3], strategy("BALD", passes=20, query_p=0.1))  # two numbers at once: no trend
+    record(tmp_path / "e", [0.1, 0.2, 0.3], "Entropy")
+    record(tmp_path / "e8", [0.1, 0.2, 0.3], "Entropy", active_learning__stride=[8, 1])  # a list is no number
+    (found,) = within_panels(read(tmp_path))
+    assert (found.setting, list(found.lines)) == ("temperature", ["Odin"])
+    assert [(point.value, point.break_even) for point in found.lines["Odin"]] == [(0.1, math.inf), (10.0, 20)]
+    assert across_panels(read(tmp_path)) is None

@@ -1,0 +1,141 @@
+import csv
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.pages.report import Report
+from tests.analysis.pages.test_markup import Reader
+from tests.analysis.recorded import record, strategy
+
+TABLES = {
+    "cost",
+    "curves",
+    "curves_by_seed",
+    "other_runs",
+    "differences",
+    "differences_by_budget",
+    "labels_to_reach",
+    "pairwise",
+    "penalties",
+    "runs",
+    "settings",
+    "strategies",
+    "summary",
+    "trends",
+}
+WIDTH = "model__init_args__network__init_args__width"
+
+
+def make_runs(folder):
+    """Two widths, four strategies, unequal seeds and cycles, the whole pool, a broken run."""
+    chosen = {"Random": strategy("Random"), "Entropy": strategy("Entropy")} | {
+        f"Odin{t}": strategy("Odin", temperature=t) for t in (0.1, 10.0)
+    }
+    for width in (16, 512):
+        for number, (name, node) in enumerate(chosen.items()):
+            for seed in range(3 - (name == "Entropy")):
+                cycles = 2 if (name, seed) == ("Odin0.1", 1) else 4
+                values = [0.3 + 0.01 * seed + (0.1 + 0.02 * number + 0.001 * seed * number) * cycle for cycle in range(cycles)]
+                record(folder / f"{name}-w{width}-seed{seed}", values, node, seed, finished=cycles == 4, **{WIDTH: width})
+        record(folder / f"full{width}", [0.95], data__init_args__initial_size="all", **{WIDTH: width})
+    record(folder / "broken", [])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A report beside other files."""
+    path = tmp_path_factory.mktemp("report")
+    make_runs(path / "runs")
+    (path / "out" / "tables").mkdir(parents=True)
+    (path / "out" / "tables" / "mine.csv").write_text("kept")
+    report = Report(compare(*read_runs([path / "runs"]), "val/accuracy"), path / "out")
+    assert report.write() == path / "out" / "report.html"
+    return path / "out"
+
+
+def test_the_page_is_whole_and_needs_nothing_else(folder):
+    text = (folder / "report.html").read_text()
+    read = Reader(text)
+    assert all(reference.startswith(("#", "data:image/svg+xml;base64,")) for reference in read.references)
+    assert {reference[1:] for reference in read.references if reference.startswith("#")} == set(read.ids)
+    assert "url(" not in text and "@import" not in text and "<script" not in text
+    svgs = sorted((folder / "figures").glob("*.svg"))
+    assert len(read.images) == len(svgs) >= 2 * 5 + 3  # curves, normalised, zoom, differences, penalties; three trends
+    assert {path.stem for path in svgs} == {path.stem for path in (folder / "figures").glob("*.png")}
+    assert all(image["alt"] for image in read.images)
+
+
+def test_the_page_says_what_matters(folder):
+    read = Reader((folder / "report.html").read_text())
+    assert {"width=16", "width=512", "Against a setting", "Cost", "What was compared", "Pairwise penalty matrix"} <= set(read.headings)
+    for part in (
+        "differ in more than strategy and seed: model.init_args.network.init_args.width",
+        "no finished cycle yet",
+        "Entropy lacks seed 2",
+        "without seed 1 of Odin(temperature=0.1)",
+        "above Random (95 % interval of the difference",
+        "Read along a row: how often it wins",
+        "All ran on device cpu (x86_64)",
+    ):
+        assert part in read.text, part
+
+
+def test_the_tables_hold_all_settings(folder):
+    found = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv") if path.stem != "mine"}
+    assert found.keys() == TABLES
+    for name in ("summary", "curves", "differences", "penalties", "cost"):
+        assert set(found[name].setting) == {"width=16", "width=512"}, name
+    by_hand = found["curves_by_seed"].groupby(["setting", "strategy", "labeled"]).value.mean()
+    assert found["curves"].set_index(["setting", "strategy", "labeled"]).value.sort_index().tolist() == pytest.approx(by_hand.tolist())
+    assert len(found["runs"]) == 2 * (3 * 4 - 1) + 2 + 1
+
+
+def test_other_files_stay_and_a_second_report_is_the_same(folder, tmp_path):
+    assert (folder / "tables" / "mine.csv").read_text() == "kept"
+    record(tmp_path / "runs" / "a", [0.1, 0.2])
+    comparison = compare(*read_runs([tmp_path / "runs"]), "val/accuracy")
+    Report(comparison, tmp_path / "out").write()
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    Report(comparison, tmp_path / "out").write()
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_a_single_run_is_a_report(tmp_path, cycles):
+    record(tmp_path / "runs", [0.1] * cycles, "Entropy", metric="val/miou", finished=False)
+    text = Report(compare(*read_runs([tmp_path / "runs"]), "val/miou"), tmp_path).write().read_text()
+    assert "Nothing can be compared with a baseline." in Reader(text).text
+    assert "no normalised curves" in text
+
+
+def test_given_levels_are_told(tmp_path):
+    record(tmp_path / "a", [0.1, 0.3], "Random")
+    record(tmp_path / "b", [0.1, 0.5], "Entropy")
+    text = Report(compare(*read_runs([tmp_path]), "val/accuracy"), tmp_path / "out", [0.3, 0.45]).write().read_text()
+    assert "labels for 45 %" in text
+    rows = list(csv.DictReader((tmp_path / "out" / "tables" / "labels_to_reach.csv").open()))
+    assert [(row["strategy"], row["level"], float(row["labels"])) for row in rows] == [
+        ("Random", "0.3", 30.0),
+        ("Random", "0.45", float("inf")),
+        ("Entropy", "0.3", pytest.approx(25)),
+        ("Entropy", "0.45", pytest.approx(28.75)),
+    ]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in: apt-get install chromium")
+def test_a_browser_shows_the_page_with_all_pictures(folder, tmp_path):
+    # What the browser makes of the page, with a mark on each picture that it could decode.
+    text = (folder / "report.html").read_text()
+    probe = "<script>onload = () => document.querySelectorAll('img').forEach(i => i.dataset.wide = i.naturalWidth > 99)</script></body>"
+    (tmp_path / "page.html").write_text(text.replace("</body>", probe))
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+    command = [CHROMIUM, *quiet.split(), "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    shown = subprocess.run([*command, f"file://{tmp_path / 'page.html'}"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert shown.count("<h2>") == text.count("<h2>") > 4
+    assert shown.count('data-wide="true"') == text.count("<img") and 'data-wide="false"' not in shown
