@@ -76,7 +76,7 @@ def trained(data: PoolDataModule) -> MLP:
     torch.manual_seed(0)
     network = MLP(512, 0.2)
     ((inputs, _),) = data.pool_batches([data.pool.labeled_indices])
-    optimizer, targets = torch.optim.Adam(network.parameters()), data.peek(data.pool.labeled_indices)
+    optimizer, targets = torch.optim.Adam(network.parameters()), data.oracle_labels(data.pool.labeled_indices)
     for _ in range(5):
         plain_epoch(network, optimizer, inputs, targets)
     return network
@@ -101,7 +101,7 @@ def main() -> None:
     print(f"| a query of {_SIZE} of {_POOL - _LABELED:,} images, MLP-512 | seconds of a processor | in Entropy's | memory over the start |")
     print("|---|---|---|---|")
     for strategy in STRATEGIES:
-        strategy.meet(_POOL, str, data.peek)
+        strategy.prepare(_POOL, str, data.oracle_labels)
         before, record = PeakMemory(torch.device("cpu")).bytes(), PeakMemory(torch.device("cpu"))
         first = seconds(strategy)
         grown = record.bytes() - before

@@ -4,8 +4,7 @@ import ast
 import importlib
 import inspect
 import re
-import textwrap
-from contextlib import suppress
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -36,8 +35,15 @@ def made(tree):
 
 
 @cache
+def classes(file):
+    """By name, those that a file defines."""
+    return {node.name: node for node in ast.walk(ast.parse(Path(file).read_text())) if isinstance(node, ast.ClassDef)}
+
+
 def parsed(kind):
-    return ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    """The definition of a class; of one that is written in C, or made, nothing."""
+    file = getattr(sys.modules[kind.__module__], "__file__", None) or ""
+    return classes(file).get(kind.__name__, ast.Module([], [])) if file.endswith(".py") else ast.Module([], [])
 
 
 def imported(tree):
@@ -58,9 +64,7 @@ def inherited(module):
         theirs = set()
         for base in kind.__mro__:
             if not base.__module__.startswith(("al_lightning", "builtins", "typing", "abc")):
-                theirs |= {*vars(base)}
-                with suppress(OSError, TypeError):  # a class that is written in C
-                    theirs |= {*made(parsed(base))}
+                theirs |= {*vars(base), *made(parsed(base))}
         tree = parsed(kind)
         seen = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and of_self(node)}
         yield from (seen | {name for name in vars(kind) if not name.startswith(("_abc", "_is_"))}) & theirs

@@ -372,7 +372,7 @@ class ActiveLearningCallback(Callback):
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record, *([self.initial_strategy] if self.initial_strategy else [])):
-            strategy.meet(size, self.data.item, self.oracle.peeking(self.record.data_record.peek))
+            strategy.prepare(size, self.data.item, self.oracle.shown_to_strategies(self.record.data_record.oracle_labels))
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

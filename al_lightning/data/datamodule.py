@@ -240,7 +240,7 @@ class PoolDataModule(LightningDataModule, ABC):
         """The name that a person knows an index by."""
 
     @abstractmethod
-    def peek(self, indices: Tensor) -> Tensor:
+    def oracle_labels(self, indices: Tensor) -> Tensor:
         """Labels of pool items whether anybody has labeled them or not, ``(B, *)``: for oracles alone, which cheat on purpose."""
 
     @abstractmethod

@@ -107,8 +107,8 @@ class ResidentDataModule(PoolDataModule):
 
     # Looks
 
-    def peek(self, indices: Tensor) -> Tensor:
-        """See :meth:`PoolDataModule.peek`."""
+    def oracle_labels(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.oracle_labels`."""
         return self._train.labels[indices.to(self._train.labels.device)]
 
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
