@@ -16,7 +16,13 @@ from tests.test_documents import blocks
 from tools import demo_label
 
 ROOT = Path(__file__).parents[1]
-TINY = {"encoder_weights: imagenet": "encoder_weights: none", "crop: 128": "num_workers: 0\n    crop: 32", "max_steps: 600": "max_steps: 2"}
+NETWORK = "tests.tasks.test_segmentation.Tiny"  # DeepLabv3+ is tried with every configuration that comes with the program
+TINY = {
+    "class_path: al_lightning.models.DeepLabV3Plus": f"class_path: {NETWORK}",
+    "num_classes: 2, encoder: tu-tf_efficientnet_lite0, encoder_weights: imagenet, freeze_encoder: true": "classes: 2",
+    "crop: 128": "num_workers: 0\n    crop: 16",
+    "max_steps: 600": "max_steps: 2, callbacks: [{class_path: ScenePictures, init_args: {evaluation: 0, queried: 0}}]",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +52,7 @@ def test_the_first_hour(capsys):
     """From a folder of images to the second cycle."""
     (settings, *_), (commands, *_), (said, *_) = (blocks("own-data.md", language) for language in ("yaml", "sh", "text"))
     names = [f"slide{number // 10}_{number:03d}" for number in range(60)]
-    demo_label.draw_folder(Path("photos"), names, 32, Path("known"))
+    demo_label.draw_folder(Path("photos"), names, 24, Path("known"))
     Path("photos/masks").mkdir()
     for name in names[::6]:
         shutil.copy(f"known/{name}.png", "photos/masks")
@@ -72,7 +78,8 @@ def test_make_demo_label(capsys, monkeypatch):
     for name in ("configs", "tools"):
         Path(name).symlink_to(ROOT / name)
     data = f"--data.init_args.root {home}/photos --data.init_args.evaluation {home}/evaluation"
-    page = demo_label.demonstrate(home, 32, f"{data} --trainer.max_steps 2")
+    network = f"--model.init_args.network {NETWORK} --model.init_args.network.classes 2 --data.init_args.crop 16"
+    page = demo_label.demonstrate(home, 24, f"{data} {network} --trainer.max_steps 2")
     assert page.read_text().count("<tr>") == 1 + 8
     assert yaml.safe_load((home / "run" / "config.yaml").read_text())["active_learning"]["oracle"] == "human"
     assert "8 masks are taken, 0 were there already, 0 files are refused." in capsys.readouterr().out

@@ -267,7 +267,7 @@ def test_a_query_of_a_run_that_asked_nobody_has_its_package_and_its_answer(folde
 
 def test_images_are_classified_by_choices(capsys):
     """First those to begin with, of which no network says anything, then those that one asks for, with what it says of them."""
-    classified.begin("folders")
+    classified.write("folders")
     for predicts, asked in ((0, 6), (1, 3)):
         assert classified.fit("folders", package=["label_studio"])
         names = classified.wanted()

@@ -19,10 +19,10 @@ from tests.conftest import in_child
 @pytest.fixture
 def asked(folder):  # noqa: F811
     """What a waiting run has asked for; nothing of it is labeled, and the folder for what comes from a tool is empty."""
-    Path("run").mkdir()
-    Path("run/config.yaml").write_text(f"seed_everything: 0\n{CONFIG}")
     Path("from").mkdir()
-    return wanted(fit("run"))
+    run = fit("run")
+    run.config.write_text(f"seed_everything: 0\n{CONFIG}")  # as by the command line
+    return wanted(run)
 
 
 def come(*names):

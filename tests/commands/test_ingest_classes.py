@@ -46,26 +46,26 @@ def settings(layout):
     return {"root": "photos", "image_size": 8, "classes": CLASSES, "evaluation": "evaluation", "batch_size": 4, "labels": LAYOUTS[layout]}
 
 
-def begin(layout, run="run"):
+def as_by_the_command_line(layout, run):
     """Writes what a run's directory has by the command line, which other commands read."""
-    write(layout)
     data = {"class_path": "FolderClassificationDataModule", "init_args": settings(layout) | {"initial_size": 6}}
     network = {"class_path": "al_lightning.models.MLP", "init_args": {"num_classes": 3, "input_shape": [3, 8, 8]}}
     model = {"class_path": "ClassificationTask", "init_args": {"network": network}}
-    Path(run).mkdir()
-    Path(run, "config.yaml").write_text(yaml.safe_dump(CONFIG | {"data": data, "model": model}))
+    run.config.write_text(yaml.safe_dump(CONFIG | {"data": data, "model": model}))
 
 
 def fit(layout, run="run", **arguments):
     """Begins a run, or goes on with it; whether it waits for labels."""
     data = FolderClassificationDataModule(**settings(layout), initial_size=6)
     task = ClassificationTask(lambda: MLP(width=4, num_classes=3, input_shape=(3, 8, 8)))
+    run = RunDirectory(run)
     try:
         given = {"query_size": 3, "cycles": 3, "oracle": "human", "resume": True, **arguments}
-        run_experiment(Path(run), data=data, task=task, trainer={"max_epochs": 1, "check_val_every_n_epoch": 1}, **given)
+        run_experiment(run.path, data=data, task=task, trainer={"max_epochs": 1, "check_val_every_n_epoch": 1}, **given)
     except SystemExit as end:
         assert end.code == 75
-    return bool(RunDirectory(run).awaited())
+    as_by_the_command_line(layout, run)
+    return bool(run.awaited())
 
 
 def wanted():
@@ -90,7 +90,7 @@ def sort_copies(names):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_person_says_what_the_data_set_knows(layout, capsys):
-    begin(layout)
+    write(layout)
     for asked, how in ((6, say), (3, sort_copies), (3, say)):
         assert fit(layout)
         names = wanted()
@@ -114,7 +114,7 @@ def test_a_person_says_what_the_data_set_knows(layout, capsys):
 
 
 def test_what_is_wrong_is_named_and_nothing_is_overwritten(capsys):
-    begin("folders")
+    write("folders")
     fit("folders")
     names, table = wanted(), Path("photos/labels.csv")
     other = next(f"unlabeled/{name}" for name in NAMES if f"unlabeled/{name}" not in names)
@@ -151,7 +151,7 @@ DEATHS = {
 
 
 def test_killed_while_it_takes_classes_it_goes_on(capsys):
-    begin("folders")
+    write("folders")
     fit("folders")
     names = wanted()
     for name, death in DEATHS.items():
@@ -168,8 +168,7 @@ def test_killed_while_it_takes_classes_it_goes_on(capsys):
 
 
 def test_by_command_line(capsys):
-    begin("folders")
-    shutil.rmtree("run")
+    write("folders")
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "max_epochs": 1}
     network = {"class_path": "al_lightning.models.MLP", "init_args": {"num_classes": 3, "input_shape": [3, 8, 8]}}
     config = {

@@ -16,6 +16,7 @@ from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.numbers.trends import Trend
+from al_lightning.text import shortened
 
 # Eight colours that people with any colour vision tell apart: six of Okabe and Ito's (2008), two of Tol's (2021).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
@@ -127,15 +128,15 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
 def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
     """The penalty matrix as a heat map: the share of budgets at which the row beats the column, in percent."""
     width = min(paper.width, 4.4 + 0.55 * len(labels))
-    figure = Figure(figsize=(width, 0.85 * width), layout="constrained")
+    figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues")
+    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues", aspect="auto")
     size = min(0.8 * paper.size, 24 * width / (len(labels) + 4))
     for (row, column), share in np.ndenumerate(shares):
         if not np.isnan(share):
             color = "white" if share > 0.55 else "black"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size, color=color)
-    names = [legend_name(name) for name in labels]
+    names = [shortened(legend_name(name), 22 if paper.narrow else 60) for name in labels]
     axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
     axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
     axes.set(xlabel="... this one, at so many % of budgets", ylabel="this strategy beats ...")
@@ -157,9 +158,8 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         if not np.isnan(known).all():  # a line without a point would take room in the layout
             left.plot(values, known, **style)
         never = [point.value for point in points if np.isinf(point.break_even)]
-        left.plot(
-            never, [1.0] * len(never), transform=left.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
-        )
+        if never:
+            _cross(left, never, style)
         mean, low, high = (100 * np.array([getattr(point.difference, end) for point in points]) for end in ("mean", "low", "high"))
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
@@ -170,6 +170,13 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         axes.grid(alpha=0.3)
     legend(figure, paper)
     return figure
+
+
+def _cross(axes: Axes, values: Sequence[float], style: Style) -> None:
+    """Marks values at the upper edge."""
+    axes.plot(
+        values, [1.0] * len(values), transform=axes.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
+    )
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

@@ -103,7 +103,7 @@ def _validation(run: Run) -> str:
 
 def _class(run: Run, key: str) -> str:
     """A class of the configuration with its arguments."""
-    node: Any = names.nested(run.settings)
+    node: Any = names.nested({name: value for name, value in run.settings.items() if name.startswith(key)})
     for part in key.split("."):
         node = node.get(part, {}) if isinstance(node, dict) else {}
     if isinstance(node, dict):

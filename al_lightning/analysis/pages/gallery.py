@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
 from al_lightning.analysis.drawings.rendering import rendered
-from al_lightning.analysis.numbers import setup
-from al_lightning.analysis.numbers.comparison import Panel, Run
 from al_lightning.analysis.pages import markup
 from al_lightning.analysis.pages.markup import Html
 from al_lightning.files import write_atomically
@@ -34,16 +32,16 @@ class Gallery:
         self.formats = formats
         self.paper = paper
 
-    def show(self, draw: Draw, name: str, caption: str, panels: Sequence[Panel]) -> Html:
+    def show(self, draw: Draw, name: str, caption: str, run: str) -> Html:
         """A figure in the page, with what was run under it; its files are written.
 
         Args:
             draw: makes it.
             name: of the files.
             caption: for the page, and in the files.
-            panels: that it is about.
+            run: what was run, in a line.
         """
-        told = f"{caption} Run: {setup.in_a_line(runs_of(panels))}."
+        told = f"{caption} Run: {run}."
         papers = {self.paper: {*self.formats}}
         for each in (SCREEN, PHONE):
             papers.setdefault(replace(each, font=self.paper.font), set()).add("svg")
@@ -52,11 +50,6 @@ class Gallery:
             write_atomically(self.folder / f"{name}.{kind}", made[self.paper][kind])
         wide, narrow = (made[replace(each, font=self.paper.font)]["svg"] for each in (SCREEN, PHONE))
         return markup.figure(wide, narrow, caption, told)
-
-
-def runs_of(panels: Sequence[Panel]) -> list[Run]:
-    """The runs that are drawn as learning curves."""
-    return [run for panel in panels for series in panel.series for run in series.runs.values()]
 
 
 def _drawn(draw: Draw, paper: Paper, formats: Iterable[str], about: str) -> dict[str, bytes]:

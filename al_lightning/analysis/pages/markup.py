@@ -83,11 +83,6 @@ def chart(data: Mapping[str, Any], caption: str) -> Html:
     return Html(_PARTS.chart(data, caption))
 
 
-def beside(*parts: Html) -> Html:
-    """Parts beside each other where there is room."""
-    return Html(_PARTS.beside(parts))
-
-
 def image(content: bytes, kind: str, alternative: str) -> Html:
     """A picture, inside the page.
 
@@ -121,16 +116,16 @@ def folded(summary: str, body: Html) -> Html:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
     """A table; columns that are empty in all rows are left out."""
-    cells = {column.heading: [column.text(row) for row in rows] for column in columns}
-    shown = [column for column in columns if not set(cells[column.heading]) <= {"", MISSING}]
-    usual = {heading: Counter(texts).most_common(1)[0][0] for heading, texts in cells.items() if texts}
+    shown = [(column, cells) for column in columns if not set(cells := [column.text(row) for row in rows]) <= {"", MISSING}]
+    head = [("number" if column.number else "", column.heading) for column, _ in shown]
+    return Html(_PARTS.table(head, [*zip(*(_cells(*each) for each in shown), strict=True)]))
 
-    def kind(column: Column, text: str) -> str:
-        return "differs" if column.differs and text not in (usual[column.heading], "") else "number" if column.number else ""
 
-    head = [("number" if column.number else "", column.heading) for column in shown]
-    lines = zip(*([(kind(column, text), text) for text in cells[column.heading]] for column in shown), strict=True)
-    return Html(_PARTS.table(head, [*lines]))
+def _cells(column: Column, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Class and text of each cell of a column."""
+    usual = Counter(texts).most_common(1)[0][0]
+    plain = "number" if column.number else ""
+    return [("differs" if column.differs and text not in (usual, "") else plain, text) for text in texts]
 
 
 def _source(content: bytes, kind: str) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from al_lightning.analysis.drawings import comparisons
-from al_lightning.analysis.drawings.lines import FEW
 from al_lightning.analysis.numbers import findings, tables
 from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Panel, Series
@@ -14,7 +13,7 @@ from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.pages import columns, explore, markup, notes, readable
 from al_lightning.analysis.pages.columns import Column
 from al_lightning.analysis.pages.markup import Html, Section
-from al_lightning.analysis.pages.material import Material, folded_if_long
+from al_lightning.analysis.pages.material import Material, explained, folded_if_long
 
 _PAIRED = (
     "Differences are paired by seed; intervals are 95 % intervals of the mean over seeds (Student's t), p-values are of two-sided paired "
@@ -46,7 +45,7 @@ def section(material: Material, panel: Panel, levels: Sequence[float]) -> Sectio
 
 
 def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
-    """Learning curves, and what they are above and below the baseline; beside each other where that leaves them room."""
+    """Learning curves, and what they are above and below the baseline."""
     metric = material.comparison.metric
     caption = f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals."
     draw = partial(comparisons.learning_curves, panel, metric, material.look)
@@ -55,7 +54,7 @@ def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[
         caption = f"Difference to {panel.baseline.label} at each budget, paired by seed, with 95 % intervals (Student's t)."
         draw = partial(comparisons.differences, panel, tested, material.look)
         shown.append(material.show(draw, ["differences"], caption, [panel], panel.name))
-    return [markup.beside(*shown)] if len(shown) > 1 and len(panel.others) <= FEW else shown
+    return shown
 
 
 def _charts(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
@@ -98,17 +97,12 @@ def _numbers(material: Material, panel: Panel, wanted: Sequence[float]) -> list[
     parts = [
         markup.heading("Areas and break-even points"),
         markup.paragraph(f"Over {panel.budgets[0]:,} to {panel.budgets[-1]:,} labeled items; in brackets 95 % intervals over seeds."),
-        *_explained(markup.table(rows, readable.summary(panel.baseline.label if panel.baseline else None))),
+        *explained(markup.table(rows, readable.summary(panel.baseline.label if panel.baseline else None))),
     ]
     if levels:
         parts.append(markup.heading("Labels needed to reach a level"))
-        parts += _explained(markup.table(readable.level_rows(levels), readable.levels(wanted)))
+        parts += explained(markup.table(readable.level_rows(levels), readable.levels(wanted)))
     return parts
-
-
-def _explained(table: Html) -> list[Html]:
-    """A table, and what "never" means if that is in it."""
-    return [table, markup.paragraph(notes.NEVER, small=True)] if ">never<" in table else [table]
 
 
 def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
@@ -131,15 +125,10 @@ def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -
 
 
 def _pairs(material: Material, panel: Panel) -> list[Html]:
-    labels = [series.label for series in panel.compared]
-    if len(labels) < 2 or len(panel.budgets) < 2:
+    if len(panel.compared) < 2 or len(panel.budgets) < 2:
         return []
     rows = material.keep("pairwise", tables.contrasts(panel, findings.pairwise(panel)))
     pairs = markup.table(rows, readable.contrast("first", "second"))
-    shares = findings.penalties(panel)
-    material.keep("penalties", tables.penalties(panel, shares))
-    matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
-    matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
     return [
         *_against_mean(material, panel),
         markup.heading("Strategies against each other"),
@@ -148,6 +137,17 @@ def _pairs(material: Material, panel: Panel) -> list[Html]:
             + _PAIRED.format("Holm-corrected over all pairs")
         ),
         folded_if_long(pairs, rows, "pairs"),
+        *_penalties(material, panel),
+    ]
+
+
+def _penalties(material: Material, panel: Panel) -> list[Html]:
+    labels = [series.label for series in panel.compared]
+    shares = findings.penalties(panel)
+    material.keep("penalties", tables.penalties(panel, shares))
+    matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
+    matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
+    return [
         markup.heading("Pairwise penalty matrix"),
         markup.paragraph(
             "A cell is the share of budgets at which the strategy of its row beats the strategy of its column: a higher mean, and p < "

@@ -11,9 +11,9 @@ from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Comparison, Panel
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns, latex, markup, notes, panel_section, readable
-from al_lightning.analysis.pages.gallery import Gallery, runs_of
+from al_lightning.analysis.pages.gallery import Gallery
 from al_lightning.analysis.pages.markup import Html, Section
-from al_lightning.analysis.pages.material import Material, folded_if_long
+from al_lightning.analysis.pages.material import Material, explained, folded_if_long, runs_of
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
 
@@ -22,7 +22,7 @@ _DEFINITIONS = [
     "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
     "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
     "so that the first training set is at 0 and the whole pool at 100.",
-    "The mean over the curve is the same area divided by the labels that it goes over: the metric at a number of labels that is drawn at random.",
+    "The mean over the curve is the same area divided by the labels that it goes over, which makes curves of unlike lengths comparable.",
     "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
     "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
@@ -127,7 +127,7 @@ def _trends(material: Material) -> list[Section]:
                 [panel for panel in material.comparison.panels if each.where in ("", panel.name)],
                 each.where,
             ),
-            markup.table(rows, readable.trend(each.setting)),
+            *explained(markup.table(rows, readable.trend(each.setting))),
         ]
     return [Section("Against a setting", body)]
 

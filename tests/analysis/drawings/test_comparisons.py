@@ -1,5 +1,6 @@
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -7,12 +8,13 @@ import pytest
 from al_lightning.analysis.drawings import comparisons
 from al_lightning.analysis.drawings.lines import apart
 from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
+from al_lightning.analysis.drawings.rendering import rendered
 from al_lightning.analysis.numbers import findings
 from al_lightning.analysis.numbers.comparison import compare, read_runs
 from al_lightning.analysis.numbers.trends import across_panels
 from al_lightning.analysis.pages.report import Report
 from al_lightning.sources import Source, write_images
-from tests.analysis.recorded import record
+from tests.analysis.recorded import record, undrawn
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_the_penalty_map_says_its_numbers():
     shares = np.array([[np.nan, 0.25], [0.5, np.nan]])
     axes = comparisons.penalty_map(["A", "B"], shares, SCREEN).axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "25"), ((0, 1), "50")}
-    assert axes.get_ylabel().startswith("this strategy ...") and axes.get_xlabel().startswith("... beats this strategy")
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("this strategy beats ...", "... this one, at so many % of budgets")
 
 
 def test_trends_mark_what_never_leads(tmp_path):
@@ -107,13 +109,15 @@ def test_trends_mark_what_never_leads(tmp_path):
         record(tmp_path / f"e{width}", [0.1, 0.2 + gain, 0.3 + gain], "Entropy", **settings)
     found = across_panels(compare(*read_runs([tmp_path]), "val/accuracy"))
     left, right = comparisons.trend(found, comparisons.styles(["Entropy"]), SCREEN).axes
+    with warnings.catch_warnings(action="error"):  # it can be laid out, on a phone too
+        rendered(comparisons.trend(found, comparisons.styles(["Entropy"]), PHONE), "png")
     line, never = left.get_lines()
     assert list(line.get_xdata()) == [16, 64, 512] and list(line.get_ydata())[1:] == [20, 20] and np.isnan(line.get_ydata()[0])
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
     assert right.get_xscale() == "log" and [label.get_text() for label in right.get_xticklabels()] == ["16", "64", "512"]
 
 
-def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
+def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path, monkeypatch):
     """Crops of 100 pixels, images of 400 or 800: what is labeled is added up item by item."""
     gains = {"Random": 0.0, "Entropy": 0.03, "Margin": 0.02, "BALD": -0.01}
     for chosen, gain in gains.items():
@@ -136,6 +140,7 @@ def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
     assert sorted((round(band.x0), round(band.x1), round(band.y1)) for band in bands) == [(2000, 4000, 56), (2400, 7200, 56)]
     (axes,) = comparisons.in_pixels(panels, "Bayesian", "val/accuracy", look, SCREEN).axes
     assert set(lines(axes)) == {f"{label} ({name})" for label in ("Random", "BALD") for name in names}
+    undrawn(monkeypatch)
     Report(found, tmp_path / "report").write()
     made = sorted(path.name for path in (tmp_path / "report" / "figures").glob("*.png"))
     assert [name for name in made if name.startswith("pixels")] == ["pixels--bayesian.png", "pixels--uncertainty.png"]

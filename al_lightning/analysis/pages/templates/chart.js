@@ -24,23 +24,22 @@ function Chart(figure) {
   const hidden = new Set();
   let seeds = false;
   figure.hidden = false;
-  const drawing = make(figure, "svg", { role: "img" });
+  const drawing = make(figure, "svg", { role: "img", "aria-label": data.ylabel });
   const told = make(figure, "div", { class: "told", hidden: "" });
   const names = make(figure, "div", { class: "names" });
   figure.append(figure.querySelector("figcaption"));
 
-  function button(text, color, pressed, change) {
-    const made = make(names, "button", { type: "button", "aria-pressed": pressed }, text);
-    made.style.borderLeft = `4px solid ${color}`;
+  function button(text, attributes, pressed, change) {
+    const made = make(names, "button", { type: "button", "aria-pressed": pressed, ...attributes }, text);
     made.onclick = () => {
       made.setAttribute("aria-pressed", change());
       draw();
     };
   }
   data.lines.forEach((line, place) => {
-    button(line.name, line.color, true, () => !(hidden.delete(place) ? false : hidden.add(place)));
+    button(line.name, { class: "line", style: `border-left: 4px solid ${line.color}` }, true, () => !(hidden.delete(place) ? false : hidden.add(place)));
   });
-  button("single seeds", "transparent", false, () => (seeds = !seeds));
+  button("single seeds", { class: "seeds" }, false, () => (seeds = !seeds));
 
   const shown = () => data.lines.filter((_, place) => !hidden.has(place));
   let x, y;
