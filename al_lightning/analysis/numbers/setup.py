@@ -90,7 +90,9 @@ def _items(run: Run) -> int | None:
 
 def _pool(run: Run) -> str:
     crop = run.settings.get("data.init_args.query_crop")
-    return _count(_items(run), "images" if crop is None else f"crops of {_numbers(crop)} pixels")
+    size = run.settings.get("data.init_args.pool_size")  # the rest of the items takes no part
+    items = size if isinstance(size, int) else _items(run)
+    return _count(items, "images" if crop is None else f"crops of {_numbers(crop)} pixels")
 
 
 def _evaluation(run: Run) -> str:
