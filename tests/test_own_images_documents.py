@@ -84,5 +84,5 @@ def test_make_demo_label(capsys, monkeypatch):
     assert yaml.safe_load((home / "run" / "config.yaml").read_text())["active_learning"]["oracle"] == "human"
     assert "8 masks are taken, 0 were there already, 0 files are refused." in capsys.readouterr().out
     assert RunDirectory(home / "run").read_curve()[-1].labeled == 16
-    with pytest.raises(SystemExit, match="Expected exit status 0, got 75"):
-        demo_label.run(f"fit --resume --run_dir {home / 'run'}")
+    with pytest.raises(SystemExit, match="Expected exit status 0, got al_lightning: error: Expected runs in nowhere"):
+        demo_label.run("status nowhere")

@@ -276,6 +276,38 @@ def test_masks_that_lie_where_the_configuration_says(run, tmp_path):
     assert sorted(by_stem(rows)) == ["0_x", "2_x", "3_x"]
 
 
+@pytest.mark.parametrize(("kind", "group"), [("masks", "^v[0-9]"), ("classes", "/v[0-9]")])
+def test_what_a_run_holds_out_by_groups_is_not_asked_for(tmp_path, capsys, kind, group):
+    """Nobody could train on it; a name that tells of no group is of none."""
+    names = [f"v{video}_{frame}" for video in range(4) for frame in range(4)]
+    for number, name in enumerate(names):
+        labeled = number % 4 < 2
+        folder = "images" if kind == "masks" else ("cat", "dog")[number % 2] if labeled else "unlabeled"
+        draw(tmp_path / "own" / folder / f"{name}.png", (16, 16))
+        if labeled and kind == "masks":
+            (tmp_path / "own" / "masks").mkdir(exist_ok=True)
+            Image.fromarray(np.random.default_rng(number).choice([4, 9], (16, 16)).astype(np.uint8)).save(f"own/masks/{name}.png")
+    if kind == "masks":
+        network = {"class_path": "tests.tasks.test_segmentation.Tiny", "init_args": {"classes": 2}}
+        data = {"classes": {"ground": 4, "cell": 9}, "crop": 16, "batch_size": 2, "num_workers": 0}
+        parts = "SegmentationTask", "FolderSegmentationDataModule", "own/images"
+    else:
+        network = {"class_path": "al_lightning.models.MLP", "init_args": {"width": 4, "num_classes": 2, "input_shape": [3, 16, 16]}}
+        data, parts = {}, ("ClassificationTask", "FolderClassificationDataModule", "own/unlabeled")
+    settings = {"root": str(tmp_path / "own"), "group": group, "evaluation": 0.25, **data}
+    model = {"class_path": parts[0], "init_args": {"network": network}}
+    run = fit(
+        tmp_path, "run", model, {"class_path": parts[1], "init_args": settings}, {"strategy": "Entropy", "query_size": 2, "cycles": 1}
+    )
+    (held,) = {Path(row["file"]).stem[:2] for row in csv.DictReader(run.images.open()) if row["split"] == "evaluation"}
+    others = ["other"] if kind == "masks" else []  # classes are looked for in the folders, each name of which has a group
+    for name in others:
+        draw(tmp_path / parts[2] / f"{name}.png", (16, 16))
+    rows, _ = ask("--run", run.path, "--images", parts[2])
+    assert {*by_stem(rows)} == {name for name in names if int(name[-1]) > 1 and name[:2] != held} | {*others}
+    assert f"2 images belong to groups that {run.path} holds out, and are not asked for." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("strategy", ["Entropy", "Random"])
 def test_broken_images_are_named_and_left_out_and_the_status_says_so(run, photos, capsys, strategy):
     for name, part in (("n1", 0.5), ("n3", 0.01)):
