@@ -64,6 +64,7 @@ bench: $(INSTALLED)  ## Measure speed and memory; prints the tables of docs/benc
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.query
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.batches
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.strategies
 	$(KEPT_MEMORY) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.folder
 	OMP_NUM_THREADS=1 WANDB_MODE=offline $(BIN)/python -m benchmarks.many_runs
 	$(KEPT_MEMORY) $(BIN)/python -m benchmarks.headline

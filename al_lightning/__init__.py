@@ -5,6 +5,6 @@ What a script or a notebook needs can be imported from here: ``__init__.pyi`` ha
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,24 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from al_lightning.errors import UserError
-from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, optional, read_table
+from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, Kind, optional, read_table
 
 QUERY_COLUMNS = {"cycle": COUNT, "rank": COUNT, "index": COUNT, "item": TEXT, "score": optional(FINITE)}
 ASKED_COLUMNS = {name: kind for name, kind in QUERY_COLUMNS.items() if name != "cycle"}
-FIRST_CURVE_COLUMNS = {"cycle": COUNT, "labeled": COUNT}
-LAST_CURVE_COLUMNS = {
-    "epochs": COUNT,
-    "train_steps": COUNT,
-    "train_seconds": AMOUNT,
-    "query_seconds": optional(AMOUNT),
-    "query_peak_bytes": optional(AMOUNT),
-}
 VALIDATED, TESTED = "val/", "test/"
 """What metrics' columns begin with: of the images that a training may look at, and of the evaluation set where that is another one."""
 CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
@@ -53,29 +45,43 @@ class Labeled:
     score: float | None = None
 
 
-@dataclass(frozen=True)
+def column(kind: Kind) -> Any:
+    """A field that is a column of learning_curve.csv, with what its cells hold."""
+    return field(metadata={"kind": kind})
+
+
+@dataclass(frozen=True, kw_only=True)
 class CycleRow:
-    """A finished cycle, as learning_curve.csv has it.
+    """A finished cycle, as learning_curve.csv has it: a field is a column, with what its cells hold, and metrics are further ones.
+
+    A column is added here alone: it is filled by what a :class:`~al_lightning.callbacks.cycle.FinishedCycle` has under its name, or its
+    query, where that begins with ``query_``.
 
     Attributes:
         cycle: from 0.
         labeled: items of its training set.
         metrics: by column; NaN for an empty cell.
-        train_seconds: of its training.
-        query_seconds: of scoring and choosing; None where no query was made, which is so in the last cycle of a run that came to its end.
-        query_peak_bytes: of memory while scoring; None likewise.
         epochs: of its training.
         train_steps: likewise.
+        train_seconds: likewise.
+        query_seconds: of scoring and choosing; None where no query was made, which is so in the last cycle of a run that came to its end.
+        query_peak_bytes: of memory while scoring; None likewise.
     """
 
-    cycle: int
-    labeled: int
+    cycle: int = column(COUNT)
+    labeled: int = column(COUNT)
     metrics: Mapping[str, float]
-    train_seconds: float
-    query_seconds: float | None
-    query_peak_bytes: float | None
-    epochs: int = 0
-    train_steps: int = 0
+    epochs: int = column(COUNT)
+    train_steps: int = column(COUNT)
+    train_seconds: float = column(AMOUNT)
+    query_seconds: float | None = column(optional(AMOUNT))
+    query_peak_bytes: float | None = column(optional(AMOUNT))
+
+
+_NAMES = [field.name for field in fields(CycleRow)]
+_KINDS: dict[str, Kind] = {field.name: field.metadata["kind"] for field in fields(CycleRow) if field.metadata}
+FIRST_CURVE_COLUMNS = {name: _KINDS[name] for name in _NAMES[: _NAMES.index("metrics")]}
+LAST_CURVE_COLUMNS = {name: _KINDS[name] for name in _NAMES[_NAMES.index("metrics") + 1 :]}
 
 
 def read_curve(path: Path) -> list[CycleRow]:

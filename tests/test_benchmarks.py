@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import strategies
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.rows import Row, at_least, at_most, collect, rows_of_process
 
@@ -81,3 +82,12 @@ def test_the_whole_command_on_a_processor(tmp_path):
     assert all(Row(**row).line() in done.stdout for row in result["rows"])
     exact = [row for row in result["rows"] if row["wanted"] == "1"]
     assert len(exact) == 9 and all(row["met"] for row in exact)
+
+
+def test_queries_of_all_strategies_are_measured(monkeypatch, capsys):
+    for name, value in {"_POOL": 300, "_LABELED": 40, "_SIZE": 6, "_ROUNDS": 1, "_CLOSE": 0}.items():
+        monkeypatch.setattr(strategies, name, value)
+    monkeypatch.setattr(sys, "argv", ["benchmarks.strategies"])
+    strategies.main()
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == len(strategies.STRATEGIES) and all(float(row[1]) > 0 and float(row[2]) > 0 for row in rows)

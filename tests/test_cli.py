@@ -61,7 +61,7 @@ def test_fit_leaves_a_run_and_says_where_the_picture_is(config, capsys):
     run = RunDirectory("runs/tiny-Entropy-seed3")
     out = capsys.readouterr().out
     assert f"Learning curve: {run.picture}" in out
-    assert "cycle 1/3: 70 labeled, val/accuracy 0." in out and "left" in out
+    assert "cycle 0 of 0-2: 70 labeled, val/accuracy 0." in out and "left" in out
     assert run.picture.read_bytes().startswith(b"\x89PNG")
     stored = yaml.safe_load(run.config.read_text())
     assert stored["active_learning"]["query_size"] == 50 and stored["trainer"]["max_epochs"] == 2
@@ -141,7 +141,7 @@ def test_one_command_begins_and_goes_on(config, capsys):
     assert "query_size was 50 and is 60" in fails(capsys, *command[1:], "--active_learning.query_size=60")
     main(command)
     said = capsys.readouterr().out
-    assert "begins now" not in said and "cycle 3/3" in said and "cycle 2/3" not in said
+    assert "begins now" not in said and "cycle 2 of 0-2" in said and "cycle 1 of 0-2" not in said
     assert without_seconds(run) == whole and run.config.read_bytes() == stored
     main(command)
     assert "is complete" in capsys.readouterr().out
@@ -348,7 +348,7 @@ def test_a_full_disk_is_one_error(config, capsys, monkeypatch):
 
 def test_fast_dev_run_leaves_no_run(config, capsys):
     main(["fit", "--config", config, "--trainer.fast_dev_run", "true"])
-    assert "cycle 2/3" in capsys.readouterr().out
+    assert "cycle 1 of 0-2" in capsys.readouterr().out
     assert not Path("runs").exists()
 
 
@@ -452,3 +452,18 @@ def test_a_run_that_is_being_written_keeps_its_configuration(config):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "Another process is writing into the run run" in done.stderr
     assert Path("run/config.yaml").read_text() == "its own" and "Traceback" not in done.stderr
+
+
+def test_help_begins_with_the_experiment_and_ends_with_the_rest_of_lightnings_trainer(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--help"])
+    said = capsys.readouterr().out
+    assert end.value.code == 0
+    titles = [line for line in said.splitlines() if re.fullmatch(r"[A-Z].*:", line)]
+    assert titles[0] == "The experiment:" and titles[-2:] == ["Lightning's trainer:", "Lightning's trainer, all else:"]
+    wanted = ["usage", "--active_learning.strategy", "--run_dir", "--data ", "--model ", "--optimizer ", "--trainer.callbacks"]
+    places = [said.index(each) for each in [*wanted, "--trainer.barebones"]]
+    assert places == sorted(places)
+    assert not re.search(r"-->|_integer_seed|Linked|Base class|<class 'torch", said)
+    options = re.findall(r"^  (--[\w.]+)", said, re.MULTILINE)
+    assert len(options) == len(set(options)) > 70  # each once

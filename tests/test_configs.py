@@ -50,7 +50,7 @@ def undrawn(monkeypatch):
     """Pictures of scenes take longer than all else here; what they show is tested where they are made."""
     for name in ("draw_scenes", "draw_histogram"):
         monkeypatch.setattr(plots, name, lambda *arguments: Path(arguments[-1]).write_bytes(PNG) and arguments[-1])
-    monkeypatch.setattr(plots, "draw_iou", lambda run: run.path)
+    monkeypatch.setattr(plots, "draw_iou", lambda run, palette: run.path)
 
 
 def tiny(config, scenes):

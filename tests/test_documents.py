@@ -65,7 +65,7 @@ def test_the_page_on_strategies_has_all_of_them():
     assert all(f"`{name}" in (DOCS / "strategies.md").read_text() for name in acquisition.AGGREGATIONS)
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")) + ["../README.md"])
+@pytest.mark.parametrize("page", [*sorted(path.name for path in DOCS.glob("*.md")), "../README.md"])
 def test_paths_and_targets_that_pages_name_are_there(page):
     text = (DOCS / page).read_text()
     named = re.findall(r"`((?:tests|configs|tools|benchmarks|al_lightning)/[\w./-]*)`", text)

@@ -70,7 +70,7 @@ def test_the_first_hour(capsys):
     assert set(stems("photos/masks")) == {*names[::6], *stems("drawn")}
     capsys.readouterr()
     assert done("python -m al_lightning status runs") == 0
-    assert re.search(r"runs/photos: cycle 2, \d+ labeled \(20 of them queried\), .* waits for labels: 0 of \d+", capsys.readouterr().out)
+    assert re.search(r"runs/photos: cycle 1, \d+ labeled \(20 of them queried\), .* waits for labels: 0 of \d+", capsys.readouterr().out)
 
 
 def test_make_demo_label(capsys, monkeypatch):

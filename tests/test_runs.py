@@ -46,7 +46,16 @@ def test_columns_and_round_trip(run):
 
 
 def test_the_typed_curve(run):
-    assert run.read_curve()[1] == CycleRow(1, 5, {"val/accuracy": 0.5}, 1.5, None, None, 2, 10)
+    assert run.read_curve()[1] == CycleRow(
+        cycle=1,
+        labeled=5,
+        metrics={"val/accuracy": 0.5},
+        epochs=2,
+        train_steps=10,
+        train_seconds=1.5,
+        query_seconds=None,
+        query_peak_bytes=None,
+    )
     run.append_cycle({**cycle_row(2, 7), "val/accuracy": None, "query_seconds": 0.5, "query_peak_bytes": 7})
     last = run.read_curve()[-1]
     assert math.isnan(last.metrics["val/accuracy"]) and (last.query_seconds, last.query_peak_bytes) == (0.5, 7.0)

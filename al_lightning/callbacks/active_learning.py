@@ -189,7 +189,7 @@ class ActiveLearningCallback(Callback):
             return self.interim.restore(again)
         except Exception as error:  # whatever a callback of the user or another version of a library makes of a state that it does not know
             why = f"{type(error).__name__}: {error}".splitlines()[0]
-            self._say(f"Cycle {self.cycle + 1} begins anew, for its training can't be brought back: {why}")
+            self._say(f"Cycle {self.cycle} begins anew, for its training can't be brought back: {why}")
             self._begin_cycle(weights)
             return again
 
@@ -372,7 +372,7 @@ class ActiveLearningCallback(Callback):
     def _introduce_strategies(self) -> None:
         size = len(self.data.pool.labeled)
         for strategy in (self.strategy, *self.also_record, *([self.initial_strategy] if self.initial_strategy else [])):
-            strategy.meet(size, self.data.item, self.oracle.peeking(self.record.data_record.peek))
+            strategy.prepare(size, self.data.item, self.oracle.shown_to_strategies(self.record.data_record.oracle_labels))
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:

@@ -127,7 +127,8 @@ class Beginning:
         known = self._unfinished_start(drawn) if resume else {}
         same = "run" in known and identity == {key: known.get(key) for key in identity}
         id: str = known["run"] if same else uuid.uuid4().hex
-        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else {"run": id, **here, **identity})
+        begun = {"run": id, **here, **identity, "evaluation": self.data.evaluation_size}
+        run.write_environment(known | {"resumed": [*known.get("resumed", []), here]} if same else begun)
         for left in (run.learning_curve, run.queries, run.evaluation):
             left.unlink(missing_ok=True)
         if not same:

@@ -92,7 +92,8 @@ class Knowledge:
         others = torch.full((len(indices),), torch.nan, dtype=torch.float64)
         if self.keys is not None:
             others = self.strategy.score(self.keys[self._places[indices]])
-        return torch.tensor([said.get(index, other) for index, other in zip(indices.tolist(), others.tolist(), strict=True)]).double()
+        found = [said.get(index, other) for index, other in zip(indices.tolist(), others.tolist(), strict=True)]
+        return torch.tensor(found, dtype=torch.float64)
 
 
 def refuse_not_finite(item: Callable[[int], str], indices: Tensor, finite: Tensor, what: str, when: str = "") -> None:

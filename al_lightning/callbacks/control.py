@@ -75,7 +75,7 @@ class Control:
         """Of each item the share of its labeled pixels, or 1 or 0 of a whole image, that the network has wrong."""
         for inputs, batch in self._data.pool_batches(self._data.scoring_batches(torch.tensor(sorted(indices)))):
             predicted = self._predicted(inputs).cpu()
-            targets = self._data.peek(batch).cpu()
+            targets = self._data.oracle_labels(batch).cpu()
             for index, its, true in zip(batch.tolist(), predicted, targets, strict=True):
                 counted = true != IGNORED
                 if bool(counted.any()):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from al_lightning.run_tables import FIRST_CURVE_COLUMNS, LAST_CURVE_COLUMNS
+
 
 @dataclass(frozen=True)
 class Query:
@@ -62,17 +64,14 @@ class FinishedCycle:
     query: Query | None
 
     def row(self) -> dict[str, Any]:
-        """The row of learning_curve.csv."""
-        return {
-            "cycle": self.cycle,
-            "labeled": self.labeled,
-            **self.metrics,
-            "epochs": self.epochs,
-            "train_steps": self.train_steps,
-            "train_seconds": self.train_seconds,
-            "query_seconds": self.query.seconds if self.query else None,
-            "query_peak_bytes": self.query.peak_bytes if self.query else None,
-        }
+        """The row of learning_curve.csv, whose columns :class:`~al_lightning.run_tables.CycleRow` lists."""
+        first, last = ({name: self._cell(name) for name in names} for names in (FIRST_CURVE_COLUMNS, LAST_CURVE_COLUMNS))
+        return {**first, **self.metrics, **last}
+
+    def _cell(self, column: str) -> Any:
+        if (name := column.removeprefix("query_")) != column:
+            return None if self.query is None else getattr(self.query, name)
+        return getattr(self, column)
 
     def line(self, cycles: int | None, growth: Sequence[int], stopped: str | None) -> str:
         """One line for a person.
@@ -95,7 +94,8 @@ class FinishedCycle:
             shown.append(f"about {clock(left)} left")
         if stopped is not None:
             shown.append(stopped)
-        return f"cycle {self.cycle + 1}{'' if cycles is None else f'/{cycles}'}: {', '.join(shown)}"
+        among = f" of 0-{cycles - 1}" if cycles is not None and cycles > 1 else ""
+        return f"cycle {self.cycle}{among}: {', '.join(shown)}"
 
 
 def _trained_on(labeled: int, growth: Sequence[int], cycles: int) -> int:

@@ -14,7 +14,7 @@ from al_lightning.sources import ADDED, EVALUATION, POOL, VALIDATION, ReadLabel
 
 
 class DataRecord:
-    """Reads and writes images.csv, labels.csv and the cycles' queried.csv; for the first process alone, except :meth:`peek`.
+    """Reads and writes images.csv, labels.csv and the cycles' queried.csv; for the first process alone, except :meth:`oracle_labels`.
 
     A resumed run is to be what an undisturbed one on the data as they are now would be. So the images must be the same, and the labels that
     finished cycles have read; a label that none of them has read may be mended.
@@ -27,7 +27,7 @@ class DataRecord:
     def __init__(self, run: RunDirectory, data: PoolDataModule) -> None:
         self.run = run
         self.data = data
-        self._peeked = False
+        self._oracle_has_read = False
         self._to_tabulate: dict[int, Sequence[int]] = {}  # by cycle the items that it queried, where queried.csv is still to be written
 
     # Beginning and going on
@@ -149,16 +149,16 @@ class DataRecord:
 
     def finish(self, cycle: int, queried: Tensor) -> None:
         """Writes what the items hold that a cycle has queried, and with an oracle, which has read them, the labels of the whole pool."""
-        if self._peeked:
+        if self._oracle_has_read:
             self._add_labels(self._labels(), cycle, self.data.pool.unlabeled & self.data.pool.answerable)
         self._to_tabulate[cycle] = queried.tolist()
         with suppress(UserError):  # a bad label is the next cycle's, which says so when it begins: this cycle is not lost
             self._tabulate()
 
-    def peek(self, indices: Tensor) -> Tensor:
-        """Labels for an oracle, see :meth:`PoolDataModule.peek`. What it chooses depends on them: they count as read."""
-        self._peeked = True
-        return self.data.peek(indices)
+    def oracle_labels(self, indices: Tensor) -> Tensor:
+        """Labels for an oracle, see :meth:`PoolDataModule.oracle_labels`. What it chooses depends on them: they count as read."""
+        self._oracle_has_read = True
+        return self.data.oracle_labels(indices)
 
     # Parts
 

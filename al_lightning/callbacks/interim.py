@@ -116,7 +116,7 @@ class Interim:
         problem = self._record.on_rank_zero(lambda: self._refusal(path))
         if problem is not None:
             if problem:
-                self._say(f"Cycle {cycle + 1} begins anew: {path} {problem}.")
+                self._say(f"Cycle {cycle} begins anew: {path} {problem}.")
             return []
         self.found = _load(path, self._trainer.strategy.root_device)
         files: list[str] = self.found[_KEY]["files"]
@@ -151,7 +151,7 @@ class Interim:
         own = checkpoint[_KEY]
         self._earlier = own["seconds"]
         where = "its training" if own["trained"] else f"epoch {self._trainer.current_epoch} of its training"
-        self._say(f"Cycle {self._cycle + 1} goes on after {where} ({own['seconds'] / 60:.1f} minutes).")
+        self._say(f"Cycle {self._cycle} goes on after {where} ({own['seconds'] / 60:.1f} minutes).")
         return self._restart.carry_over if own["trained"] else train
 
 

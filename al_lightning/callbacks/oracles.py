@@ -25,12 +25,12 @@ from al_lightning.text import encoded
 
 log = logging.getLogger(__name__)
 
-Peek = Callable[[Tensor], Tensor]
+OracleLabels = Callable[[Tensor], Tensor]
 _WHAT_FOR = {EVALUATION_FIRST: " of images drawn for evaluation", INITIAL: " to begin with"}
 
 
 class Oracle(ABC):
-    """Answers queries; in the first process alone, but for :meth:`meet` and :meth:`peeking`.
+    """Answers queries; in the first process alone, but for :meth:`prepare` and :meth:`shown_to_strategies`.
 
     Attributes:
         asks: whether it has to be asked for what the data have no label of, and can be.
@@ -38,7 +38,7 @@ class Oracle(ABC):
 
     asks = False
 
-    def meet(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
+    def prepare(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
         """Is told of the data, whose initial set is labeled: says in ``data.pool`` what it can answer for."""
 
     def ask(  # noqa: B027  the data set needs no telling
@@ -58,15 +58,15 @@ class Oracle(ABC):
         """What is to be done before it can answer, in a sentence."""
         raise NotImplementedError(f"{type(self).__name__} answers at once.")
 
-    def peeking(self, peek: Peek) -> Peek:
+    def shown_to_strategies(self, oracle_labels: OracleLabels) -> OracleLabels:
         """What a strategy gets that looks at labels which nobody has given yet."""
-        return peek
+        return oracle_labels
 
 
 class Dataset(Oracle):
     """The data set, whose labels are there: a simulation."""
 
-    def meet(self, data: PoolDataModule) -> None:
+    def prepare(self, data: PoolDataModule) -> None:
         """Says of how many items it can't."""
         if unlabeled := int((data.pool.unlabeled & ~data.pool.answerable).sum()):
             log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
@@ -92,7 +92,7 @@ class Human(Oracle):
         self.tools = tools
         self.blind = blind
 
-    def meet(self, data: PoolDataModule) -> None:
+    def prepare(self, data: PoolDataModule) -> None:
         """A person can answer for every item.
 
         Raises:
@@ -150,8 +150,8 @@ class Human(Oracle):
         whatfor = _WHAT_FOR.get(asked[0].cycle - 1, "")
         return f"{there} of {which} labels{whatfor} are there: put {what}, then go on with the same command and --resume."
 
-    def peeking(self, peek: Peek) -> Peek:
-        """See :meth:`Oracle.peeking`; a person is asked first."""
+    def shown_to_strategies(self, oracle_labels: OracleLabels) -> OracleLabels:
+        """See :meth:`Oracle.shown_to_strategies`; a person is asked first."""
 
         def refuse(indices: Tensor) -> NoReturn:
             raise UserError(

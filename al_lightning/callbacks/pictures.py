@@ -83,7 +83,7 @@ class ScenePictures(Callback):
                     self._draw(trainer, pl_module, row.cycle, row.labeled, queried)
             else:
                 lost.append(str(row.cycle))
-        plots.draw_iou(run)  # a cycle's pictures may all be there, and this one not
+        plots.draw_iou(run, _palette(trainer))  # a cycle's pictures may all be there, and this one not
         if lost:
             tqdm.write(
                 f"Pictures of cycles {', '.join(lost)} are missing, and so are the checkpoints to draw them by (active_learning.keep)."
@@ -106,7 +106,7 @@ class ScenePictures(Callback):
             examples = [data.pool_example(index) for index in queried[: self.queried]]
         if examples:
             media["queried_scenes"] = _draw_scenes(trainer, module, cycle, examples, f"{title}: queried", run.cycle(cycle) / "queried.png")
-        media["iou_by_class"] = plots.draw_iou(run)
+        media["iou_by_class"] = plots.draw_iou(run, _palette(trainer))
         _log(trainer, labeled, media, run.read_queried(cycle))
 
 
@@ -121,6 +121,12 @@ def _learning(trainer: Trainer) -> ActiveLearningCallback:
 
 def _title(trainer: Trainer, cycle: int, labeled: int) -> str:
     return f"{Path(trainer.default_root_dir).name}, cycle {cycle}, {labeled} labeled, {_learning(trainer).strategy}"
+
+
+def _palette(trainer: Trainer) -> dict[str, list[int]]:
+    """The colours of the classes."""
+    classes = trainer.datamodule.classes  # type: ignore[attr-defined]
+    return dict(zip(classes.names, classes.palette.tolist(), strict=True))
 
 
 def _draw_scenes(trainer: Trainer, module: LightningModule, cycle: int, examples: list[Example], title: str, path: Path) -> Path:

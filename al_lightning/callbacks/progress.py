@@ -51,7 +51,7 @@ class CycleProgressBar(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Names cycle and epoch."""
         cycle = trainer.datamodule.pool.cycle  # type: ignore[attr-defined]
-        self.train_progress_bar.set_description(f"cycle {cycle + 1}, epoch {trainer.current_epoch + 1}", refresh=False)
+        self.train_progress_bar.set_description(f"cycle {cycle}, epoch {trainer.current_epoch + 1}", refresh=False)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Moves the bar on, at the refresh rate."""

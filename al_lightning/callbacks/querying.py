@@ -65,17 +65,19 @@ def query_pool(
     memory = PeakMemory(data.device)
     cycle, total, chooser = data.pool.cycle, len(data.pool.labeled), strategies[0]
     candidates = data.pool.candidates
-    order = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
+    again = torch.tensor(wanted.again, dtype=torch.int64)
+    drawn = _drawn(candidates[~torch.isin(candidates, again)], min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
+    settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
+    ordered = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
+    free = ordered[~torch.isin(ordered, settled)]
+    order = torch.cat([free, settled])  # and has what it knows of both in the order that it wants it in
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
     known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, data.item)
-    again = torch.tensor(wanted.again, dtype=torch.int64)
-    drawn = _drawn(candidates[~torch.isin(candidates, again)], min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
-    settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
-    scored = known.scored(order[~torch.isin(order, settled)], torch.cat([data.pool.labeled_indices, settled]), wanted.stride, cycle)
-    generator = seeds.generator(seed, "choice", cycle)
-    choice = in_first(trainer, lambda: known.choose(scored, wanted.size - len(settled), generator))
+    others = torch.cat([settled, data.pool.labeled_indices])
+    size, generator = wanted.size - len(settled), seeds.generator(seed, "choice", cycle)
+    choice = in_first(trainer, lambda: known.choose(known.scored(free, others, wanted.stride, cycle), size, generator))
     chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
     queryable = data.pool.unlabeled[pool.indices]
     scoring = scoring_ones(strategies)

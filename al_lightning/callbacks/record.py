@@ -81,7 +81,7 @@ class RunRecord:
         self.id, self.waiting = opened.id, opened.waiting
         if opened.evaluation is not None:
             self.data.evaluate_on([row.index for row in opened.evaluation])
-        self.oracle.meet(self.data)
+        self.oracle.prepare(self.data)
         for cycle, indices in indices_by_cycle(opened.labeled).items():
             if cycle > 0:
                 self.data.pool.label(torch.tensor(indices))

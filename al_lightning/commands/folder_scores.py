@@ -85,7 +85,7 @@ def rank(
     """
     for strategy in strategies:
         _refuse_labels(strategy)
-        strategy.meet(len(folder), folder.item, _peek)
+        strategy.prepare(len(folder), folder.item, _oracle_labels)
     chooser = strategies[0]
     order = seeded_order(torch.tensor(candidates), len(folder), seeds.generator(model.seed, "ties", model.cycle))
     others = torch.tensor(labeled, dtype=torch.int64)
@@ -221,5 +221,5 @@ def _refuse_labels(strategy: Strategy) -> None:
         )
 
 
-def _peek(indices: Tensor) -> Tensor:
+def _oracle_labels(indices: Tensor) -> Tensor:
     raise UserError("Expected a strategy that reads no labels, for nobody has given any to these images. Name another.")

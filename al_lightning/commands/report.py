@@ -4,11 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from al_lightning.analysis.drawings import FORMATS, SCREEN, Paper, refuse_unknown_font
 from al_lightning.analysis.numbers import choose_metric, compare, lacking, read_runs
-from al_lightning.analysis.pages import Report
+from al_lightning.analysis.pages import Gallery, Report
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 
+_NARROWEST, _WIDEST = 2.0, 20.0  # inches
 _EXAMPLE = "example: python -m al_lightning report runs --out report --level 0.8 0.85"
 
 
@@ -25,12 +27,17 @@ def main(arguments: Sequence[str]) -> None:
     for name, values in {"--full": [options.full] if options.full is not None else [], "--level": options.level}.items():
         if wrong := [value for value in values if not 0 <= value <= 1]:
             raise UserError(f"Expected {name} between 0 and 1, as metrics are in learning_curve.csv, got {wrong[0]:g}.")
+    if not _NARROWEST <= options.width <= _WIDEST:
+        raise UserError(f"Expected --width in inches, from {_NARROWEST:g} to {_WIDEST:g}, got {options.width:g}.")
+    if options.font is not None:
+        refuse_unknown_font(options.font)
     runs, skipped = read_runs(options.runs)
     metric = choose_metric(runs, options.metric)
     skipped |= lacking(runs, metric)
     runs = [run for run in runs if run.path not in skipped]
     comparison = compare(runs, skipped, metric, options.baseline, options.full)
-    path = Report(comparison, options.out, options.level, options.export).write()
+    gallery = Gallery(options.out / "figures", options.format, Paper(options.width, options.font))
+    path = Report(comparison, options.out, options.level, options.export, gallery).write()
     left_out = f", {len(skipped)} left out" if skipped else ""
     print(f"Report of {len(runs)} runs{left_out}: {path}")
 
@@ -48,4 +55,14 @@ def _parser() -> argparse.ArgumentParser:
         "--level", type=float, nargs="+", default=[], help="levels of the metric to count the labels for (default: three of the baseline's)"
     )
     parser.add_argument("--export", action="store_true", help="write what every run queried, too: tables/queried_by_seed.csv")
+    parser.add_argument(
+        "--format", nargs="+", choices=FORMATS, default=["png", "svg"], help="of the files in the folder figures (default: png svg)"
+    )
+    parser.add_argument(
+        "--width",
+        type=float,
+        default=SCREEN.width,
+        help="inches of these files; 3.3 is a column of a paper (default: 9)",
+    )
+    parser.add_argument("--font", metavar="NAME", help="of all figures, as matplotlib knows it (default: DejaVu Sans)")
     return parser

@@ -55,7 +55,7 @@ def _so_far(run: RunDirectory) -> list[str]:
     labels += f" and {evaluated} for evaluation" if evaluated else ""
     with importing():  # scipy
         from al_lightning.analysis.numbers import stopping
-    return [f"cycle {len(cycles)}", labels, *metrics, *stopping.in_words(run)]
+    return [f"cycle {cycles[-1].cycle}", labels, *metrics, *stopping.in_words(run)]
 
 
 def _state(run: RunDirectory) -> str:

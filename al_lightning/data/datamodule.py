@@ -240,7 +240,7 @@ class PoolDataModule(LightningDataModule, ABC):
         """The name that a person knows an index by."""
 
     @abstractmethod
-    def peek(self, indices: Tensor) -> Tensor:
+    def oracle_labels(self, indices: Tensor) -> Tensor:
         """Labels of pool items whether anybody has labeled them or not, ``(B, *)``: for oracles alone, which cheat on purpose."""
 
     @abstractmethod
@@ -277,6 +277,11 @@ class PoolDataModule(LightningDataModule, ABC):
         return self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
 
     # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
+
+    @property
+    def evaluation_size(self) -> int | None:
+        """Number of items for evaluation; None where a data module does not tell."""
+        return None
 
     @abstractmethod
     def sources(self) -> list[Source]:

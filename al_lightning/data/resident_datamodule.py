@@ -86,6 +86,11 @@ class ResidentDataModule(PoolDataModule):
         """The index as text: these images have no names."""
         return str(index)
 
+    @property
+    def evaluation_size(self) -> int:
+        """Number of evaluation images."""
+        return len(self._eval)
+
     def sources(self) -> list[Source]:
         """Images and labels by hashes: labels of this kind are read at once, with their images."""
         return [
@@ -102,8 +107,8 @@ class ResidentDataModule(PoolDataModule):
 
     # Looks
 
-    def peek(self, indices: Tensor) -> Tensor:
-        """See :meth:`PoolDataModule.peek`."""
+    def oracle_labels(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.oracle_labels`."""
         return self._train.labels[indices.to(self._train.labels.device)]
 
     def picture(self, index: int) -> npt.NDArray[np.uint8]:

@@ -261,8 +261,8 @@ class SceneDataModule(PoolDataModule):
         """Where an item comes from, for tables of items: none or some columns, the same for all items."""
         return {}
 
-    def peek(self, indices: Tensor) -> Tensor:
-        """See :meth:`PoolDataModule.peek`; the items must be of one size."""
+    def oracle_labels(self, indices: Tensor) -> Tensor:
+        """See :meth:`PoolDataModule.oracle_labels`; the items must be of one size."""
         return torch.stack([self._classes_in(self._train[index]) for index in indices.tolist()])
 
     def _classes_in(self, scene: Scene) -> Tensor:
@@ -284,7 +284,7 @@ class SceneDataModule(PoolDataModule):
         """
         if not bool(self.pool.labeled[index]):
             raise UserError(f"Expected a labeled item, but nobody has labeled {self.item(index)} yet.")
-        return self.peek(torch.tensor([index]))[0]
+        return self.oracle_labels(torch.tensor([index]))[0]
 
     @property
     def evaluation_size(self) -> int:

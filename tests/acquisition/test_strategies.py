@@ -175,7 +175,7 @@ def test_most_incorrect_takes_the_wrong_ones_first(network, batch):
         labels = torch.zeros(40, dtype=torch.int64).scatter(0, batch[1], network(batch[0]).argmax(1))
     labels[batch[1][[1, 4, 6]]] += 1
     oracle = MostIncorrect()
-    oracle.meet(40, str, lambda indices: labels[indices])
+    oracle.prepare(40, str, lambda indices: labels[indices])
     keys = keys_of(oracle, network, batch)
     assert (keys >= 1).nonzero().flatten().tolist() == [1, 4, 6] and len(keys.unique()) == 9
     assert not torch.equal(keys_of(oracle, network, batch, seed=1), keys)
@@ -190,7 +190,7 @@ def test_lowest_miou_against_sklearn():
     targets[:, 0] = 255
     targets[6] = 255
     oracle = LowestMiou()
-    oracle.meet(9, str, lambda indices: targets[indices])
+    oracle.prepare(9, str, lambda indices: targets[indices])
     indices = torch.tensor([8, 6, 2])
     keys = keys_of(oracle, network, (images, indices))
     with torch.no_grad():

@@ -60,7 +60,7 @@ def scored_by(strategy, inputs, unlabeled, labeled=(), cycle=0):
     """What a query knows of items, by a network of its own."""
     torch.manual_seed(1)
     network = MLP(6, dropout=0.2, num_classes=4, input_shape=(5,)).eval()
-    strategy.meet(len(inputs), str, lambda indices: indices % 4)
+    strategy.prepare(len(inputs), str, lambda indices: indices % 4)
 
     def items(indices):
         indices = torch.tensor(indices, dtype=torch.int64)
@@ -79,7 +79,7 @@ def indices_of(strategy, scored, size, seed=0):
 def keyed(keys, labeled=(), rows=(), of_labeled=(), cycle=0, strategy=None, names=None):
     """Items 0, 1, ... with these keys."""
     if strategy is not None:
-        strategy.meet(1000 if names is None else len(names), str if names is None else names.__getitem__, lambda indices: indices)
+        strategy.prepare(1000 if names is None else len(names), str if names is None else names.__getitem__, lambda indices: indices)
     unlabeled = Items(torch.arange(len(keys)), torch.tensor(keys, dtype=torch.float64), rows)
     return Scored(unlabeled, Items(torch.tensor(labeled, dtype=torch.int64), None, of_labeled), cycle=cycle)
 
@@ -223,10 +223,10 @@ def test_apart_against_a_plain_implementation():
     ("make", "match"),
     [
         (
-            lambda: Apart(Entropy()).meet(1, lambda index: "cat", None),
+            lambda: Apart(Entropy()).prepare(1, lambda index: "cat", None),
             "end with the number of a frame for Apart, .*got cat. Say by .*pattern",
         ),
-        (lambda: Apart(Entropy(), pattern="(?P<frame>.*)").meet(1, lambda index: "x", None), "with a whole number as frame, got x"),
+        (lambda: Apart(Entropy(), pattern="(?P<frame>.*)").prepare(1, lambda index: "x", None), "with a whole number as frame, got x"),
         (lambda: Apart(Entropy(), pattern="("), "a regular expression"),
         (lambda: Apart(Entropy(), pattern="a"), r"a group \(\?P<frame>"),
         (lambda: ClassStratified(Entropy(), schedule=[]), "at least one beta"),
@@ -292,13 +292,13 @@ def test_a_rare_class_is_drawn_as_often_as_others():
     targets[[17, 61], 1, 2] = 1
     strategy = ClassAwareRandom(share=1.0)
     read = []
-    strategy.meet(100, str, lambda indices: read.extend(indices.tolist()) or targets[indices])
+    strategy.prepare(100, str, lambda indices: read.extend(indices.tolist()) or targets[indices])
     scored = Scored(Items(torch.arange(100)), Items(torch.tensor([], dtype=torch.int64)))
     found = [indices_of(strategy, scored, 2, seed) for seed in range(60)]
     assert sum(bool({17, 61} & {*its}) for its in found) > 30 and sorted(read) == [*range(100)]
     assert strategy.reads_labels
     plain = ClassAwareRandom(share=0.0)
-    plain.meet(100, str, lambda indices: targets[indices])
+    plain.prepare(100, str, lambda indices: targets[indices])
     assert indices_of(plain, scored, 3) == [0, 1, 2]  # their order is at random already
 
 

@@ -5,6 +5,7 @@ import copy
 import yaml
 
 from al_lightning.analysis.numbers.settings import as_list
+from al_lightning.analysis.pages import gallery
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 
@@ -17,6 +18,11 @@ ENVIRONMENT = {
     "versions": {"torch": "2.8.0", "numpy": "2.0.0"},
     "data": {"items": 1000, "sha256": "0123456789abcdef"},
 }
+
+
+def undrawn(monkeypatch):
+    """Lets reports make their figures, but not draw them: that takes most of a second each."""
+    monkeypatch.setattr(gallery, "rendered", lambda *_: b"<svg/>")
 
 
 def strategy(name, **arguments):

@@ -75,7 +75,7 @@ def _quick_pictures():
         patch.setattr(sys, "argv", ["al_lightning"])
         patch.setattr(plots, "draw_scenes", draw)
         patch.setattr(plots, "draw_histogram", draw)
-        patch.setattr(plots, "draw_iou", lambda run: draw_run(run.iou_picture, run))
+        patch.setattr(plots, "draw_iou", lambda run, palette: draw_run(run.iou_picture, run))
         patch.setattr(plots, "draw_learning_curve", lambda run: draw_run(run.picture, run))
         yield
 

@@ -247,7 +247,7 @@ def test_on_the_command_line(tmp_path, capsys):
     seconds = torch.load("run/cycles/001/training.ckpt", weights_only=True)["al_lightning interim"]["seconds"]
     capsys.readouterr()
     cli.main(["fit", "--resume", "--run_dir", "run"])
-    assert "Cycle 2 goes on after epoch 1 of its training" in capsys.readouterr().out
+    assert "Cycle 1 goes on after epoch 1 of its training" in capsys.readouterr().out
     run = RunDirectory("run")
     assert without_seconds(run) == without_seconds(whole)
     assert all(same_weights(weights(run, cycle), weights(whole, cycle)) for cycle in (0, 1))
@@ -357,7 +357,7 @@ def test_a_checkpoint_that_does_not_fit_is_said_and_trained_anew(tmp_path, capsy
     happen(path)
     run = PLAIN.run(tmp_path / "run", Logbook(tmp_path / "log"), resume=True)
     said = capsys.readouterr().out
-    assert "Cycle 2 begins anew" in said and re.search(why, said), said
+    assert "Cycle 1 begins anew" in said and re.search(why, said), said
     assert epochs(tmp_path / "log") == [["1.0", "1.1", "1.2"]]
     assert_same(run, RunDirectory(killed / "whole"))
 

@@ -25,7 +25,7 @@ def test_one_bar_for_training_one_for_scoring_in_a_terminal_only(tmp_path, monke
     run_experiment(tmp_path, callbacks=(bar,), trainer={"enable_progress_bar": True})
     drawn = screen.getvalue()
     if terminal:
-        assert re.search(r"cycle 2, epoch 2: 100%.*8/8", drawn)
+        assert re.search(r"cycle 1, epoch 2: 100%.*8/8", drawn)
         assert "scoring:" in drawn
         assert "Validation" not in drawn and "Sanity" not in drawn
     else:

@@ -90,11 +90,13 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
     rows = list(csv.DictReader(next(recorded.path.rglob("metrics.csv")).read_text().splitlines()))
     losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
     axes = {axis.get_ylabel(): axis for axis in drawn["training_curves.png"].axes}
+    assert drawn["training_curves.png"].get_suptitle() == "run: Entropy"
+    assert all(float(tick).is_integer() for axis in axes.values() for tick in axis.get_xticks())
     curves = axes["train/loss"].lines
     assert [list(curve.get_xdata()) for curve in curves] == [[0, 1, 2]] * 3
     np.testing.assert_allclose(np.concatenate([curve.get_ydata() for curve in curves]), losses)
-    finals = [curve.get_ydata()[-1] for curve in axes["val/accuracy"].lines]
-    np.testing.assert_allclose(finals, [float(row["val/accuracy"]) for row in recorded.read_cycles()], rtol=1e-6)
+    finals = [curve.get_ydata()[-1] for curve in axes["val/accuracy (%)"].lines]
+    np.testing.assert_allclose(finals, [100 * float(row["val/accuracy"]) for row in recorded.read_cycles()], rtol=1e-6)
     assert len({matplotlib.colors.to_hex(curve.get_color()) for curve in curves}) == 3
 
 
@@ -187,14 +189,14 @@ def test_one_cycle_and_metrics_that_are_no_numbers(tmp_path, drawn):
     (run.path / "metrics.csv").write_text("epoch,train/loss,val/accuracy,active_learning/cycle\n0,inf,nan,\n0,,,0\n")
     main(["figures", "--run", str(run.path)])
     assert drawn["training_curves.png"].get_suptitle() == "$x$_"
-    for draw in (plots.draw_learning_curve, plots.draw_iou):
-        assert image.imread(draw(run))[..., :3].std() > 0.01
+    for picture in (plots.draw_learning_curve(run), plots.draw_iou(run, {})):
+        assert image.imread(picture)[..., :3].std() > 0.01
 
 
 def test_no_cycle_at_all_is_drawn_as_nothing(tmp_path):
     run = RunDirectory(tmp_path)
     run.learning_curve.write_text("cycle,lab")
-    assert plots.draw_learning_curve(run).is_file() and plots.draw_iou(run).is_file()
+    assert plots.draw_learning_curve(run).is_file() and plots.draw_iou(run, {}).is_file()
 
 
 def test_classes_whose_names_begin_with_an_underscore_are_in_the_legend(tmp_path, monkeypatch):
@@ -202,5 +204,8 @@ def test_classes_whose_names_begin_with_an_underscore_are_in_the_legend(tmp_path
     run.append_cycle({**cycle_row(0, 3), "val/iou/_void_": 0.2, "val/iou/road": 0.4})
     kept = []
     monkeypatch.setattr(plots, "save", lambda figure, path: (kept.append(figure), path)[1])
-    plots.draw_iou(run)
+    plots.draw_iou(run, {"road": [128, 64, 128]})
     assert [text.get_text().strip() for text in kept[0].legends[0].get_texts()] == ["road", "_void_"]
+    (road, void), (axes,) = kept[0].axes[0].get_lines(), kept[0].axes
+    assert matplotlib.colors.to_hex(road.get_color()) == "#804080" != matplotlib.colors.to_hex(void.get_color())
+    assert list(road.get_ydata()) == [40] and axes.get_ylabel() == "IoU (%)" and axes.get_ylim() == (0, 100)

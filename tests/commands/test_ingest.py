@@ -126,10 +126,10 @@ def test_status_says_how_far_runs_are(asked, capsys):
     status, said = command(capsys, "status", "runs")
     bad, waits = said.splitlines()
     assert status == 1 and "can't be read: Expected the columns" in bad
-    assert waits.startswith("runs/waits: cycle 1, 3 labeled (0 of them queried), val/miou ")
+    assert waits.startswith("runs/waits: cycle 0, 3 labeled (0 of them queried), val/miou ")
     assert "waits for labels: 1 of 4 labels are there: put masks of the images in runs/waits/cycles/000/to_label into data/masks" in waits
     label(*asked)
     fit("runs/waits", cycles=2)
     status, said = command(capsys, "status", "runs/waits")
-    assert status == 0 and "cycle 2, 7 labeled (4 of them queried)" in said and said.endswith(", finished\n")
+    assert status == 0 and "cycle 1, 7 labeled (4 of them queried)" in said and said.endswith(", finished\n")
     assert "found none" in command(capsys, "status", "data")[0]

@@ -58,7 +58,7 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
     assert "initial-initial_size=5001-seed1: exit status 1: al_lightning: error: Expected an initial_size from 1 to" in shown
     assert "Margin-initial_size=5001-seed1: not started, for initial-initial_size=5001-seed1 failed" in shown
     run = RunDirectory("runs/trial/Margin-initial_size=30-seed1")
-    assert "cycle 3/3" in Path("runs/trial/logs/Margin-initial_size=30-seed1.txt").read_text()
+    assert "cycle 2 of 0-2" in Path("runs/trial/logs/Margin-initial_size=30-seed1.txt").read_text()
     assert [row["train_steps"] for row in run.read_cycles()] == ["0", "4", "6"]  # cycle 0 is the shared one's
 
     # the same as the command alone, but for who trained cycle 0

@@ -188,7 +188,7 @@ def test_pool_repeat_adds_copies_of_one_item(root, item, query_crop):
     loaded = torch.cat([images for images, _ in data.pool_batches([torch.tensor([3]), torch.tensor([5, 6])])])
     (expected, _) = next(iter(plain.pool_batches([torch.tensor([3])])))
     assert torch.equal(loaded, expected.expand_as(loaded)) and not torch.equal(loaded[:1, :, :20, :20], torch.zeros(1, 3, 20, 20))
-    assert torch.equal(data.peek(torch.tensor([6])), plain.peek(torch.tensor([3])))
+    assert torch.equal(data.oracle_labels(torch.tensor([6])), plain.oracle_labels(torch.tensor([3])))
     assert data.fingerprint() != plain.fingerprint() and data.fingerprint()["items"] == 7
     assert [scene.name for scene in data._eval] == [scene.name for scene in plain._eval]
 
@@ -441,4 +441,4 @@ def test_a_square_scales_images_smoothly_and_labels_by_their_nearest(root, tmp_p
     assert all(box.height == box.width == 16 and box.top + 16 <= 24 and box.left + 16 <= 24 for box in boxes)
     Image.fromarray(label[:24, :24]).save(scene.label)  # of the size that its image is scaled to, but not of its image's
     with pytest.raises(UserError, match="48"):
-        ready(root, square=24, decoded_cache=cache, cache_folder=str(tmp_path / "kept")).peek(torch.tensor([4]))
+        ready(root, square=24, decoded_cache=cache, cache_folder=str(tmp_path / "kept")).oracle_labels(torch.tensor([4]))

@@ -24,7 +24,7 @@ import yaml
 
 from al_lightning import commands
 from al_lightning.analysis.drawings import training
-from al_lightning.analysis.pages import report as report_module
+from al_lightning.analysis.pages import gallery
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.commands import figures, initial, maps
 from al_lightning.commands.stored_run import load_cycle
@@ -299,7 +299,7 @@ def _undrawn(reading: Callable[[], Any]) -> Callable[[], Any]:
         import matplotlib.pyplot as plt
 
         with (
-            mock.patch.object(report_module, "rendered", lambda *_, **__: b"<svg/>"),
+            mock.patch.object(gallery, "rendered", lambda *_, **__: b"<svg/>"),
             mock.patch.object(training, "save", lambda figure, path: (plt.close(figure), path)[1]),
         ):
             reading()

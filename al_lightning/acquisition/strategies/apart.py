@@ -45,13 +45,13 @@ class Apart(Wrapped):
         self.pattern = pattern
         self._expression = _compiled(_NAMES if pattern is None else pattern)
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
         """Reads the names.
 
         Raises:
             UserError: one has no frame's number.
         """
-        super().meet(size, item, peek)
+        super().prepare(size, item, oracle_labels)
         self._places = [self._place(item(index)) for index in range(size)]
 
     def _place(self, name: str) -> Place:

@@ -119,14 +119,14 @@ class Strategy:
         assert scored.unlabeled.keys is not None
         return scored.unlabeled.indices[top(scored.unlabeled.keys, size, scored.stride)]
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
-        """Told of the data set before the first cycle.
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
+        """Gets to know the data set, before the first cycle.
 
         Args:
             size: number of items.
             item: the name of an index.
-            peek: the labels of items, ``(B,)`` indices to ``(B, *)`` classes, whether anybody has labeled them or not. An oracle cheats
-                with it, to show what a strategy could reach; others leave it alone.
+            oracle_labels: the labels of items, ``(B,)`` indices to ``(B, *)`` classes, whether anybody has labeled them or not. An oracle
+                cheats with it, to show what a strategy could reach; others leave it alone.
 
         Raises:
             UserError: the strategy does not fit the data.

@@ -210,5 +210,8 @@ class Diverse(Wrapped):
         (unlabeled,), (labeled,), keys = scored.unlabeled.rows, scored.labeled.rows, scored.unlabeled.keys
         assert keys is not None
         best = top(keys, self.candidates * size)
-        among = best[batches.k_center(unlabeled[best.to(unlabeled.device)], labeled, size).cpu()]
+        try:
+            among = best[batches.k_center(unlabeled[best.to(unlabeled.device)], labeled, size).cpu()]
+        except batches.NotFinite as error:  # whose position is one among the best
+            raise batches.NotFinite(error.which, int(best[error.position]) if error.which == "unlabeled" else error.position) from None
         return scored.unlabeled.indices[among]

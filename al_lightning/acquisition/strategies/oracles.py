@@ -21,12 +21,12 @@ class _Oracle(Strategy):
     measure = partial(functional.OnePass, functional.predicted)
     reads_labels = True
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
-        """See :meth:`Strategy.meet`."""
-        self._peek = peek
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.prepare`."""
+        self._oracle_labels = oracle_labels
 
     def _targets(self, indices: Tensor) -> Tensor:
-        return self._peek(indices.cpu()).to(indices.device)
+        return self._oracle_labels(indices.cpu()).to(indices.device)
 
 
 class MostIncorrect(_Oracle):
@@ -71,15 +71,15 @@ class ClassAwareRandom(Strategy):
         self.share = share
         self._held: dict[int, list[int]] = {}
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
-        """See :meth:`Strategy.meet`."""
-        self._peek = peek
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.prepare`."""
+        self._oracle_labels = oracle_labels
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
         order = scored.unlabeled.indices
         for part in order[[index not in self._held for index in order.tolist()]].split(64):
-            for index, target in zip(part.tolist(), self._peek(part), strict=True):
+            for index, target in zip(part.tolist(), self._oracle_labels(part), strict=True):
                 self._held[index] = target[(target >= 0) & (target < 255)].unique().tolist()
         waiting: dict[int, list[int]] = {}
         for index in reversed(order.tolist()):  # which is at random already; the last of a list is its first

@@ -57,7 +57,7 @@ class _OfPasses(Strategy):
 class BatchBALD(_OfPasses):
     """Greedy maximum of the mutual information between the weights and the labels of the batch, by MC dropout.
 
-    Its score is the information of the batch up to it, in nats; it is at most log K, after which items are no better than random: use more
+    Its score is the information of the batch up to it, in nats; it is at most log K: items after that come by their own BALD, so use more
     passes for larger batches. It is exact while the table of the labels that a batch may have is small, then sampled. Classification only.
 
     Source: Kirsch et al., BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning, 2019.

@@ -53,7 +53,7 @@ class FromFile(Strategy):
     def __init__(self, order: str) -> None:
         self.order = order
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
         """Reads the file.
 
         Raises:

@@ -37,9 +37,9 @@ class Wrapped(Strategy):
         """See :meth:`Strategy.score`."""
         return self.strategy.score(keys)
 
-    def meet(self, size: int, item: Callable[[int], str], peek: Callable[[Tensor], Tensor]) -> None:
-        """See :meth:`Strategy.meet`."""
-        self.strategy.meet(size, item, peek)
+    def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
+        """See :meth:`Strategy.prepare`."""
+        self.strategy.prepare(size, item, oracle_labels)
 
     def logarithms(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.logarithms`."""

@@ -1,4 +1,8 @@
 from . import plots as plots
+from .paper import FORMATS as FORMATS
+from .paper import SCREEN as SCREEN
+from .paper import Paper as Paper
+from .paper import refuse_unknown_font as refuse_unknown_font
 from .plots import SceneRow as SceneRow
 from .plots import bin_edges as bin_edges
 from .training import draw_score_histograms as draw_score_histograms

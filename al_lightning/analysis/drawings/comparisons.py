@@ -2,28 +2,29 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from al_lightning.analysis.drawings.lines import Line, Style, drawn, legend, level
+from al_lightning.analysis.drawings.paper import Paper
 from al_lightning.analysis.drawings.rendering import legend_name
 from al_lightning.analysis.numbers import settings
 from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.numbers.trends import Trend
-
-Style = Mapping[str, Any]
-"""How matplotlib draws a line."""
+from al_lightning.text import shortened
 
 # Eight colours that people with any colour vision tell apart: six of Okabe and Ito's (2008), two of Tol's (2021).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_BASELINE: Style = {"color": "black", "linestyle": "--", "marker": "", "linewidth": 1.8, "zorder": 3}
-_SIZE = (9.0, 4.6)
+BASELINE: Style = {"color": "black", "linestyle": "--", "marker": "", "zorder": 3}
+_WHOLE_POOL: Style = {"color": "0.5", "linestyle": ":", "linewidth": 1}
+_LABELS = "labeled items"
+_ENDS = ("mean", "low", "high")
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
@@ -31,34 +32,59 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
     lines = [line for line in ("-", ":", "-.") for _ in _COLORS]
     looks = zip(cycle(_COLORS), cycle(_MARKERS), cycle(lines), strict=False)
     return {
-        label: {"color": color, "marker": marker, "linestyle": line, "markersize": 4, "linewidth": 1.4}
-        for label, (color, marker, line) in zip(labels, looks, strict=False)
+        label: {"color": color, "marker": marker, "linestyle": line} for label, (color, marker, line) in zip(labels, looks, strict=False)
     }
 
 
-def learning_curves(panel: Panel, metric: str, look: Mapping[str, Style]) -> Figure:
+def learning_curves(panel: Panel, metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
     """Mean over seeds against labeled items, with the 95 % interval where there are two seeds or more."""
-    figure, axes = _axes(f"{metric} (%)")
-    _draw_curves(axes, panel, panel.series, look)
-    return _finished(figure, axes)
+    return drawn(*curve_lines(panel, panel.series, look), paper, _LABELS, f"{metric} (%)")
 
 
-def normalized_curves(panel: Panel, look: Mapping[str, Style]) -> Figure:
+def normalized_curves(panel: Panel, look: Mapping[str, Style], paper: Paper) -> Figure:
     """The same with the first training set at 0 and the whole pool at 100."""
-    figure, axes = _axes("normalised (%)")
     assert panel.full is not None
-    _draw_curves(axes, panel, panel.series, look, panel.start, panel.full)
-    axes.axhline(100, color="0.5", linewidth=1, linestyle=":", label="whole pool")
-    axes.set_ylim(top=max(105, axes.get_ylim()[1]))
-    return _finished(figure, axes)
+    lines, references = curve_lines(panel, panel.series, look, start=panel.start, full=panel.full)
+    whole = level("whole pool", panel.budgets or [0], 100, _WHOLE_POOL)
+    return drawn(lines, [*references, whole], paper, _LABELS, "normalised (%)")
 
 
-def zoom(panel: Panel, members: Sequence[Series], metric: str, look: Mapping[str, Style]) -> Figure:
+def zoom(panel: Panel, members: Sequence[Series], metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
     """A group of strategies, the baseline and random, as high as the later three quarters of their curves."""
-    figure, axes = _axes(f"{metric} (%)")
     shown = [series for series in panel.series if series in members or series is panel.baseline or series.strategy == "Random"]
-    _draw_curves(axes, panel, shown, look, later_part=0.75)
-    return _finished(figure, axes)
+    return drawn(*curve_lines(panel, shown, look, shown_part=0.75), paper, _LABELS, f"{metric} (%)")
+
+
+def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style], paper: Paper) -> Figure:
+    """Mean of the differences to the baseline at each budget, paired by seed, with 95 % intervals."""
+    assert panel.baseline is not None
+    lines, references = difference_lines(panel, contrasts, look)
+    return drawn(lines, references, paper, _LABELS, f"difference to {panel.baseline.label} (points)")
+
+
+def curve_lines(
+    panel: Panel, shown: Sequence[Series], look: Mapping[str, Style], *, start: float = 0.0, full: float = 1.0, shown_part: float = 1.0
+) -> tuple[list[Line], list[Line]]:
+    """Learning curves in percent: those of the strategies, and that of the baseline if it is among them."""
+    lines = []
+    for series in shown:
+        points = curve(series)
+        style = BASELINE if series is panel.baseline else look[series.label]
+        mean, low, high = (100 * normalized([getattr(point, end) for _, point in points], start, full) for end in _ENDS)
+        lines.append(Line(series.label, [labeled for labeled, _ in points], mean, low, high, style, shown_part))
+    apart = panel.baseline is not None and panel.baseline in shown
+    return [line for line in lines if line.style is not BASELINE], [line for line in lines if line.style is BASELINE and apart]
+
+
+def difference_lines(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style]) -> tuple[list[Line], list[Line]]:
+    """Differences to the baseline in points, and the baseline at 0."""
+    assert panel.baseline is not None
+    lines = []
+    for series in panel.others:
+        points = [(c.labeled or 0, c.difference) for c in contrasts if c.first == series.label and c.difference.seeds]
+        mean, low, high = (100 * np.array([getattr(d, end) for _, d in points]) for end in _ENDS)
+        lines.append(Line(series.label, [x for x, _ in points], mean, low, high, look[series.label]))
+    return lines, [level(panel.baseline.label, panel.budgets[1:], 0.0, BASELINE)]
 
 
 def of_unlike_items(panels: Sequence[Panel]) -> list[Panel]:
@@ -67,7 +93,7 @@ def of_unlike_items(panels: Sequence[Panel]) -> list[Panel]:
     return known if known and np.ptp([panel.item_pixels for panel in known]) > 0.01 * known[0].item_pixels else []
 
 
-def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str, Style]) -> Figure:
+def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
     """Curves of several panels against labeled pixels: of a kind of strategies, of the baseline and random, and the band of them all.
 
     Args:
@@ -75,62 +101,55 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
         kind: see :func:`~al_lightning.analysis.numbers.settings.kind`.
         metric: for the axis.
         look: by label.
+        paper: what it is drawn on.
     """
-    figure, axes = _axes(f"{metric} (%)")
-    axes.set_xlabel("labeled pixels")
+    figure = Figure(figsize=(paper.width, (1.1 if paper.narrow else 0.5) * paper.width), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel="labeled pixels", ylabel=f"{metric} (%)")
+    axes.grid(alpha=0.3)
     axes.xaxis.set_major_formatter(EngFormatter())
     for panel, shade, face in zip(panels, cycle(("0.8", "#f3d9b1", "#cfe3f2")), cycle((None, "white", "0.6")), strict=False):
         means = {series: mean_curve(series, panel.budgets) for series in panel.compared}
-        drawn = {series: 100 * values for series, values in means.items() if values is not None}
+        shown = {series: 100 * values for series, values in means.items() if values is not None}
         x = [panel.compared[0].pixels(labeled) for labeled in panel.budgets]
         name = legend_name(panel.name)
-        band = np.stack([*drawn.values()])
+        band = np.stack([*shown.values()])
         axes.fill_between(x, band.min(axis=0), band.max(axis=0), color=shade, alpha=0.7, linewidth=0, label=f"all strategies ({name})")
-        for series, values in drawn.items():
+        for series, values in shown.items():
             if settings.kind(series.strategy) != kind and series is not panel.baseline and series.strategy != "Random":
                 continue
-            style = {**_BASELINE, "marker": "o"} if series is panel.baseline else {**look[series.label]}
+            style = {**BASELINE, "marker": "o"} if series is panel.baseline else {**look[series.label]}
             places = [series.pixels(labeled) for labeled in panel.budgets]
             axes.plot(places, values, label=f"{legend_name(series.label)} ({name})", **style, markerfacecolor=face)
-    return _finished(figure, axes)
-
-
-def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style]) -> Figure:
-    """Mean of the differences to the baseline at each budget, paired by seed, with 95 % intervals."""
-    assert panel.baseline is not None
-    figure, axes = _axes(f"difference to {panel.baseline.label} (points)")
-    axes.axhline(0, label=legend_name(panel.baseline.label), **_BASELINE)
-    drawn = []
-    for series in panel.others:
-        points = [(c.labeled, c.difference) for c in contrasts if c.first == series.label and c.difference.seeds]
-        mean, low, high = (100 * np.array([getattr(d, end) for _, d in points]) for end in ("mean", "low", "high"))
-        drawn.append(_line(axes, [x for x, _ in points], (mean, low, high), series.label, look[series.label]))
-    _limit(axes, drawn, [0.0])
-    return _finished(figure, axes)
-
-
-def penalty_map(labels: Sequence[str], shares: Values) -> Figure:
-    """The penalty matrix as a heat map: the share of budgets at which the row beats the column."""
-    edge = 1.2 + 0.55 * len(labels)
-    figure = Figure(figsize=(edge + 3.2, edge + 1.4), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    for (row, column), share in np.ndenumerate(shares):
-        if not np.isnan(share):
-            axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color="white" if share > 0.55 else "black")
-    names = [legend_name(name) for name in labels]
-    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(labels)), names, fontsize=8)
-    axes.set(xlabel="... this strategy", ylabel="beats ...")
-    figure.colorbar(image, ax=axes, label="share of budgets", shrink=0.8)
+    legend(figure, paper)
     return figure
 
 
-def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
+def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
+    """The penalty matrix as a heat map: the share of budgets at which the row beats the column, in percent."""
+    width = min(paper.width, 4.4 + 0.55 * len(labels))
+    figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues", aspect="auto")
+    size = min(0.8 * paper.size, 24 * width / (len(labels) + 4))
+    for (row, column), share in np.ndenumerate(shares):
+        if not np.isnan(share):
+            color = "white" if share > 0.55 else "black"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size, color=color)
+    names = [shortened(legend_name(name), 22 if paper.narrow else 60) for name in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
+    axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
+    axes.set(xlabel="... this one, at so many % of budgets", ylabel="this strategy beats ...")
+    if not paper.narrow:  # the numbers are in the cells
+        figure.colorbar(image, ax=axes, label="share of budgets (%)", shrink=0.8)
+    return figure
+
+
+def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
     """Break-even point and mean difference to the baseline against a setting; a cross at the upper edge says: never."""
-    figure = Figure(figsize=(12.0, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    right.axhline(0, label=legend_name(found.baseline), **_BASELINE)
+    figure = Figure(figsize=(paper.width, (1.5 if paper.narrow else 0.42) * paper.width), layout="constrained")
+    left, right = figure.subplots(2, 1) if paper.narrow else figure.subplots(1, 2)
+    right.axhline(0, label=legend_name(found.baseline), **BASELINE)
     for name, points in found.lines.items():
         # A line of a whole class looks like one of its strategies.
         style = look.get(name) or next(style for other, style in look.items() if other.startswith(name))
@@ -139,9 +158,8 @@ def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
         if not np.isnan(known).all():  # a line without a point would take room in the layout
             left.plot(values, known, **style)
         never = [point.value for point in points if np.isinf(point.break_even)]
-        left.plot(
-            never, [1.0] * len(never), transform=left.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
-        )
+        if never:
+            _cross(left, never, style)
         mean, low, high = (100 * np.array([getattr(point.difference, end) for point in points]) for end in ("mean", "low", "high"))
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
@@ -150,62 +168,15 @@ def trend(found: Trend, look: Mapping[str, Style]) -> Figure:
         _scale(axes, sorted({point.value for points in found.lines.values() for point in points}))
         axes.set_xlabel(found.setting)
         axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    legend(figure, paper)
     return figure
 
 
-def _axes(ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel="labeled items", ylabel=ylabel)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _finished(figure: Figure, axes: Axes) -> Figure:
-    many = len(axes.get_legend_handles_labels()[0]) > 14
-    figure.legend(loc="outside right upper", fontsize="x-small" if many else "small", frameon=False)
-    return figure
-
-
-def _draw_curves(
-    axes: Axes,
-    panel: Panel,
-    shown: Sequence[Series],
-    look: Mapping[str, Style],
-    start: float = 0.0,
-    full: float = 1.0,
-    later_part: float = 1.0,
-) -> None:
-    drawn = []
-    for series in shown:
-        points = curve(series)
-        style = _BASELINE if series is panel.baseline else look[series.label]
-        ends = tuple(100 * normalized([getattr(point, end) for _, point in points], start, full) for end in ("mean", "low", "high"))
-        mean, low, high = _line(axes, [labeled for labeled, _ in points], ends, series.label, style)
-        first = int(len(points) * (1 - later_part))
-        drawn.append((mean[first:], low[first:], high[first:]))
-    _limit(axes, drawn)
-
-
-def _line(axes: Axes, x: Sequence[Any], ends: Any, name: str, style: Style) -> tuple[Values, Values, Values]:
-    """Draws a line and its band, and gives them back."""
-    mean, low, high = ends
-    axes.plot(x, mean, label=legend_name(name), **style)
-    axes.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
-    return mean, low, high
-
-
-def _limit(axes: Axes, drawn: Sequence[tuple[Values, Values, Values]], others: Sequence[float] = ()) -> None:
-    """Shows all lines, and as much of their bands as leaves the lines room: with two seeds a band can be hundreds of points wide."""
-    means = np.concatenate([np.asarray(others, float), *(mean for mean, _, _ in drawn)])
-    if not len(means):
-        return
-    bands = np.concatenate([means, *(np.concatenate([low, high]) for _, low, high in drawn)])
-    bottom, top = means.min(), means.max()
-    room = 0.35 * (top - bottom) or 1.0
-    axes.set_ylim(max(np.nanmin(bands), bottom - room) - 0.05 * room, min(np.nanmax(bands), top + room) + 0.15 * room)
+def _cross(axes: Axes, values: Sequence[float], style: Style) -> None:
+    """Marks values at the upper edge."""
+    axes.plot(
+        values, [1.0] * len(values), transform=axes.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
+    )
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

@@ -1,6 +1,7 @@
 """Pictures of runs."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,11 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import MaxNLocator
 
 from al_lightning.analysis.drawings.rendering import legend_name, rendered
+from al_lightning.analysis.numbers import settings
 from al_lightning.files import write_atomically
 from al_lightning.labels import IGNORED
 from al_lightning.run_tables import of_evaluation
@@ -24,7 +28,7 @@ LARGEST = 800
 
 
 def draw_learning_curve(run: RunDirectory) -> Path:
-    """Draws each metric of the evaluation set against the number of labeled items.
+    """Draws each metric of the evaluation set against the number of labeled items; in percent, but for losses.
 
     Returns:
         The PNG's path in the run directory.
@@ -33,15 +37,21 @@ def draw_learning_curve(run: RunDirectory) -> Path:
     metrics = [name for name in of_evaluation(cycles[0].metrics) if name.count("/") == 1] if cycles else []
     figure, axes = plt.subplots(1, max(1, len(metrics)), figsize=(1 + 4.5 * max(1, len(metrics)), 3.6), squeeze=False, layout="constrained")
     for axis, metric in zip(axes[0], metrics, strict=False):
-        axis.plot([cycle.labeled for cycle in cycles], [cycle.metrics[metric] for cycle in cycles], marker=".")
-        axis.set(xlabel="labeled items", ylabel=metric)
+        factor, ylabel = in_percent(metric)
+        axis.plot([cycle.labeled for cycle in cycles], [factor * cycle.metrics[metric] for cycle in cycles], marker=".")
+        axis.set(xlabel="labeled items", ylabel=ylabel)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    figure.suptitle(run.path.name, fontsize="medium")
+    figure.suptitle(title_of(run), fontsize="medium")
     return save(figure, run.picture)
 
 
-def draw_iou(run: RunDirectory) -> Path:
-    """Draws the IoU of each class against the number of labeled items; classes that never occur are left out.
+def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
+    """Draws the IoU of each class against the number of labeled items, in percent; classes that never occur are left out.
+
+    Args:
+        run: whose.
+        palette: RGB by the class's name, as in pictures of scenes.
 
     Returns:
         The PNG's path in the run directory.
@@ -49,17 +59,33 @@ def draw_iou(run: RunDirectory) -> Path:
     cycles = run.read_curve()
     labeled = [cycle.labeled for cycle in cycles]
     names = [name for name in of_evaluation(cycles[0].metrics) if "/iou/" in name] if cycles else []
-    curves = {name.partition("/iou/")[2]: [cycle.metrics[name] for cycle in cycles] for name in names}
+    curves = {name.partition("/iou/")[2]: [100 * cycle.metrics[name] for cycle in cycles] for name in names}
     shown = {name: values for name, values in curves.items() if not np.isnan(values).all()}
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    colors = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
-    for number, (name, values) in enumerate(sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1]))):
-        axis.plot(labeled, values, marker=".", color=colors[number % 20], label=legend_name(name))
-    axis.set(xlabel="labeled items", ylabel="IoU", ylim=(0, 1), title=run.path.name)
+    for name, values in sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1])):
+        color = np.array(palette[name]) / 255 if name in palette else None
+        (line,) = axis.plot(labeled, values, marker=".", color=color, label=legend_name(name))
+        line.set_path_effects([Stroke(linewidth=2.2, foreground="0.45"), Normal()])  # a palette may have white in it
+    axis.set(xlabel="labeled items", ylabel="IoU (%)", ylim=(0, 100), title=title_of(run))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     if shown:
         figure.legend(loc="outside right center", fontsize="small")
     return save(figure, run.iou_picture)
+
+
+def in_percent(metric: str) -> tuple[float, str]:
+    """What values of a metric are multiplied by, and how the axis is named then; a loss stays what it is."""
+    return (1.0, metric) if metric.rpartition("/")[2].endswith("loss") else (100.0, f"{metric} (%)")
+
+
+def title_of(run: RunDirectory) -> str:
+    """A run's name, with its strategy where that is told and is not in the name."""
+    if not os.path.lexists(run.config):
+        return run.path.name
+    config = settings.flat(run.read_config())
+    name = settings.label(settings.choice(config, 0)) if any(key.startswith(settings.STRATEGY) for key in config) else ""
+    return run.path.name if name in run.path.name else f"{run.path.name}: {name}"
 
 
 def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str, path: Path) -> Path:

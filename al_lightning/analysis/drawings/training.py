@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
-from al_lightning.analysis.drawings.plots import bin_edges, save
+from al_lightning.analysis.drawings.plots import bin_edges, in_percent, save, title_of
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -30,15 +31,17 @@ def draw_training_curves(run: RunDirectory) -> Path | None:
     figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr,call-arg]
     scale = Normalize(min(cycles), max(max(cycles), min(cycles) + 1))
     for axis, metric in zip(axes[0], metrics, strict=True):
+        factor, ylabel = in_percent(metric)
         for cycle, rows in cycles.items():
             points = [(row["epoch"], row[metric]) for row in rows if metric in row and "epoch" in row]
             epochs, values = zip(*points, strict=True) if points else ((), ())
-            axis.plot(epochs, values, marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
-        axis.set(xlabel="epoch", ylabel=metric)
+            axis.plot(epochs, factor * np.array(values), marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
+        axis.set(xlabel="epoch", ylabel=ylabel)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     ticks = np.unique(np.linspace(min(cycles), max(cycles), 8).round())
     figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes[0].tolist(), label="cycle", ticks=ticks)
-    figure.suptitle(run.path.name, fontsize="medium")
+    figure.suptitle(title_of(run), fontsize="medium")
     return save(figure, run.training_picture)
 
 
@@ -79,5 +82,5 @@ def draw_score_histograms(run: RunDirectory) -> Path | None:
                 axis.set_ylabel(f"cycle {cycle}", fontsize="x-small")
                 axis.legend(fontsize="xx-small")
         axes[-1, column].set_xlabel("score of an image", fontsize="small")
-    figure.suptitle(run.path.name, fontsize="medium")
+    figure.suptitle(title_of(run), fontsize="medium")
     return save(figure, run.histograms_picture)

@@ -37,6 +37,8 @@ class Run:
         environment: versions, device, git commit; empty where nobody recorded them.
         queried_pixels: of all items that were queried for the last training set; None where not recorded.
         validation: labeled items that were held out for validation.
+        evaluation: images that it is evaluated on; 0 where nobody has counted them.
+        settings: all of them.
         stopping: what tells when to stop, of :func:`~al_lightning.analysis.numbers.stopping.as_row`, where the settings ask for that.
         pixels: of what is labeled, by the number of labeled items; empty where not recorded.
     """
@@ -50,6 +52,8 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     queried_pixels: int | None = None
     validation: int = 0
+    evaluation: int = 0
+    settings: Settings = field(default_factory=dict)
     stopping: Mapping[str, Any] | None = None
     pixels: Mapping[int, int] = field(default_factory=dict)
 
@@ -225,6 +229,8 @@ def read_run(directory: RunDirectory) -> Run:
         environment,
         directory.read_queried_pixels(len(rows) - 1),
         validation=directory.read_validation_labels(),
+        evaluation=stopping.evaluation_images(directory),
+        settings=config,
         stopping=stopping.as_row(directory) if stopping.is_watched(config) else None,
         pixels=directory.read_labeled_pixels(),
     )

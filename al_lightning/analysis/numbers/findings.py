@@ -39,11 +39,13 @@ class Area:
     """The learning curve of a series as numbers.
 
     Attributes:
-        alc: in percent times cycles, over the seeds.
+        mean: the metric in the mean over the curve, the area divided by the labels that it goes over; as fractions, over the seeds.
+        alc: in percent times cycles, likewise.
         normalized: likewise, of the curve with cycle 0 at 0 and the full pool at 100; None where the full pool's metric is unknown.
         final: the metric at the last common budget.
     """
 
+    mean: Interval
     alc: Interval
     normalized: Interval | None
     final: Interval
@@ -84,8 +86,9 @@ def area(panel: Panel, series: Series) -> Area | None:
     def areas(transform: Callable[[Values], Values]) -> Interval:
         return mean_interval([alc(transform(values), panel.budgets, panel.query_size) for values in curves.values()])
 
-    full = panel.full
+    full, labels = panel.full, panel.budgets[-1] - panel.budgets[0]
     return Area(
+        mean_interval([float(np.trapezoid(values, panel.budgets)) / labels for values in curves.values()]),
         areas(lambda values: values),
         None if full is None else areas(lambda values: normalized(values, panel.start, full)),
         mean_interval([values[-1] for values in curves.values()]),

@@ -208,6 +208,16 @@ def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = 
     return name if stride == 1 else f"{name}, stride {short(stride)}"
 
 
+def of_class(node: Mapping[str, Any]) -> str:
+    """A class of a configuration with its arguments, but for paths.
+
+    Example:
+        >>> of_class({"class_path": "x.MLP", "init_args": {"width": 16}})
+        'MLP(width=16)'
+    """
+    return _described(node, frozenset(), "", False)
+
+
 def nested(settings: Settings) -> dict[str, Any]:
     """The opposite of :func:`flat`.
 

@@ -85,7 +85,7 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
     differences = _differences(first, second)
     mean = float(differences.mean())
     if len(seeds) == 1:
-        return Difference(seeds, mean, nothing, nothing, nothing, "; ".join([*notes, "one seed: no test, no interval"]))
+        return Difference(seeds, mean, nothing, nothing, nothing, "; ".join([*notes, "one seed, which has no interval either"]))
     interval = mean_interval(differences)
     if _constant(differences):
         return Difference(seeds, mean, mean, mean, nothing, "; ".join([*notes, "the difference is the same for every seed: no test"]))

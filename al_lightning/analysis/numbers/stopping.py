@@ -132,7 +132,7 @@ def sure(run: RunDirectory) -> Sure | None:
         return None
     value = row.metrics[name]
     if name.endswith("accuracy"):
-        count = _evaluation_images(run)
+        count = evaluation_images(run)
         return Sure(name, value, *exact_interval(round(value * count), count), count, "exact binomial") if count else None
     images = read_evaluated(run.evaluated(row.cycle)) if os.path.lexists(run.evaluated(row.cycle)) else []
     if len(images) < _LEAST:
@@ -220,10 +220,17 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _evaluation_images(run: RunDirectory) -> int:
-    """Images for evaluation, where the run drew them or each has a label of its own; 0 where nobody has counted them."""
+def evaluation_images(run: RunDirectory) -> int:
+    """Images for evaluation, as far as the run has told; 0 where nobody has counted them.
+
+    Raises:
+        UserError: a table is damaged.
+    """
     if drawn := run.read_evaluation():
         return len(drawn)
+    told = run.read_environment().get("evaluation") if os.path.lexists(run.environment) else None
+    if isinstance(told, int):
+        return told
     if not os.path.lexists(run.labels):
         return 0
     return sum(label.split == sources.EVALUATION for label in sources.read_labels(run.labels))

@@ -204,6 +204,7 @@ def _summary(panel: Panel, series: Series) -> dict[str, Any]:
         "strategy": series.label,
         "seeds": 0 if area is None else area.alc.count,
         "query_size": panel.query_size,
+        **_interval("mean_metric", None if area is None else area.mean),
         **_interval("alc", None if area is None else area.alc),
         **_interval("normalized_alc", None if area is None else area.normalized),
         **_interval("final", None if area is None else area.final),

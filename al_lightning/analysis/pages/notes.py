@@ -16,6 +16,10 @@ NO_FULL = (
     "There are no normalised curves: they need the metric of the whole pool. Add runs with --data.init_args.initial_size all and otherwise "
     "the same settings, or give the value with --full."
 )
+NEVER = (
+    "never: not within the labels that all strategies have. The mean curve does not end above the baseline's (break-even), is nowhere "
+    "above it (first above), or does not reach the level."
+)
 SUMMARISED = (
     "In the mean over the numbers of labels after the first training set, in percentage points. The corrected p decides: an interval "
     "that leaves out 0 is one test of several, and not yet a finding."

@@ -1,6 +1,6 @@
 """Which columns a person reads of each table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
 from al_lightning.analysis.pages import columns
@@ -22,10 +22,17 @@ def summary(baseline: str | None) -> list[Column]:
 _SUMMARY = [
     columns.text("strategy", "strategy"),
     columns.number("seeds", "seeds", columns.count),
+    columns.with_interval("mean over the curve (%)", "mean_metric", columns.percent),
     columns.with_interval("ALC", "alc", columns.decimal),
     columns.with_interval("normalised ALC", "normalized_alc", columns.decimal),
     columns.with_interval("last metric (%)", "final", columns.percent),
 ]
+
+
+def facts(told: Mapping[str, str]) -> tuple[Rows, list[Column]]:
+    """Headings and what is under them, as a table."""
+    return [{"what": heading, "value": text} for heading, text in told.items()], [columns.text("", "what"), columns.text("", "value")]
+
 
 STOPPING = [
     columns.text("run", "run"),

@@ -1,15 +1,20 @@
+import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
 
 from al_lightning.analysis.drawings import comparisons
+from al_lightning.analysis.drawings.lines import apart
+from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
+from al_lightning.analysis.drawings.rendering import rendered
 from al_lightning.analysis.numbers import findings
 from al_lightning.analysis.numbers.comparison import compare, read_runs
 from al_lightning.analysis.numbers.trends import across_panels
 from al_lightning.analysis.pages.report import Report
 from al_lightning.sources import Source, write_images
-from tests.analysis.recorded import record
+from tests.analysis.recorded import record, undrawn
 
 
 @pytest.fixture
@@ -32,18 +37,20 @@ def lines(axes):
 
 
 def test_learning_curves_show_the_means_and_the_baseline_first(panel, look):
-    figure = comparisons.learning_curves(panel, "val/accuracy", look)
+    figure = comparisons.learning_curves(panel, "val/accuracy", look, SCREEN)
     (axes,) = figure.axes
     drawn = lines(axes)
     assert list(drawn) == ["Random", "Entropy", "Margin"]
     assert (drawn["Random"].get_color(), drawn["Random"].get_linestyle()) == ("black", "--")
     assert list(drawn["Entropy"].get_xdata()) == [20, 30, 40, 50, 60]
     assert drawn["Entropy"].get_ydata() == pytest.approx([100 * point.mean for _, point in findings.curve(panel.series[1])])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(drawn)
+    assert not figure.legends and {text.get_text() for text in axes.texts} == set(drawn)  # named where they end
+    narrow = comparisons.learning_curves(panel, "val/accuracy", look, PHONE)
+    assert [text.get_text() for text in narrow.legends[0].get_texts()] == list(drawn) and not narrow.axes[0].texts
 
 
 def test_normalised_curves_begin_at_0_and_end_below_100(panel, look):
-    (axes,) = comparisons.normalized_curves(panel, look).axes
+    (axes,) = comparisons.normalized_curves(panel, look, SCREEN).axes
     drawn = lines(axes)
     assert drawn["Entropy"].get_ydata()[0] == pytest.approx(0)
     assert drawn["Random"].get_ydata()[-1] == pytest.approx(100 * (0.43 - 0.3) / 0.5)
@@ -51,7 +58,7 @@ def test_normalised_curves_begin_at_0_and_end_below_100(panel, look):
 
 
 def test_a_zoom_has_its_group_and_the_baseline_at_the_later_height(panel, look):
-    (axes,) = comparisons.zoom(panel, panel.others[:1], "val/accuracy", look).axes
+    (axes,) = comparisons.zoom(panel, panel.others[:1], "val/accuracy", look, SCREEN).axes
     assert list(lines(axes)) == ["Random", "Entropy"]
     low, high = axes.get_ylim()
     assert 30 < low < 40 and high > 100 * findings.curve(panel.series[1])[-1][1].mean
@@ -60,7 +67,7 @@ def test_a_zoom_has_its_group_and_the_baseline_at_the_later_height(panel, look):
 
 def test_differences_to_the_baseline(panel, look):
     contrasts = findings.by_budget(panel)
-    (axes,) = comparisons.differences(panel, contrasts, look).axes
+    (axes,) = comparisons.differences(panel, contrasts, look, SCREEN).axes
     expected = [100 * test.difference.mean for test in contrasts if test.first == "Margin"]
     assert lines(axes)["Margin"].get_ydata() == pytest.approx(expected)
     assert list(lines(axes)["Random"].get_ydata()) == [0, 0]
@@ -69,7 +76,7 @@ def test_differences_to_the_baseline(panel, look):
 def test_one_seed_is_a_line_without_a_band(tmp_path):
     record(tmp_path, [0.1, 0.2])
     (panel,) = compare(*read_runs([tmp_path]), "val/accuracy").panels
-    (axes,) = comparisons.learning_curves(panel, "val/accuracy", {}).axes
+    (axes,) = comparisons.learning_curves(panel, "val/accuracy", {}, SCREEN).axes
     assert lines(axes)["Random"].get_ydata() == pytest.approx([10, 20])
     assert all(math.isfinite(end) for end in axes.get_ylim())
 
@@ -78,7 +85,7 @@ def test_a_wide_band_does_not_flatten_the_lines(tmp_path):
     for seed, values in enumerate(([0.1, 0.2], [0.3, 0.36])):  # t(0.975, 1) = 12.7
         record(tmp_path / f"{seed}", values, seed=seed)
     (panel,) = compare(*read_runs([tmp_path]), "val/accuracy").panels
-    (axes,) = comparisons.learning_curves(panel, "val/accuracy", {}).axes
+    (axes,) = comparisons.learning_curves(panel, "val/accuracy", {}, SCREEN).axes
     assert np.diff(axes.get_ylim())[0] < 3 * 8
 
 
@@ -90,9 +97,9 @@ def test_looks_differ_also_beyond_the_colours():
 
 def test_the_penalty_map_says_its_numbers():
     shares = np.array([[np.nan, 0.25], [0.5, np.nan]])
-    axes = comparisons.penalty_map(["A", "B"], shares).axes[0]
-    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "0.25"), ((0, 1), "0.50")}
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("beats ...", "... this strategy")
+    axes = comparisons.penalty_map(["A", "B"], shares, SCREEN).axes[0]
+    assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "25"), ((0, 1), "50")}
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("this strategy beats ...", "... this one, at so many % of budgets")
 
 
 def test_trends_mark_what_never_leads(tmp_path):
@@ -101,14 +108,16 @@ def test_trends_mark_what_never_leads(tmp_path):
         record(tmp_path / f"r{width}", [0.1, 0.2, 0.3], "Random", **settings)
         record(tmp_path / f"e{width}", [0.1, 0.2 + gain, 0.3 + gain], "Entropy", **settings)
     found = across_panels(compare(*read_runs([tmp_path]), "val/accuracy"))
-    left, right = comparisons.trend(found, comparisons.styles(["Entropy"])).axes
+    left, right = comparisons.trend(found, comparisons.styles(["Entropy"]), SCREEN).axes
+    with warnings.catch_warnings(action="error"):  # it can be laid out, on a phone too
+        rendered(comparisons.trend(found, comparisons.styles(["Entropy"]), PHONE), "png")
     line, never = left.get_lines()
     assert list(line.get_xdata()) == [16, 64, 512] and list(line.get_ydata())[1:] == [20, 20] and np.isnan(line.get_ydata()[0])
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
     assert right.get_xscale() == "log" and [label.get_text() for label in right.get_xticklabels()] == ["16", "64", "512"]
 
 
-def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
+def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path, monkeypatch):
     """Crops of 100 pixels, images of 400 or 800: what is labeled is added up item by item."""
     gains = {"Random": 0.0, "Entropy": 0.03, "Margin": 0.02, "BALD": -0.01}
     for chosen, gain in gains.items():
@@ -121,7 +130,7 @@ def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
     panels = comparisons.of_unlike_items(found.panels)
     assert len(panels) == 2 and not comparisons.of_unlike_items(panels[:1])
     look = comparisons.styles(gains)
-    (axes,) = comparisons.in_pixels(panels, "uncertainty", "val/accuracy", look).axes
+    (axes,) = comparisons.in_pixels(panels, "uncertainty", "val/accuracy", look, SCREEN).axes
     names = [panel.name for panel in panels]
     drawn = {label: line.get_xdata() for label, line in lines(axes).items()}
     assert set(drawn) == {f"{label} ({name})" for label in ("Random", "Entropy", "Margin") for name in names}
@@ -129,16 +138,47 @@ def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path):
     assert list(drawn[f"Entropy ({images})"]) == [2400, 4800, 7200] and list(drawn[f"Random ({crops})"]) == [2000, 3000, 4000]
     bands = [band.get_datalim(axes.transData) for band in axes.collections]
     assert sorted((round(band.x0), round(band.x1), round(band.y1)) for band in bands) == [(2000, 4000, 56), (2400, 7200, 56)]
-    (axes,) = comparisons.in_pixels(panels, "Bayesian", "val/accuracy", look).axes
+    (axes,) = comparisons.in_pixels(panels, "Bayesian", "val/accuracy", look, SCREEN).axes
     assert set(lines(axes)) == {f"{label} ({name})" for label in ("Random", "BALD") for name in names}
+    undrawn(monkeypatch)
     Report(found, tmp_path / "report").write()
     made = sorted(path.name for path in (tmp_path / "report" / "figures").glob("*.png"))
     assert [name for name in made if name.startswith("pixels")] == ["pixels--bayesian.png", "pixels--uncertainty.png"]
     assert [name for name in made if "zoom" in name] == [name for name in made if name.endswith("zoom--uncertainty.png")] != []
 
 
+@pytest.mark.parametrize(("paper", "columns"), [(SCREEN, 4), (PHONE, 2), (Paper(3.3, "DejaVu Serif"), 2)])
+def test_many_strategies_are_small_multiples_each_against_the_baseline(tmp_path, paper, columns):
+    for number, chosen in enumerate(["Random", *(f"S{n}" for n in range(7))]):
+        record(tmp_path / chosen, [0.1, 0.2 + number / 100, 0.3 + number / 50], chosen)
+    (panel,) = compare(*read_runs([tmp_path]), "val/accuracy").panels
+    look = comparisons.styles(f"S{n}" for n in range(7))
+    for figure in (
+        comparisons.learning_curves(panel, "val/accuracy", look, paper),
+        comparisons.differences(panel, findings.by_budget(panel), look, paper),
+    ):
+        assert figure.get_figwidth() == paper.width
+        assert len({round(axes.get_subplotspec().colspan.start) for axes in figure.axes}) == columns
+        assert [axes.get_title() for axes in figure.axes] == list(look)
+        for number, axes in enumerate(figure.axes):
+            *others, baseline, own = axes.get_lines()
+            assert len(others) == 7 and len({line.get_color() for line in others}) == 1
+            assert baseline.get_label() == "Random" and own.get_label() == f"S{number}"
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Random", "the others"]
+
+
+def test_labels_at_the_ends_of_lines_do_not_overlap():
+    sizes = [0.1, 0.2, 0.1, 0.3]
+    for wanted in ([0.5] * 4, [0, 0, 0, 1], [0.9, 0.95, 1, 1.2], [0.1, 0.3, 0.5, 0.8]):
+        found = apart(wanted, sizes)
+        edges = [(place - size / 2, place + size / 2) for place, size in zip(found, sizes, strict=True)]
+        assert all(upper[0] >= lower[1] - 1e-9 for lower, upper in itertools.pairwise(edges))
+        assert edges[0][0] >= -1e-9 and edges[-1][1] <= 1 + 1e-9
+    assert found == [0.1, 0.3, 0.5, 0.8]  # where there is room they stay
+
+
 def test_random_is_in_a_zoom_whatever_the_baseline(tmp_path, panel, look):
     (other,) = compare(*read_runs([tmp_path]), "val/accuracy", baseline="Entropy").panels
     margin = [series for series in other.series if series.label == "Margin"]
-    (axes,) = comparisons.zoom(other, margin, "val/accuracy", comparisons.styles(["Random", "Margin"])).axes
+    (axes,) = comparisons.zoom(other, margin, "val/accuracy", comparisons.styles(["Random", "Margin"]), SCREEN).axes
     assert set(lines(axes)) == {"Entropy", "Random", "Margin"}

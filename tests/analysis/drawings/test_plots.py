@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from al_lightning.analysis.drawings.plots import bin_edges, draw_learning_curve
+from al_lightning.analysis.drawings.plots import bin_edges, draw_learning_curve, in_percent, title_of
 from al_lightning.runs import RunDirectory
+from tests.analysis.recorded import record, strategy
 from tests.test_runs import cycle_row
 
 
@@ -31,3 +32,13 @@ def test_a_histogram_of_scores_that_are_nearly_the_same(scores):
     edges = bin_edges(np.array(scores), 40)
     assert len(edges) == 41 and all(low < high for low, high in itertools.pairwise(edges))
     assert edges[0] <= scores[0] <= scores[1] <= edges[-1]
+
+
+@pytest.mark.parametrize(("name", "title"), [("a", "a: Odin(temperature=10)"), ("x-Odin(temperature=10)-s0", "x-Odin(temperature=10)-s0")])
+def test_a_run_is_named_with_its_strategy_once(tmp_path, name, title):
+    assert title_of(record(tmp_path / name, [0.5], strategy("Odin", temperature=10))) == title
+
+
+def test_metrics_are_percent_and_losses_are_not():
+    names = ["val/accuracy", "test/miou", "val/loss", "train/loss"]
+    assert [in_percent(name) for name in names] == [(100, "val/accuracy (%)"), (100, "test/miou (%)"), (1, "val/loss"), (1, "train/loss")]

@@ -20,7 +20,9 @@ def figure():
 
 def test_files_of_a_figure_are_whole_and_the_same_each_time():
     assert ET.fromstring(rendered(figure(), "svg")).tag.endswith("svg")
-    assert rendered(figure(), "svg") == rendered(figure(), "svg")
+    for kind in ("svg", "pdf", "png"):
+        content = rendered(figure(), kind, about="Näheres: 5 %")
+        assert content == rendered(figure(), kind, about="Näheres: 5 %") != rendered(figure(), kind)
     pixels = image.imread(io.BytesIO(rendered(figure(), "png", dpi=50)))
     assert pixels.shape[:2] == (100, 150) and pixels[..., :3].std() > 0.01
 

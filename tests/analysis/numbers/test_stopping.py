@@ -12,6 +12,8 @@ from al_lightning.sources import EVALUATION, ReadLabel, write_labels
 from tests.analysis.recorded import record
 from tests.commands.test_ingest import command
 
+SPENT = {"epochs": 1, "train_steps": 1, "train_seconds": 1, "query_seconds": 1, "query_peak_bytes": 1}
+
 
 def test_an_exact_interval_is_scipys():
     for hits, images in ((0, 20), (20, 20), (13, 40), (1, 3)):
@@ -43,7 +45,8 @@ def test_a_bootstrap_is_one_of_images():
 
 def test_gains_are_of_the_last_three_cycles():
     rows = [
-        CycleRow(n, labels, {"m": value}, 1, 1, 1) for n, (labels, value) in enumerate([(5, 0), (10, 0.5), (20, 0.7), (25, 0.6), (26, 0.6)])
+        CycleRow(cycle=n, labeled=labels, metrics={"m": value}, **SPENT)
+        for n, (labels, value) in enumerate([(5, 0), (10, 0.5), (20, 0.7), (25, 0.6), (26, 0.6)])
     ]
     assert stopping.gains(rows, "m") == [pytest.approx(0.02), pytest.approx(-0.02), 0]
 

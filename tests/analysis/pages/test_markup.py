@@ -1,4 +1,6 @@
 import base64
+import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from al_lightning.analysis.pages import columns, markup
 from al_lightning.analysis.pages.columns import Column
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "source"}
 
 
 class Reader(HTMLParser):
@@ -48,13 +50,16 @@ def test_a_page_links_its_sections_and_escapes_every_text():
         markup.paragraph(nasty),
         markup.bullets([nasty], warn=True),
         markup.heading(nasty),
-        markup.figure(b"<svg/>", nasty, nasty),
+        markup.figure(b"<svg/>", b"<svg />", nasty, nasty),
+        markup.chart({"name": nasty}, nasty),
         markup.table([row], [columns.text(nasty, "a"), columns.number("b", "b", columns.decimal)]),
         markup.folded(nasty, markup.paragraph("inside")),
     ]
     text = markup.page(nasty, [markup.paragraph("first")], [markup.Section(nasty, body), markup.Section("other", [])])
     read = Reader(text)
-    assert "<script" not in text
+    assert "<script>alert" not in text and text.count("<script") == 2  # the chart's data, and what draws them
+    assert json.loads(re.search("<script type=.application/json.>(.*?)</script>", text)[1]) == {"name": nasty}
+    assert "<script" not in markup.page(nasty, body[:1], [])
     assert read.headings == [nasty, nasty, nasty, "other"]
     assert read.ids == ["part-0", "part-1"] and {"#part-0", "#part-1"} <= set(read.references)
     assert read.images[0]["alt"] == nasty

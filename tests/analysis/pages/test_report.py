@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 from al_lightning.analysis.numbers.comparison import compare, read_runs
 from al_lightning.analysis.pages.report import Report
 from tests.analysis.pages.test_markup import Reader
-from tests.analysis.recorded import record, strategy
+from tests.analysis.recorded import record, strategy, undrawn
 
 TABLES = {
     "cost",
@@ -61,7 +62,7 @@ def test_the_page_is_whole_and_needs_nothing_else(folder):
     read = Reader(text)
     assert all(reference.startswith(("#", "data:image/svg+xml;base64,")) for reference in read.references)
     assert {reference[1:] for reference in read.references if reference.startswith("#")} == set(read.ids)
-    assert "url(" not in text and "@import" not in text and "<script" not in text
+    assert "url(" not in text and "@import" not in text and "src=" not in "".join(re.findall("<script.*?>", text))
     svgs = sorted((folder / "figures").glob("*.svg"))
     assert len(read.images) == len(svgs) >= 2 * 5 + 3  # curves, normalised, zoom, differences, penalties; three trends
     assert {path.stem for path in svgs} == {path.stem for path in (folder / "figures").glob("*.png")}
@@ -79,6 +80,9 @@ def test_the_page_says_what_matters(folder):
         "above Random (95 % interval of the difference",
         "Read along a row: how often it wins",
         "All ran on device cpu (x86_64)",
+        "Run: FashionMNIST, pool 1,000 images, evaluation not recorded",
+        "mean over the curve (%)",
+        "columns: this table scrolls to the side",
     ):
         assert part in read.text, part
 
@@ -104,18 +108,20 @@ def test_other_files_stay_and_a_second_report_is_the_same(folder, tmp_path):
 
 
 @pytest.mark.parametrize("cycles", [1, 2])
-def test_a_single_run_is_a_report(tmp_path, cycles):
+def test_a_single_run_is_a_report(tmp_path, cycles, monkeypatch):
+    undrawn(monkeypatch)
     record(tmp_path / "runs", [0.1] * cycles, "Entropy", metric="val/miou", finished=False)
     text = Report(compare(*read_runs([tmp_path / "runs"]), "val/miou"), tmp_path).write().read_text()
     assert "Nothing can be compared with a baseline." in Reader(text).text
     assert "no normalised curves" in text
 
 
-def test_given_levels_are_told(tmp_path):
+def test_given_levels_are_told(tmp_path, monkeypatch):
+    undrawn(monkeypatch)
     record(tmp_path / "a", [0.1, 0.3], "Random")
     record(tmp_path / "b", [0.1, 0.5], "Entropy")
     text = Report(compare(*read_runs([tmp_path]), "val/accuracy"), tmp_path / "out", [0.3, 0.45]).write().read_text()
-    assert "labels for 45 %" in text
+    assert "labels for 45 %" in text and "never: not within the labels that all strategies have" in text
     rows = list(csv.DictReader((tmp_path / "out" / "tables" / "labels_to_reach.csv").open()))
     assert [(row["strategy"], row["level"], float(row["labels"])) for row in rows] == [
         ("Random", "0.3", 30.0),
@@ -125,17 +131,52 @@ def test_given_levels_are_told(tmp_path):
     ]
 
 
+def test_the_summary_is_latex_that_a_paper_can_take_in(folder):
+    text = (folder / "tables" / "summary.tex").read_text()
+    assert text.startswith("% FashionMNIST") and text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 2
+    lines = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if " & " in line]
+    assert {len(line) for line in lines} == {7} and "% width=512" in text.splitlines()
+    rows = [row for row in csv.DictReader((folder / "tables" / "summary.csv").open()) if row["setting"] == "width=16"]
+    for row, line in zip(rows, lines[1:], strict=False):
+        half = 100 * (float(row["mean_metric_high"]) - float(row["mean_metric"])) if row["mean_metric_high"] != "nan" else None
+        value = f"{100 * float(row['mean_metric']):.2f}"
+        assert line[0] == row["strategy"] and line[2] == (value if half is None else rf"${value} \pm {half:.2f}$")
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+PROBE = """
+onload = () => {
+  document.querySelectorAll('img').forEach(each => (each.dataset.wide = each.naturalWidth > 99));
+  const said = document.body.dataset, chart = document.querySelector('.chart'), [baseline] = chart.querySelectorAll('button.line');
+  const drawn = () => [...chart.querySelectorAll('[data-line]')].map(each => each.dataset.line);
+  said.fits = document.documentElement.scrollWidth <= innerWidth;
+  said.first = drawn();
+  baseline.click(); said.hidden = drawn();
+  baseline.click(); said.back = drawn().length;
+  chart.querySelector('button.seeds').click();
+  said.seeds = [...new Set([...chart.querySelectorAll('[data-seed]')].map(each => each.dataset.seed))].sort();
+  const box = chart.querySelector('svg').getBoundingClientRect();
+  chart.querySelector('svg').dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + 50, clientY: box.top + 50}));
+  said.told = chart.querySelector('.told').textContent.replaceAll('\\n', '|');
+};
+"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in: apt-get install chromium")
 def test_a_browser_shows_the_page_with_all_pictures(folder, tmp_path):
     # What the browser makes of the page, with a mark on each picture that it could decode.
     text = (folder / "report.html").read_text()
-    probe = "<script>onload = () => document.querySelectorAll('img').forEach(i => i.dataset.wide = i.naturalWidth > 99)</script></body>"
-    (tmp_path / "page.html").write_text(text.replace("</body>", probe))
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{PROBE}</script></body>"))
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    command = [CHROMIUM, *quiet.split(), "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    command = [CHROMIUM, *quiet.split(), "--window-size=400,900", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     shown = subprocess.run([*command, f"file://{tmp_path / 'page.html'}"], capture_output=True, text=True, timeout=60, check=True).stdout
     assert shown.count("<h2>") == text.count("<h2>") > 4
     assert shown.count('data-wide="true"') == text.count("<img") and 'data-wide="false"' not in shown
+    assert 'data-fits="true"' in shown  # nothing but what scrolls by itself is wider than the window
+    assert shown.count('class="chart"') == shown.count("<svg") == 4 and 'class="chart" hidden' not in shown
+    assert 'data-first="Random,Entropy,Odin(temperature=0.1),Odin(temperature=10)"' in shown
+    assert 'data-hidden="Entropy,Odin(temperature=0.1),Odin(temperature=10)"' in shown and 'data-back="4"' in shown
+    assert 'data-seeds="0,1,2"' in shown
+    assert 'data-told="20 labeled items|Random: 31.00  [28.52, 33.48]|' in shown

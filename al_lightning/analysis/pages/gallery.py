@@ -1,0 +1,59 @@
+"""Figures as they go into a report: files for whoever writes, and pictures in the page for whoever reads it, wide or on a phone."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
+from al_lightning.analysis.drawings.rendering import rendered
+from al_lightning.analysis.pages import markup
+from al_lightning.analysis.pages.markup import Html
+from al_lightning.files import write_atomically
+
+Draw = Callable[[Paper], Figure]
+
+_DPI = 130
+_DPI_OF_PRINT = 300
+
+
+class Gallery:
+    """Writes figures into a folder, and gives them back for the page.
+
+    Args:
+        folder: for the files.
+        formats: of the files.
+        paper: that the files are for.
+    """
+
+    def __init__(self, folder: Path, formats: Sequence[str] = ("png", "svg"), paper: Paper = SCREEN) -> None:
+        self.folder = folder
+        self.formats = formats
+        self.paper = paper
+
+    def show(self, draw: Draw, name: str, caption: str, run: str) -> Html:
+        """A figure in the page, with what was run under it; its files are written.
+
+        Args:
+            draw: makes it.
+            name: of the files.
+            caption: for the page, and in the files.
+            run: what was run, in a line.
+        """
+        told = f"{caption} Run: {run}."
+        papers = {self.paper: {*self.formats}}
+        for each in (SCREEN, PHONE):
+            papers.setdefault(replace(each, font=self.paper.font), set()).add("svg")
+        made = {paper: _drawn(draw, paper, kinds, told) for paper, kinds in papers.items()}
+        for kind in self.formats:
+            write_atomically(self.folder / f"{name}.{kind}", made[self.paper][kind])
+        wide, narrow = (made[replace(each, font=self.paper.font)]["svg"] for each in (SCREEN, PHONE))
+        return markup.figure(wide, narrow, caption, told)
+
+
+def _drawn(draw: Draw, paper: Paper, formats: Iterable[str], about: str) -> dict[str, bytes]:
+    """A figure in some formats."""
+    with paper.style():
+        figure = draw(paper)
+        return {kind: rendered(figure, kind, _DPI if paper.width == SCREEN.width else _DPI_OF_PRINT, about) for kind in sorted(formats)}

@@ -1,0 +1,190 @@
+"""The section of a report that is about one panel: its curves, its numbers, its tests."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from al_lightning.analysis.drawings import comparisons
+from al_lightning.analysis.numbers import findings, tables
+from al_lightning.analysis.numbers import settings as names
+from al_lightning.analysis.numbers.comparison import Panel, Series
+from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.tables import Rows
+from al_lightning.analysis.pages import columns, explore, markup, notes, readable
+from al_lightning.analysis.pages.columns import Column
+from al_lightning.analysis.pages.markup import Html, Section
+from al_lightning.analysis.pages.material import Material, explained, folded_if_long
+
+_PAIRED = (
+    "Differences are paired by seed; intervals are 95 % intervals of the mean over seeds (Student's t), p-values are of two-sided paired "
+    "t-tests, {}."
+)
+
+
+def section(material: Material, panel: Panel, levels: Sequence[float]) -> Section:
+    """All of a panel.
+
+    Args:
+        material: of the report.
+        panel: what the section is about.
+        levels: of the metric, to count the labels for; none for three of the baseline's.
+    """
+    tested = findings.by_budget(panel) if len(panel.budgets) > 1 else []
+    body = [
+        markup.bullets(notes.panel_warnings(panel), warn=True),
+        *_main(material, panel, tested),
+        *_charts(material, panel, tested),
+        *_other_curves(material, panel),
+        *_numbers(material, panel, levels),
+        *_differences(material, panel, tested),
+        *_pairs(material, panel),
+    ]
+    material.keep("curves_by_seed", tables.curves_by_seed(panel))
+    material.keep("curves", tables.curves(panel))
+    return Section(panel.name or "Learning curves", body)
+
+
+def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
+    """Learning curves, and what they are above and below the baseline."""
+    metric = material.comparison.metric
+    caption = f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals."
+    draw = partial(comparisons.learning_curves, panel, metric, material.look)
+    shown = [material.show(draw, ["learning curves"], caption, [panel], panel.name)]
+    if tested and panel.baseline:
+        caption = f"Difference to {panel.baseline.label} at each budget, paired by seed, with 95 % intervals (Student's t)."
+        draw = partial(comparisons.differences, panel, tested, material.look)
+        shown.append(material.show(draw, ["differences"], caption, [panel], panel.name))
+    return shown
+
+
+def _charts(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
+    """The same, to look into."""
+    told = "{}: point at a number of labels for the values, with 95 % intervals; a name hides its line. It needs scripts."
+    lines, references = comparisons.curve_lines(panel, panel.series, material.look)
+    metric = f"{material.comparison.metric} (%)"
+    found = [markup.chart(explore.as_chart([*references, *lines], explore.curves_by_seed(panel), metric), told.format("Learning curves"))]
+    if tested and panel.baseline:
+        ylabel = f"difference to {panel.baseline.label} (points)"
+        lines, references = comparisons.difference_lines(panel, tested, material.look)
+        data = explore.as_chart([*references, *lines], explore.differences_by_seed(panel), ylabel)
+        found.append(markup.chart(data, told.format(f"Differences to {panel.baseline.label}")))
+    return found
+
+
+def _other_curves(material: Material, panel: Panel) -> list[Html]:
+    """Normalised curves, and a group of strategies at a time."""
+    found = [markup.paragraph(notes.NO_FULL, small=True)]
+    if panel.full is not None:
+        caption = (
+            f"Normalised curves: 0 is the first training set ({columns.percent(panel.start)} %), 100 the whole pool "
+            f"({columns.percent(panel.full)} %)."
+        )
+        draw = partial(comparisons.normalized_curves, panel, material.look)
+        found = [material.show(draw, ["normalised curves"], caption, [panel], panel.name)]
+    for kind, members in _groups(panel).items():
+        caption = f"All {kind} strategies, at the height of the later three quarters of their curves."
+        zoom = partial(comparisons.zoom, panel, members, material.comparison.metric, material.look)
+        found.append(material.show(zoom, ["zoom", kind], caption, [panel], panel.name))
+    return found
+
+
+def _numbers(material: Material, panel: Panel, wanted: Sequence[float]) -> list[Html]:
+    if len(panel.budgets) < 2:
+        return [markup.paragraph("No two numbers of labels have been reached by all strategies, so there is nothing to compute yet.")]
+    rows = material.keep("summary", tables.summary(panel))
+    wanted = wanted or findings.default_levels(panel)
+    levels = material.keep("labels_to_reach", tables.levels(panel, wanted))
+    parts = [
+        markup.heading("Areas and break-even points"),
+        markup.paragraph(f"Over {panel.budgets[0]:,} to {panel.budgets[-1]:,} labeled items; in brackets 95 % intervals over seeds."),
+        *explained(markup.table(rows, readable.summary(panel.baseline.label if panel.baseline else None))),
+    ]
+    if levels:
+        parts.append(markup.heading("Labels needed to reach a level"))
+        parts += explained(markup.table(readable.level_rows(levels), readable.levels(wanted)))
+    return parts
+
+
+def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
+    if panel.baseline is None or not tested:
+        return []
+    all_rows = material.keep("differences_by_budget", tables.contrasts(panel, tested))
+    rows = material.keep("differences", tables.contrasts(panel, findings.overall(panel)))
+    return [
+        markup.heading(f"Differences to {panel.baseline.label}"),
+        markup.paragraph(
+            f"In points of the metric, in the mean over the {len(panel.budgets) - 1} budgets after cycle 0. "
+            + _PAIRED.format("Holm-corrected over strategies")
+        ),
+        markup.table(rows, readable.contrast("strategy", None)),
+        markup.folded(
+            f"Tests at each budget, Holm-corrected over strategies and budgets together ({len(tested)} comparisons)",
+            markup.table(all_rows, readable.contrast("strategy", None, Column("labeled", lambda row: columns.count(row["labeled"])))),
+        ),
+    ]
+
+
+def _pairs(material: Material, panel: Panel) -> list[Html]:
+    if len(panel.compared) < 2 or len(panel.budgets) < 2:
+        return []
+    rows = material.keep("pairwise", tables.contrasts(panel, findings.pairwise(panel)))
+    pairs = markup.table(rows, readable.contrast("first", "second"))
+    return [
+        *_against_mean(material, panel),
+        markup.heading("Strategies against each other"),
+        markup.paragraph(
+            "Each row is the first strategy minus the second, in points, in the mean over the budgets after cycle 0. "
+            + _PAIRED.format("Holm-corrected over all pairs")
+        ),
+        folded_if_long(pairs, rows, "pairs"),
+        *_penalties(material, panel),
+    ]
+
+
+def _penalties(material: Material, panel: Panel) -> list[Html]:
+    labels = [series.label for series in panel.compared]
+    shares = findings.penalties(panel)
+    material.keep("penalties", tables.penalties(panel, shares))
+    matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
+    matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
+    return [
+        markup.heading("Pairwise penalty matrix"),
+        markup.paragraph(
+            "A cell is the share of budgets at which the strategy of its row beats the strategy of its column: a higher mean, and p < "
+            "0.05 in the paired t-test, not corrected, as Ash et al. (2020) publish it. Read along a row: how often it wins. Read down "
+            "a column: how often it loses; the mean of the column is its penalty, and the lowest is the best."
+        ),
+        markup.table(matrix, [columns.text("", ""), *(columns.number(label, label, columns.whole_percent) for label in labels)]),
+        material.show(
+            partial(comparisons.penalty_map, labels, shares),
+            ["penalties"],
+            "The penalty matrix: the strategy of a row beats that of a column at so many percent of the budgets. A dark row wins, a dark "
+            "column loses.",
+            [panel],
+            panel.name,
+        ),
+    ]
+
+
+def _against_mean(material: Material, panel: Panel) -> list[Html]:
+    rows = material.keep("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
+    if not rows:
+        return []
+    told = "Each strategy that counts pixels, or aggregates them otherwise, minus the same one by their mean. "
+    return [
+        markup.heading("Counting against the mean over pixels"),
+        markup.paragraph(told + _PAIRED.format("Holm-corrected over these comparisons")),
+        markup.table(rows, readable.contrast("first", "second")),
+    ]
+
+
+def _column_means(shares: Sequence[Sequence[float]]) -> list[float]:
+    """Of the cells that are numbers; NaN where none is."""
+    kept = [[share for share in column if share == share] for column in zip(*shares, strict=True)]
+    return [sum(column) / len(column) if column else float("nan") for column in kept]
+
+
+def _groups(panel: Panel) -> dict[str, list[Series]]:
+    """The kinds of strategies with several series."""
+    counts = Counter(names.kind(series.strategy) for series in panel.others)
+    return {kind: [each for each in panel.others if names.kind(each.strategy) == kind] for kind, number in counts.items() if number > 1}
