@@ -165,7 +165,6 @@ class ActiveLearningCLI(LightningCLI):
         for logger, known in zip_longest(loggers, _listed(trainer.get("logger") if isinstance(trainer, dict) else None)):
             _identify_logger(logger, known)
         if run.holds_run():
-            _refuse_script(run)
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):

@@ -73,8 +73,8 @@ def test_one_override_changes_one_thing(config):
     main(["fit", "--config", config, "--active_learning.strategy", "Margin", "--run_dir", "margin"])
     main(["fit", "--config", config, "--run_dir", "entropy"])
     margin, entropy = (yaml.safe_load(RunDirectory(name).config.read_text()) for name in ("margin", "entropy"))
-    assert margin["active_learning"].pop("strategy")["class_path"] == "al_lightning.acquisition.Margin"
-    assert entropy["active_learning"].pop("strategy")["class_path"] == "al_lightning.acquisition.Entropy"
+    assert margin["active_learning"].pop("strategy")["class_path"] == "al_lightning.Margin"
+    assert entropy["active_learning"].pop("strategy")["class_path"] == "al_lightning.Entropy"
     assert margin.pop("run_dir") != entropy.pop("run_dir")
     assert margin == entropy
     assert same_weights(weights(RunDirectory("margin"), 0), weights(RunDirectory("entropy"), 0))

@@ -88,7 +88,7 @@ def test_what_is_gone_is_named_and_evaluation_stays_as_it_is(folder):  # noqa: F
 
 @pytest.mark.parametrize("layout", classes.LAYOUTS)
 def test_of_classes(layout, capsys):
-    classes.begin(layout)
+    classes.write(layout)
     assert classes.fit(layout)
     names, new = classes.wanted(), [f"{number}" for number in range(50, 60)]
     classes.command(capsys, "ingest", "run", classes.say(names))

@@ -118,3 +118,12 @@ def test_short_names_of_what_differs():
         "a.lr=2, b.lr=2",
     ]
     assert named({width: 0.1}, {width: 0.1 + 1e-12}) == ["width=0.1", "width=0.1 (2)"]
+
+
+def test_our_classes_are_the_same_wherever_a_version_has_them():
+    def of(network, strategy):
+        return {"model.init_args.network.class_path": network, "active_learning.strategy.class_path": strategy}
+
+    old, new = of("al_lightning.models.MLP", "al_lightning.acquisition.Margin"), of("al_lightning.MLP", "al_lightning.Margin")
+    assert settings.comparable(old, 0) == settings.comparable(new, 0) != settings.comparable(of("mine.MLP", "mine.Margin"), 0)
+    assert settings.choice(old, 0) == settings.choice(new, 0) != settings.choice(of("mine.MLP", "mine.Margin"), 0)
