@@ -1,4 +1,4 @@
-"""``make demo-label``: a person labels what a run asks for, round by round, and ``ingest`` takes it in; on drawn images, in about a minute.
+"""``make demo-label``: a person labels what a run asks for, round by round, and ``ingest`` takes it in; on drawn images.
 
 All that a person would type is printed before it is done. The person is a function, ``annotate``: it looks at the images of a package, and
 leaves their masks in a folder of its own.
