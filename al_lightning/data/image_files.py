@@ -162,7 +162,7 @@ def _kind(image: ImageFile.ImageFile) -> str:
     """What an image is that holds no label ids."""
     if image.mode.startswith(("I", "F")):
         least, most = image.getextrema()
-        return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map? If they are ids of classes: {_AS_GREY}."
+        return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map? Save ids of classes as 8-bit grey."
     colors = np.array(image)[..., : 1 if image.mode == "LA" else 3] if len(image.getbands()) > 1 else None
     if colors is not None and bool((colors == colors[..., :1]).all()):
         return f"an image of mode {image.mode} whose colours are greys. {_AS_GREY}, or {_BY_COLOR}."

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,27 @@ def test_a_run_asks_for_what_has_a_class(layout, caplog):
     assert len(set(queried)) == 10 and {Path(item).name for item in queried} <= set(found["pool"])
     assert all(item == f"{class_of(item[-2:])}/{item[-2:]}" * (layout == "folders") or item in NAMES for item in queried)
     assert "6 images of the pool have no label" in caplog.text and "WARNING" not in caplog.text
+
+
+@pytest.mark.parametrize("first", [["--data.init_args.evaluation=0.4"], ["--active_learning.evaluation_first=5"]])
+def test_nothing_is_there_to_evaluate_on_before_a_person_is_asked(first):
+    write_folders(unlabeled=NAMES)
+    Path("photos/labels.csv").write_text("name,class\n")
+    human = [*first, "--active_learning.oracle=human", "--active_learning.strategy=Margin"]
+
+    def wanted(*resume):
+        with pytest.raises(SystemExit, match="75") if not resume or RunDirectory("run").finished() < 1 else nullcontext():
+            fit(*human, *resume, classes=CLASSES, cycles=2)
+        return [row.item for row in RunDirectory("run").awaited()]
+
+    asked, waits = wanted(), 0
+    while asked:
+        with Path("photos/labels.csv").open("a") as table:
+            table.writelines(f"{name},{class_of(name[-2:])}\n" for name in asked)
+        asked, waits = wanted("--resume"), waits + 1
+    run = RunDirectory("run")
+    held, labeled = ({row.item for row in rows} for rows in (run.read_evaluation(), run.read_queries()))
+    assert run.is_finished() and waits == 1 + len(first[0].split("_first")) and held and not held & labeled
 
 
 @pytest.mark.parametrize("channels", [1, 3])
