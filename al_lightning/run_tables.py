@@ -220,17 +220,22 @@ def read_random(path: Path) -> dict[int, tuple[str, float | None]]:
     Raises:
         UserError: the table is missing or damaged, or has no rows.
     """
-    rows = _some_once(path, read_table(path, RANDOM_COLUMNS))
+    rows = read_table(path, RANDOM_COLUMNS)
+    if not rows:
+        raise UserError(f"Expected a row for each item of a query in {path}, got none.")
+    _once(path, (row["index"] for row in rows))
     return {row["index"]: (row["by"], row["score"]) for row in rows}
 
 
 def read_errors(path: Path) -> list[dict[str, Any]]:
-    """How wrong a network was on what it asked for, an item a row.
+    """How wrong a network was on what it asked for, an item a row; none of what has no labeled pixel.
 
     Raises:
-        UserError: the table is missing or damaged, or has no rows.
+        UserError: the table is missing or damaged.
     """
-    return _some_once(path, read_table(path, ERROR_COLUMNS))
+    rows = read_table(path, ERROR_COLUMNS)
+    _once(path, (row["index"] for row in rows))
+    return rows
 
 
 def read_evaluated(path: Path) -> list[list[list[int]]]:
@@ -308,14 +313,6 @@ def _count_up(path: Path, name: str, values: Iterable[int]) -> None:
     for place, value in enumerate(values):
         if value != place:
             raise UserError(f"Expected {name} 0, 1, 2 ... in {path}, got {value} in place of {place}: rows are missing or were added.")
-
-
-def _some_once(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of items, each of which is there once."""
-    if not rows:
-        raise UserError(f"Expected a row for each item that was asked for in {path}, got none.")
-    _once(path, (row["index"] for row in rows))
-    return rows
 
 
 def _once(path: Path, indices: Iterable[int]) -> None:

@@ -96,6 +96,7 @@ WATCHED = {
     },
     "cycles/001/random.csv": {
         "cut": RANDOM + b"30,item 30,rand",
+        "no rows": RANDOM,
         "no row of some": RANDOM + b"30,item 30,random,\n",
         "an item twice": RANDOM + b"30,x,random,\n30,x,strategy,1\n",
         "neither": RANDOM + b"30,item 30,somebody,\n",
