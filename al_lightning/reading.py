@@ -90,12 +90,19 @@ def _whole(text: str) -> int:
     return int(value)
 
 
+def _share(text: str) -> float:
+    if not 0 <= (value := _finite(text)) <= 1:
+        raise ValueError
+    return value
+
+
 TEXT = Kind("text", str)
 COUNT = Kind("a whole number of at least 0", _count)
 WHOLE = Kind("a whole number of at least 0, maybe with a decimal point", _whole)
 NUMBER = Kind("a number", _number)
 FINITE = Kind("a finite number", _finite)
 AMOUNT = Kind("a finite number of at least 0", _amount)
+SHARE = Kind("a number from 0 to 1", _share)
 ANY = "*"
 """Stands for the name of any column."""
 
@@ -103,6 +110,11 @@ ANY = "*"
 def optional(kind: Kind, absent: Any = None) -> Kind:
     """A column whose cells may be empty."""
     return Kind(f"{kind.expected} or nothing", lambda text: kind.value(text) if text else absent)
+
+
+def one_of(*words: str) -> Kind:
+    """A column whose cells hold one of these words."""
+    return Kind(" or ".join(words), lambda text: words[words.index(text)])
 
 
 def read_table(

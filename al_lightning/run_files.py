@@ -10,7 +10,7 @@
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
     cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
     evaluation.csv        the items that the run took out of its pool to evaluate on, one row each, where it did
-    cycles/NNN/random.csv the items of the query that were drawn at random, where some are
+    cycles/NNN/random.csv which items of the query were drawn at random, where some are, and the scores, which would tell it to a person
     cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted, where a person watches
     cycles/NNN/errors.csv how wrong the network was on what it asked for, where some of that was drawn at random
     cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item

@@ -4,6 +4,7 @@ is left out.
 
 import os
 import re
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,12 @@ class RunReader(RunFiles):
 
     def awaited(self) -> list[Labeled]:
         """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
-        if next(self.path.glob("cycles/*/asked.csv"), None) is None:
-            return []
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
-        if cycles:
-            last = len(cycles) - 1
-            return [] if cycles[-1].query_seconds is None or self._has_labeled_after(last) else self.read_asked_by(last)
-        if os.path.lexists(self.asked(INITIAL)):
-            return [] if self._has_labeled_after(INITIAL) else self.read_asked_by(INITIAL)
-        return [] if os.path.lexists(self.evaluation) else self.read_asked_by(EVALUATION_FIRST)
+        last = len(cycles) - 1 if cycles else INITIAL
+        if os.path.lexists(self.asked(last)):
+            ended = bool(cycles) and cycles[-1].query_seconds is None
+            return [] if ended or self._has_labeled_after(last) else self.read_asked_by(last)
+        return [] if cycles or os.path.lexists(self.evaluation) else self.read_asked_by(EVALUATION_FIRST)
 
     def _has_labeled_after(self, cycle: int) -> bool:
         if cycle < 0 and not os.path.lexists(self.queries):
@@ -129,8 +127,16 @@ class RunReader(RunFiles):
         return any(row.cycle > cycle for row in self.read_queries())
 
     def read_asked_by(self, cycle: int) -> list[Labeled]:
-        """What a person was asked to label after a cycle, or before the first one, by rank; empty where nobody was asked then."""
-        return run_tables.read_asked(self.asked(cycle), cycle + 1) if os.path.lexists(self.asked(cycle)) else []
+        """What a person was asked to label after a cycle, or before the first one, by rank; empty where nobody was asked then.
+
+        Scores that would tell the person what was drawn at random are those of random.csv.
+        """
+        if not os.path.lexists(self.asked(cycle)):
+            return []
+        rows, kept = run_tables.read_asked(self.asked(cycle), cycle + 1), self._read_random(cycle)
+        if kept and kept.keys() != {row.index for row in rows}:
+            raise UserError(f"Expected the items of {self.asked(cycle)} in {self.random(cycle)}, got others: rows were lost or added.")
+        return [replace(row, score=kept[row.index][1]) for row in rows] if kept else rows
 
     def read_asked(self) -> list[Labeled]:
         """All that a person was ever asked to label, by cycle and rank."""
@@ -144,7 +150,10 @@ class RunReader(RunFiles):
 
     def read_random(self, cycle: int) -> set[int]:
         """The items that a cycle's query has drawn at random."""
-        return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else set()
+        return {index for index, (by, _) in self._read_random(cycle).items() if by == run_tables.RANDOM}
+
+    def _read_random(self, cycle: int) -> dict[int, tuple[str, float | None]]:
+        return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else {}
 
     def read_evaluation(self) -> list[Labeled]:
         """The items that the run took out of its pool to evaluate on, by rank; empty where it took none."""

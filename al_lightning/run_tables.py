@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from al_lightning.errors import UserError
-from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, TEXT, WHOLE, Kind, optional, read_table
+from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, SHARE, TEXT, WHOLE, Kind, one_of, optional, read_table
 
 QUERY_COLUMNS = {"cycle": COUNT, "rank": COUNT, "index": COUNT, "item": TEXT, "score": optional(FINITE)}
 ASKED_COLUMNS = {name: kind for name, kind in QUERY_COLUMNS.items() if name != "cycle"}
@@ -17,8 +17,13 @@ VALIDATED, TESTED = "val/", "test/"
 """What metrics' columns begin with: of the images that a training may look at, and of the evaluation set where that is another one."""
 CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
 SCORE_COLUMNS = {"index": COUNT, "item": TEXT}
-RANDOM_COLUMNS = {"index": COUNT, "item": TEXT}
-ERROR_COLUMNS = {"index": COUNT, "item": TEXT, "by": TEXT, "error": AMOUNT}
+RANDOM, BY_STRATEGY = "random", "strategy"
+"""What has put an item into a query."""
+_BY = one_of(RANDOM, BY_STRATEGY)
+RANDOM_COLUMNS = {"index": COUNT, "item": TEXT, "by": _BY, "score": optional(FINITE)}
+ERROR_COLUMNS = {"index": COUNT, "item": TEXT, "by": _BY, "error": SHARE}
+COUNTED = ("hits", "true", "predicted")
+"""What evaluated.csv counts of each class, in columns like ``hits sky``."""
 _QUERIED = {"rank": COUNT, "index": COUNT, "item": TEXT}
 _QUERIED_IDENTITY = {*_QUERIED, "city"}  # what queried.csv says of an image besides counts of pixels
 QUERIED_COLUMNS = {*_QUERIED_IDENTITY, "ignored"}
@@ -209,31 +214,45 @@ def read_counted(path: Path) -> int:
     return sum(count for row in read_queried(path) for name, count in row.items() if name not in _QUERIED_IDENTITY)
 
 
-def read_random(path: Path) -> set[int]:
-    """The indices of what a query has drawn at random.
+def read_random(path: Path) -> dict[int, tuple[str, float | None]]:
+    """What has put each item into a query, :data:`RANDOM` or :data:`BY_STRATEGY`, and its score; by index.
 
     Raises:
-        UserError: the table is missing or damaged.
+        UserError: the table is missing or damaged, or has no rows.
     """
-    return {row["index"] for row in read_table(path, RANDOM_COLUMNS)}
+    rows = read_table(path, RANDOM_COLUMNS)
+    if not rows:
+        raise UserError(f"Expected a row for each item of a query in {path}, got none.")
+    _once(path, (row["index"] for row in rows))
+    return {row["index"]: (row["by"], row["score"]) for row in rows}
 
 
 def read_errors(path: Path) -> list[dict[str, Any]]:
-    """How wrong a network was on what it asked for, an item a row.
+    """How wrong a network was on what it asked for, an item a row; none of what has no labeled pixel.
 
     Raises:
         UserError: the table is missing or damaged.
     """
-    return read_table(path, ERROR_COLUMNS)
+    rows = read_table(path, ERROR_COLUMNS)
+    _once(path, (row["index"] for row in rows))
+    return rows
 
 
-def read_evaluated(path: Path) -> list[dict[str, int]]:
-    """Pixels of each evaluation image, by ``hits <class>``, ``true <class>`` and ``predicted <class>``.
+def read_evaluated(path: Path) -> list[list[list[int]]]:
+    """Pixels of each evaluation image, ``(N, C, 3)``: of each class those of :data:`COUNTED`.
 
     Raises:
-        UserError: the table is missing or damaged.
+        UserError: the table is missing or damaged, has no rows, or more hits than pixels.
     """
-    return [{name: count for name, count in row.items() if name != "item"} for row in read_table(path, {"item": TEXT}, {ANY: COUNT})]
+    rows = [{name: count for name, count in row.items() if name != "item"} for row in read_table(path, {"item": TEXT}, {ANY: COUNT})]
+    names = [name.partition(" ") for name in (rows[0] if rows else ())]
+    classes = [name for what, _, name in names if what == COUNTED[0]]
+    if not classes or [f"{what} {name}" for name in classes for what in COUNTED] != [*rows[0]]:
+        raise UserError(f"Expected a row for each evaluation image in {path}, with {', '.join(COUNTED)} of each class, got something else.")
+    found = [[counts[place : place + 3] for place in range(0, len(counts), 3)] for counts in ([*row.values()] for row in rows)]
+    if any(hits > min(true, predicted) for image in found for hits, true, predicted in image):
+        raise UserError(f"Expected no more hits than pixels of a class in {path}, got more: it is damaged.")
+    return found
 
 
 def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:

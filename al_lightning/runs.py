@@ -15,7 +15,7 @@ finished nothing is lost by starting anew, so nothing that a failed start leaves
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,12 @@ class RunDirectory(RunReader):
     def write_asked(self, cycle: int, rows: Sequence[Labeled]) -> None:
         """Writes a cycle's asked.csv."""
         self._write_ranked(self.asked(cycle), rows)
+
+    def write_random(self, cycle: int, rows: Sequence[Labeled], drawn: Container[int]) -> None:
+        """Writes a cycle's random.csv: of the items of its query those that were drawn at random, by their indices, and all scores."""
+        by = {True: run_tables.RANDOM, False: run_tables.BY_STRATEGY}
+        cells = [[index, item, by[index in drawn], score] for _, _, index, item, score in run_tables.query_cells(rows)]
+        self.write_control(self.random(cycle), [*run_tables.RANDOM_COLUMNS], cells)
 
     def write_control(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Writes one of a cycle's tables that let a person see when to stop: random.csv, errors.csv or evaluated.csv."""

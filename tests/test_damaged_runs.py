@@ -10,6 +10,7 @@ from al_lightning.commands import main
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.reading import load_yaml, read_json, read_text
+from al_lightning.run_tables import ERROR_COLUMNS, Labeled
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.sources import EVALUATION, ReadLabel, read_labels, write_labels
 from tests.analysis.recorded import record
@@ -79,6 +80,45 @@ FILES = {
     "crops.csv": TEXT_DAMAGE
     | {"emptied": b"", "cut": CROPS + b"0,item 0,1", "an index missing": CROPS + b"1,x,0,0,2,2\n", "short": CROPS + b"0,x,0,0,2,2\n"},
 }
+ASKED, RANDOM, ERRORS, EVALUATED = (
+    b"rank,index,item,score\n",
+    b"index,item,by,score\n",
+    b"index,item,by,error\n",
+    b"item,hits a,true a,predicted a\n",
+)
+# What a run has that a person watches
+WATCHED = {
+    "evaluation.csv": {"cut": ASKED + b"0,3,item", "ranks": ASKED + b"1,3,item 3,\n", "text": ASKED + b"0,three,item 3,\n"},
+    "cycles/001/asked.csv": {
+        "cut": ASKED + b"0,30,item 30,0.",
+        "an item twice": ASKED + b"0,30,x,\n1,30,x,\n",
+        "others": ASKED + b"0,1,x,\n",
+    },
+    "cycles/001/random.csv": {
+        "cut": RANDOM + b"30,item 30,rand",
+        "no rows": RANDOM,
+        "no row of some": RANDOM + b"30,item 30,random,\n",
+        "an item twice": RANDOM + b"30,x,random,\n30,x,strategy,1\n",
+        "neither": RANDOM + b"30,item 30,somebody,\n",
+        "not finite": RANDOM + b"30,item 30,strategy,inf\n",
+        "of a version before": b"index,item\n30,item 30\n",
+    },
+    "cycles/000/errors.csv": {
+        "cut": ERRORS + b"20,item 20,random,0.",
+        "an item twice": ERRORS + b"20,x,random,0\n20,x,random,0\n",
+        "neither": ERRORS + b"20,item 20,somebody,0.5\n",
+        "more than all": ERRORS + b"20,item 20,random,1.5\n",
+    },
+    "cycles/001/evaluated.csv": {
+        "cut": EVALUATED + b"v,1,2",
+        "two columns": b"item,hits a,true a\n" + b"v,1,2\n" * 12,
+        "mixed columns": b"item,hits a,predicted a,true a\n" + b"v,1,2,2\n" * 12,
+        "more hits than pixels": EVALUATED + b"v,3,2,9\n" * 12,
+        "negative": EVALUATED + b"v,-1,2,9\n" * 12,
+        "a column twice": EVALUATED.replace(b"true", b"hits") + b"v,1,2,2\n" * 12,
+    },
+}
+WATCHED = {file: TEXT_DAMAGE | {"emptied": b""} | kinds for file, kinds in WATCHED.items()}
 PLACES = ["a directory", "a pipe", "a link to nothing", "a link to itself"]
 CASES = [(file, damage) for file, kinds in FILES.items() for damage in [*kinds, *PLACES]]
 
@@ -91,10 +131,14 @@ def damaged(folder, file, damage):
     run = record(folder, [0.1, 0.2], seed=0)
     run.write_crops([f"item {index}" for index in range(40)], [(0, 0, 2, 2)] * 40)
     write_labels(run.labels, [ReadLabel(0, EVALUATION, "a.png", "0" * 64)])
-    path = run.path / file
-    if damage in FILES[file]:
-        path.write_bytes(FILES[file][damage])
-        return run
+    damage_file(run.path / file, FILES[file], damage)
+    return run
+
+
+def damage_file(path, kinds, damage):
+    if damage in kinds:
+        path.write_bytes(kinds[damage])
+        return
     path.unlink()
     if damage == "a directory":
         path.mkdir()
@@ -102,6 +146,18 @@ def damaged(folder, file, damage):
         os.mkfifo(path)
     else:
         path.symlink_to("nothing" if damage == "a link to nothing" else path.name)
+
+
+def watched(folder):
+    """A run that waits for a person, with all that lets one see when to stop."""
+    run = record(folder, [0.1, 0.2], metric="val/miou", finished=False, active_learning__oracle="human")
+    run.keep_rows(2, 30)
+    asked = [Labeled(2, rank, 30 + rank, f"item {30 + rank}", 0.5) for rank in range(10)]
+    run.write_evaluation([Labeled(-1, rank, 50 + rank, f"item {50 + rank}") for rank in range(12)])
+    run.write_random(1, asked, {31})
+    run.write_asked(1, asked)
+    run.write_control(run.errors(0), [*ERROR_COLUMNS], [[20, "item 20", "random", 0.5], [21, "item 21", "strategy", 1]])
+    run.write_control(run.evaluated(1), ["item", "hits a", "true a", "predicted a"], [[f"v{number}", 1, 2, 2] for number in range(12)])
     return run
 
 
@@ -117,12 +173,43 @@ def test_a_report_leaves_broken_runs_out_and_says_so(tmp_path, capsys):
     record(tmp_path / "runs" / "good", [0.1, 0.2], seed=1)
     for number, (file, damage) in enumerate(CASES):
         damaged(tmp_path / "runs" / f"{number:03d}", file, damage)
+    cases = [*CASES, *((file, "emptied") for file in ("evaluation.csv", "cycles/000/errors.csv", "cycles/001/evaluated.csv"))]
+    for number, (file, damage) in list(enumerate(cases))[len(CASES) :]:
+        damage_file(watched(tmp_path / "runs" / f"{number:03d}").path / file, WATCHED[file], damage)
     main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert f"Report of 1 runs, {len(CASES)} left out" in capsys.readouterr().out
-    for number, (file, damage) in enumerate(CASES):
+    assert f"Report of 1 runs, {len(cases)} left out" in capsys.readouterr().out
+    for number, (file, damage) in enumerate(cases):
         line = page.partition(f"runs/{number:03d} is left out: ")[2].partition("</li>")[0]
         assert file in line, (file, damage, line)
+
+
+def test_status_names_what_is_damaged_of_a_run_that_a_person_watches(tmp_path, capsys):
+    run = watched(tmp_path / "run")
+    main(["status", str(run.path)])
+    good = capsys.readouterr().out
+    assert "12 for evaluation" in good and "95 % interval 0.3333 to 0.3333 (bootstrap" in good and "waits for labels: 10, but" in good
+    for file, kinds in WATCHED.items():
+        path, content = run.path / file, (run.path / file).read_bytes()
+        for damage in [*kinds, *PLACES]:
+            damage_file(path, kinds, damage)
+            with pytest.raises(SystemExit):
+                main(["status", str(run.path)])
+            said = capsys.readouterr().out
+            assert "run: can't be read: " in said and file in said and said.count("\n") == 1, (file, damage, said)
+            path.rmdir() if damage == "a directory" else path.unlink()
+            write_atomically(path, content)
+    main(["status", str(run.path)])
+    assert capsys.readouterr().out == good
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", "nan"), ("inf", "inf"), ("7", "7.0000")])
+@pytest.mark.parametrize("metric", ["val/accuracy", "val/miou"])
+def test_status_tells_of_a_metric_that_is_no_share(tmp_path, capsys, metric, value, shown):
+    run = watched(tmp_path / "run")
+    run.learning_curve.write_text(run.learning_curve.read_text().replace("val/miou", metric).replace(",0.2,", f",{value},"))
+    main(["status", str(run.path)])
+    assert f"{metric} {shown}, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("file", "damage"), [case for case in CASES if case[0] in ("learning_curve.csv", "queries.csv")])

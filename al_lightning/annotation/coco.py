@@ -12,7 +12,7 @@ from al_lightning.data import coco
 from al_lightning.data.regions import Inside
 from al_lightning.data.scenes import Pixels, Size
 
-ANNOTATIONS = "annotations.json"
+ANNOTATIONS = EXPORT = "annotations.json"
 Entry = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
@@ -72,10 +72,8 @@ def _read(annotated: coco.Annotated, size: Size, classes: Classes, rules: Rules)
     return annotated.mask(classes.names, "refuse", classes.rest, rules.overlaps)
 
 
-def readme(folder: Path, root: Path, then: str) -> str:
+def readme(folder: Path, root: Path) -> str:
     """What a person does with the package."""
     return f"""{ANNOTATIONS} has the images of {folder} and what the network predicts, as regions of the format of COCO's instances.
-Read both into a tool that takes it, correct the regions (no two of different classes may overlap), export in the same format, and:
-
-    {then} annotations.json
+Read both into a tool that takes it, correct the regions (no two of different classes may overlap), and export in the same format.
 """

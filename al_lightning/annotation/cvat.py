@@ -21,7 +21,7 @@ from al_lightning.errors import UserError
 from al_lightning.labels import Color
 from al_lightning.reading import read_text
 
-ARCHIVE, LABELS = "masks.zip", "labels.json"
+ARCHIVE, LABELS, EXPORT = "masks.zip", "labels.json", "export.zip"
 LABEL_MAP, MASKS = "labelmap.txt", "SegmentationClass"
 _BACKGROUND = "background"  # as CVAT calls what nobody has drawn, which is black
 _OBJECTS = "SegmentationObject"  # without which black is read as a class: one object a class, so the pictures are the same
@@ -68,14 +68,12 @@ def files(entries: Sequence[tuple[str, bytes | None]], classes: Classes) -> dict
     return {ARCHIVE: _zipped(content), LABELS: json.dumps(labels, indent=1).encode()}
 
 
-def readme(folder: Path, root: Path, then: str) -> str:
+def readme(folder: Path, root: Path) -> str:
     """What a person does with the package."""
     return f"""1. In CVAT make a task: its labels are those of {LABELS} (Raw), its images the ones of {folder}.
 2. Task > Actions > Upload annotations, format "Segmentation mask 1.1", {ARCHIVE}: what the network predicts, to be corrected.
    It is made of one mask for each class of an image; what is in none is black.
-3. Task > Actions > Export task dataset, the same format, without images. Then:
-
-    {then} export.zip
+3. Task > Actions > Export task dataset, the same format, without images.
 """
 
 

@@ -8,6 +8,7 @@ Source: https://labelstud.io/guide/task_format, https://labelstud.io/guide/expor
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +22,7 @@ from al_lightning.data.scenes import Pixels, Size
 from al_lightning.errors import UserError
 from al_lightning.reading import field, fields
 
-TASKS, CONFIG = "tasks.json", "labels.xml"
+TASKS, CONFIG, EXPORT = "tasks.json", "labels.xml", "export.json"
 _IMAGE, _BRUSH, _POLYGON, _CHOICE = "image", "brush", "polygon", "choice"  # names of the configuration's tags
 
 
@@ -54,19 +55,17 @@ def files(entries: Sequence[dict[str, Any]], classes: Classes) -> dict[str, byte
     return {TASKS: json.dumps(entries, allow_nan=False, indent=1).encode(), CONFIG: labeling_config(classes).encode()}
 
 
-def readme(folder: Path, root: Path, then: str) -> str:
+def readme(folder: Path, root: Path) -> str:
     """What a person does with the package."""
     return f"""1. Start Label Studio such that it may serve the images:
 
-    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root} label-studio start
+    LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(str(root))} label-studio start
 
 2. Make a project (a title has at least 3 characters); Settings > Labeling Interface > Code: paste {CONFIG}.
 3. Settings > Cloud Storage > Add Source Storage > Local files: {folder}, and save it without a sync.
 4. Import {TASKS}. The most wanted image is the first, by the order "Uncertainty sampling" too (Settings > Annotation, where predictions can
    be shown).
-5. Correct or draw, submit, export as JSON. Regions of different labels must not overlap. Then:
-
-    {then} export.json
+5. Correct or draw, submit, export as JSON. Regions of different labels must not overlap.
 """
 
 

@@ -51,7 +51,7 @@ def refuse_tools(tools: Sequence[Tool], classes: Classes) -> None:
 
 
 def write_tools(
-    folder: Path, items: Sequence[Item], classes: Classes, tools: Sequence[Tool], model: str, root: Path, place: Path, then: str
+    folder: Path, items: Sequence[Item], classes: Classes, tools: Sequence[Tool], model: str, root: Path, place: Path, then: str | None
 ) -> None:
     """Writes what tools read, each into a folder of its own beside the images.
 
@@ -63,7 +63,7 @@ def write_tools(
         model: what has predicted, for people.
         root: the folder that Label Studio serves.
         place: where the package will be.
-        then: the command that takes an export in, but for the export.
+        then: the command that takes an export in, but for the export; None where none can.
 
     Raises:
         UserError: a tool can't have such labels.
@@ -74,6 +74,7 @@ def write_tools(
         format = _FORMATS[tool]
         its = [_shown(item, folder) for item in items] if tool in _IN_BROWSERS else items
         entries = [format.entry(rank, len(its), item, classes, model, root) for rank, item in enumerate(its)]
-        content = format.files(entries, classes) | {"README.txt": encoded(format.readme(place.resolve(), root.resolve(), then))}
+        readme = format.readme(place.resolve(), root.resolve()) + (f"\nThen:\n\n    {then} {format.EXPORT}\n" if then else "")
+        content = format.files(entries, classes) | {"README.txt": encoded(readme)}
         for name, each in content.items():
             write_atomically(folder / tool / name, each)

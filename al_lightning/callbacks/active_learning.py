@@ -68,7 +68,8 @@ class ActiveLearningCallback(Callback):
             (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human
             is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
         random_share: the share of all queried items that is drawn uniformly from the pool, and not by the strategy, at places that tell
-            nobody; ``cycles/NNN/random.csv`` says which they are. ``status`` and the report compare the two.
+            nobody (what a human is asked for has no scores then); ``cycles/NNN/random.csv`` says which they are, and has the scores.
+            ``status`` and the report compare the two, which takes the checkpoints (``keep``).
         retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
         initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
         query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
@@ -112,11 +113,16 @@ class ActiveLearningCallback(Callback):
         self.budget = Budget(query_size, stride, cycles, label_budget, target)
         if retrain == "warm" and keep == "none":
             raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
+        if random_share and keep == "none":
+            raise UserError(
+                "Expected active_learning.keep to be all or last with random_share: how wrong the network was on what it asked for is "
+                "measured by its checkpoint, when the labels are there."
+            )
         self.strategy = strategy
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
-        self.oracle: Oracle = Human(enough, package or (PLAIN,), blind=random_share is not None) if oracle == "human" else Dataset()
+        self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
         self.unanswered = unanswered
         self.evaluation_first = evaluation_first
         self.random_share = random_share or 0.0

@@ -13,7 +13,7 @@ from al_lightning.callbacks.record import RunRecord
 from al_lightning.callbacks.scoring import evaluating
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.labels import IGNORED
-from al_lightning.run_tables import ERROR_COLUMNS
+from al_lightning.run_tables import BY_STRATEGY, COUNTED, ERROR_COLUMNS, RANDOM
 from al_lightning.tasks import Task
 
 
@@ -38,7 +38,7 @@ class Control:
         if not isinstance(data := self._data, SceneDataModule):
             return
         names = data.class_names
-        columns = [f"{what} {name}" for name in names for what in ("hits", "true", "predicted")]
+        columns = [f"{what} {name}" for name in names for what in COUNTED]
         rows = []
         for position in range(data.evaluation_size):
             example = data.evaluation_example(position)
@@ -58,7 +58,7 @@ class Control:
         if not drawn or not answered or run.errors(cycle).is_file():
             return
         errors = dict(self._errors(answered))
-        by = {index: "random" if index in drawn else "strategy" for index in errors}
+        by = {index: RANDOM if index in drawn else BY_STRATEGY for index in errors}
         rows = [[index, self._data.item(index), by[index], f"{error:.9g}"] for index, error in errors.items()]
         run.write_control(run.errors(cycle), [*ERROR_COLUMNS], rows)
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -82,15 +83,13 @@ class Human(Oracle):
     Args:
         enough: share of what was asked for with which a run goes on.
         tools: what the package of images is made for.
-        blind: whether tools get no scores, by which one sees what was drawn at random.
     """
 
     asks = True
 
-    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,), blind: bool = False) -> None:
+    def __init__(self, enough: float = 1.0, tools: Sequence[Tool] = (PLAIN,)) -> None:
         self.enough = enough
         self.tools = tools
-        self.blind = blind
 
     def prepare(self, data: PoolDataModule) -> None:
         """A person can answer for every item.
@@ -103,8 +102,13 @@ class Human(Oracle):
         data.pool.answerable.fill_(True)
 
     def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
-        """Writes the images to label, what to do with them, and last asked.csv."""
+        """Writes the images to label, what to do with them, and last asked.csv.
+
+        Where some were drawn at random, nothing here has scores, by which one would see it; random.csv has them.
+        """
         cycle = asked[0].cycle - 1
+        if run.read_random(cycle):
+            asked = [replace(row, score=None) for row in asked]
         folder = run.package(cycle)
         folder.mkdir(parents=True, exist_ok=True)
         for row, name in zip(asked, package_names(data, asked), strict=True):
@@ -121,11 +125,11 @@ class Human(Oracle):
         def item(row: Labeled, name: str) -> Item:
             image, _ = data.image_and_label(row.index)
             prediction = None if network is None else predicted(network, data, decode_image(image))
-            return Item(row.item, folder / name, size_of(image), None if self.blind else row.score, prediction)
+            return Item(row.item, folder / name, size_of(image), row.score, prediction)
 
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
-        model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {run.path}"
+        model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {shlex.quote(str(run.path))}"
         write_tools(folder, [*map(item, asked, package_names(data, asked))], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
@@ -206,11 +210,11 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -
         [
             *what,
             "",
-            f"    python -m al_lightning ingest {run.path} FROM",
+            f"    python -m al_lightning ingest {shlex.quote(str(run.path))} FROM",
             "",
             "which checks them first. Then go on with the same command as before and --resume:",
             "",
-            f"    python -m al_lightning fit --resume --run_dir {run.path}",
+            f"    python -m al_lightning fit --resume --run_dir {shlex.quote(str(run.path))}",
             "",
             "The most wanted one is the first:",
             "",

@@ -23,7 +23,7 @@ from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_files import MADE_IN_PYTHON
-from al_lightning.run_tables import RANDOM_COLUMNS, CycleRow, Labeled, indices_by_cycle
+from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
 from al_lightning.tasks import Task
@@ -189,8 +189,7 @@ class RunRecord:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
         if drawn := {*query.at_random.tolist()}:
-            rows = [[row.index, row.item] for row in asked if row.index in drawn]
-            self.run.write_control(self.run.random(cycle), [*RANDOM_COLUMNS], rows)
+            self.run.write_random(cycle, asked, drawn)
         self.oracle.ask(self.run, self.data, asked, cast(Task, self.trainer.lightning_module).network)
         answered: list[Labeled] = []
         with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost

@@ -124,7 +124,9 @@ def _claimed(out: Path) -> Iterator[None]:
     """
     out.mkdir(parents=True, exist_ok=True)
     if not locks.lock(out / ".lock"):
-        raise UserError(f"Another process is writing a query into {out}. Wait for it, or name another --out.")
+        raise UserError(
+            f"Another process is writing a query into {out}. Wait for it, or name another --out. To use several GPUs, start one process."
+        )
     try:
         remove_unfinished(out, [".csv", ".html"])
         if there := [name for name in (_TABLE, _PAGE, PACKAGE) if (out / name).exists()]:

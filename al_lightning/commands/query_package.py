@@ -1,5 +1,6 @@
 """What ``query`` hands to a person: copies of the images, what tools read of them, and what to do."""
 
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def write_package(out: Path, folder: ImageFolder, ranked: Ranked, model: StoredM
     items = [*_items(out / PACKAGE, folder, ranked, model if {*tools} != {PLAIN} else None)]
     for index in ranked.indices.tolist():
         copied(folder.paths[index], unfinished)
-    then = f"python -m al_lightning ingest {run or 'RUN'} --query {out}"
+    then = f"python -m al_lightning ingest {shlex.quote(str(run or 'RUN'))} --query {shlex.quote(str(out))}" if _takes(model) else None
     write_tools(unfinished, items, classes_of(model.data), tools, model.source, out, out / PACKAGE, then)
     write_atomically(unfinished / "README.txt", encoded(_readme(items, model, then)))
     unfinished.rename(out / PACKAGE)
@@ -53,12 +54,19 @@ def _items(place: Path, folder: ImageFolder, ranked: Ranked, model: StoredModel 
         yield Item(folder.item(index), place / folder.paths[index].name, (height, width), score, prediction)
 
 
-def _readme(items: Sequence[Item], model: StoredModel, then: str) -> str:
-    what = (
-        f"a mask for each, as large as the image is shown, with {model.data.classes.key()}"
-        if isinstance(model.data, SceneDataModule)
-        else (f"one of the classes {', '.join(model.data.class_names)} for each")
-    )
-    lines = [f"The images of this folder are to be labeled: {what}.", "With labels of the same names in a folder of yours:", ""]
-    lines += [f"    {then} FOLDER", "", "The most wanted one is the first:", ""]
-    return "\n".join([*lines, *(f"  {item.image.name}" for item in items), ""])
+def _takes(model: StoredModel) -> bool:
+    """Whether ``ingest`` could take labels into such data."""
+    return isinstance(model.data, SceneDataModule) or model.data.answers_in_table
+
+
+def _readme(items: Sequence[Item], model: StoredModel, then: str | None) -> str:
+    if isinstance(model.data, SceneDataModule):
+        what = f"a mask for each, as large as the image is shown, with {model.data.classes.key()}"
+        source = "With masks of the same names in a folder of yours"
+    else:
+        what = f"one of the classes {', '.join(model.data.class_names)} for each"
+        source = "With a table of the columns name and class, or a folder of images for each class"
+    lines = [f"The images of this folder are to be labeled: {what}.", ""]
+    if then:
+        lines += [f"{source}, where the images are of the run's own data:", "", f"    {then} FROM", ""]
+    return "\n".join([*lines, "The most wanted one is the first:", "", *(f"  {item.image.name}" for item in items), ""])

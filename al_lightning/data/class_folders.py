@@ -115,7 +115,8 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._evaluation = evaluation
         self._label_of = {_label_name(photo): photo.label for photo in (*pool, *evaluation)}
         self._sizes: dict[Path, tuple[int, int]] = {}
-        self._train, self._eval = self._read(pool), self._read(evaluation)
+        self._train = self._read(pool)
+        self._eval = self._read(evaluation)  # maybe none, of the pool's size
         answerable = torch.tensor([photo.has_label for photo in pool])
         self.begin(Pool(len(pool), answerable=answerable))
         known = answerable if bool(answerable.any()) else self._train.labels >= 0  # of a run that began with nothing, what came since

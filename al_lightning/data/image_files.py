@@ -17,6 +17,7 @@ MAX_PIXELS = 89_478_485
 # Pillow knows more, and starts another program for some (EPS).
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP")  # what keeps numbers as they are
+_BESIDE_THE_PICTURE = ("MPO",)  # a phone's JPEG, whose further pictures are views, depths or brightness of the first
 _LEAST_MAXIMUM = 4096
 _ORIENTATION = 0x0112
 _Array = npt.NDArray[np.uint8]
@@ -31,6 +32,9 @@ _TURNS: dict[object, Callable[[_Array], _Array]] = {
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
+# What to do with a mask that holds no ids
+_AS_GREY = "Save it as 8-bit grey"
+_BY_COLOR = "name the classes by their colours (data.init_args.classes)"
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """An image whose header was read; whatever goes wrong with it in the block is one error with its name.
 
     Raises:
-        UserError: the file is missing, no image, too large, truncated or corrupted.
+        UserError: the file is missing, no image, too large, truncated or corrupted, or has several pictures.
     """
     with ExitStack() as stack:
         with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
@@ -48,7 +52,15 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"Expected at most {MAX_PIXELS:,} pixels in {path}, got {image.width}x{image.height}. Cut it into parts.")
         with _naming(path, "Expected a whole image in {path}, but it is truncated or corrupted: {error}. Fetch it again."):
+            _refuse_several(image, path)
             yield image
+
+
+def _refuse_several(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuses pages of a TIFF and frames of an animation, of which the first one would be taken without a word."""
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format not in _BESIDE_THE_PICTURE:
+        raise UserError(f"Expected one picture in {path}, got {count} (pages or frames). Save the one that is meant as a file of its own.")
 
 
 @contextmanager
@@ -140,17 +152,25 @@ def _turned(orientation: object, pixels: _Array) -> _Array:
 def _refuse_greys(palette: npt.NDArray[np.int_], used: npt.NDArray[np.uint8], path: Path) -> None:
     """Refuses a palette of greys other than their places: what programs make of a grey image to save bytes."""
     if bool((palette == palette[:, :1]).all()) and bool((palette[used, 0] != used).any()):
-        raise UserError(f"Expected label ids as grey values or as places in a palette of colours in {path}, got a palette of greys.")
+        raise UserError(
+            f"Expected label ids as grey values or as places in a palette of colours in {path}, got a palette of greys. {_AS_GREY}, or "
+            f"{_BY_COLOR}."
+        )
 
 
 def _kind(image: ImageFile.ImageFile) -> str:
     """What an image is that holds no label ids."""
     if image.mode.startswith(("I", "F")):
         least, most = image.getextrema()
-        return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map?"
-    if len(image.getbands()) > 1:
-        return f"an image of mode {image.mode}. Is it a colour map?"
-    return "1 bit a pixel." if image.mode == "1" else "fewer bits, or inverted ones."
+        return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map? Save ids of classes as 8-bit grey."
+    colors = np.array(image)[..., : 1 if image.mode == "LA" else 3] if len(image.getbands()) > 1 else None
+    if colors is not None and bool((colors == colors[..., :1]).all()):
+        return f"an image of mode {image.mode} whose colours are greys. {_AS_GREY}, or {_BY_COLOR}."
+    if colors is not None:
+        return f"an image of mode {image.mode}. Is it a colour map? Then {_BY_COLOR}."
+    if image.mode == "1":
+        return f"1 bit a pixel. {_AS_GREY}, or {_BY_COLOR}, '#000000' and '#ffffff'."
+    return f"fewer bits, or inverted ones. {_AS_GREY}."
 
 
 def _stored(image: ImageFile.ImageFile) -> str:

@@ -26,7 +26,7 @@ class LabelSurvey:
     def __init__(self, files: SceneFiles, classes: ClassMap) -> None:
         self.files, self.classes = files, classes
         self._counted: dict[tuple[Any, ...], npt.NDArray[np.int64]] = {}
-        self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # of each class, by whose labels they are
+        self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # of each class and of what is ignored, by whose labels they are
         self._told: dict[str, set[str]] = {}
 
     def require_classes(self, scenes: Sequence[Scene], whose: str) -> None:
@@ -52,15 +52,16 @@ class LabelSurvey:
             raise UserError(f"Expected pixels of at least one class in {of}, but all are ignored: they hold {found} only.")
 
         table = self.classes.table.numpy()
-        self._pixels[whose] = np.array([counts[table == number].sum() for number in range(len(self.classes.names))])
+        self._pixels[whose] = np.array([counts[table == number].sum() for number in (*range(len(self.classes.names)), IGNORED)])
 
     def warn_of_missing(self) -> None:
         """Says which classes have no pixel in what was looked at last; again where others are missing."""
         names = self.classes.names
         for whose, pixels in self._pixels.items():
-            missing = {name for name, count in zip(names, pixels, strict=True) if count == 0}
+            missing = {name for name, count in zip(names, pixels[:-1], strict=True) if count == 0}
             if missing and missing != self._told.get(whose):
-                counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, pixels, strict=True))
+                counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, pixels[:-1], strict=True))
+                counts += f"; ignored {pixels[-1]:,}" if pixels[-1] else ""
                 log.warning("WARNING: no pixel of %s in %s. Pixels by class: %s", ", ".join(sorted(missing)), whose, counts)
             self._told[whose] = missing
 

@@ -343,6 +343,7 @@ def test_a_score_that_is_not_finite_names_cycle_and_item(tmp_path):
         ({"stride": [4, 0]}, "stride"),
         ({"stride": []}, "stride to be a number or a list of at least one"),
         ({"retrain": "warm", "keep": "none"}, "keep to be all or last"),
+        ({"random_share": 0.1, "keep": "none"}, "keep to be all or last with random_share"),
         ({"target": {"val/miou": 1.0}}, r"metrics from \['val/accuracy', 'val/loss'\], got \['val/miou'\]"),
     ],
 )

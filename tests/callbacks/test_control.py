@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from al_lightning.acquisition import Random
+from al_lightning.acquisition import CoreSet, Random
 from al_lightning.analysis.numbers import stopping
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_asked_first import FIRST, fit, wanted
@@ -27,8 +27,9 @@ def to_its_end(run, leaves=0, **arguments):
     return RunDirectory(run)
 
 
-def test_random_picks_are_marked_and_compared_as_they_are_labeled(folder, capsys):  # noqa: F811
-    settings = {"random_share": 0.5, "cycles": 3, **FIRST}
+@pytest.mark.parametrize("strategy", [None, CoreSet()], ids=["scores items", "scores none"])
+def test_random_picks_are_marked_and_compared_as_they_are_labeled(folder, capsys, strategy):  # noqa: F811
+    settings = {"random_share": 0.5, "cycles": 3, "strategy": strategy, **FIRST}
     only(*EVERY)
     simulated = fit("simulated", "dataset", initial_strategy=Random(), **settings)
     only()
@@ -41,9 +42,11 @@ def test_random_picks_are_marked_and_compared_as_they_are_labeled(folder, capsys
         drawn = run.read_random(cycle)
         assert len(drawn) == 2 and drawn < {row.index for row in queried}
         scores = [row.score for row in queried if row.index not in drawn]
+        assert strategy is None or {row.score for row in queried if row.index in drawn} == {None}
         assert scores == sorted(scores, reverse=True)  # what the strategy chose is in its order
         errors = {int(row["index"]): row for row in table(run.errors(cycle))}
         assert {index for index, row in errors.items() if row["by"] == "random"} == drawn and {*errors} == {row.index for row in queried}
+        assert {row["score"] for row in table(run.asked(cycle))} == {""}  # an empty score, or one out of order, would tell which
     named = [line.split()[0] for line in (run.package(0) / "README.txt").read_text().splitlines() if "->" in line]
     assert named == [f"{row.item}.png" for row in run.read_asked_by(0)]  # nothing else is said of any
     counts = np.array([[int(row[name]) for name in row if name != "item"] for row in table(run.evaluated(2))]).reshape(5, 2, 3)

@@ -248,7 +248,7 @@ def test_a_query_of_a_run_that_asked_nobody_has_its_package_and_its_answer(folde
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=to_label/{name}.png" for name in names]
     assert all(np.array_equal(its, np.array(Image.open(f"data/images/{name}.tif"))) for name, its in zip(names, shown, strict=True))
     assert all((package / f"{name}.tif").read_bytes() == Path(f"data/images/{name}.tif").read_bytes() for name in names)
-    assert "python -m al_lightning ingest run --query out FOLDER" in (package / "README.txt").read_text()
+    assert "python -m al_lightning ingest run --query out FROM" in (package / "README.txt").read_text()
     assert not [*Path("out").glob("*unfinished*")]
     assert "got query.csv and query.html and to_label" in command(capsys, *query, "--out", "out")[0]
     shutil.move("out/query.csv", "query.csv")

@@ -419,7 +419,10 @@ def test_own_images_with_classes(tmp_path):
     model = {"class_path": "ClassificationTask", "init_args": {"network": network}}
     data = {"class_path": "FolderClassificationDataModule", "init_args": {"root": str(tmp_path / "own"), "image_size": [8, 9]}}
     run = fit(tmp_path, "pets", model, data, {"strategy": "Entropy", "query_size": 2, "cycles": 1})
-    rows, page = ask("--run", run.path, "--images", "own/unlabeled")
+    rows, page = ask("--run", run.path, "--images", "own/unlabeled", "--package", "plain")
+    told = Path("out/to_label/README.txt").read_text()
+    assert "one of the classes cat, dog for each" in told and "name and class, or a folder of images for each class" in told
+    assert f"python -m al_lightning ingest {run.path} --query out FROM" in told
     assert len(rows) == 4 and all(re.fullmatch(r"(cat|dog) \(\d+ %\)", cells[2]) for cells in shown_in(page))
     trained = MLP(7, num_classes=2, input_shape=(3, 8, 9)).eval()
     trained.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, 0).items()})
@@ -443,7 +446,9 @@ def test_classified_images(tmp_path, capsys):
         Image.fromarray(pictures.picture(index)).save(tmp_path / "new" / f"{index}.png")
     Image.new("RGB", (30, 28)).save(tmp_path / "new" / "large.png")
     with pytest.raises(SystemExit) as ended:
-        ask("--run", run.path, "--images", "new", "--n", 5)
+        ask("--run", run.path, "--images", "new", "--n", 5, "--package", "label_studio")
+    for readme in Path("out/to_label").rglob("README.txt"):  # these data have no place for labels of others
+        assert "ingest" not in readme.read_text()
     assert ended.value.code == 3 and "that MLP can take, but new/large.png is 30x28 pixels large" in capsys.readouterr().err
     rows, page = answer()
     network = MLP(7).eval()

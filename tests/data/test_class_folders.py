@@ -87,6 +87,21 @@ def test_a_run_asks_for_what_has_a_class(layout, caplog):
     assert "6 images of the pool have no label" in caplog.text and "WARNING" not in caplog.text
 
 
+@pytest.mark.parametrize(("option", "waits"), [("--data.init_args.evaluation=0.4", 2), ("--active_learning.evaluation_first=5", 3)])
+def test_nothing_is_there_to_evaluate_on_before_a_person_is_asked(option, waits):
+    write_folders(unlabeled=NAMES)
+    Path("photos/labels.csv").write_text("name,class\n")
+    human, run = [option, "--active_learning.oracle=human", "--active_learning.strategy=Margin"], RunDirectory("run")
+    for _ in range(waits):
+        with pytest.raises(SystemExit, match="75"):
+            fit("--resume", *human, classes=CLASSES, cycles=2)
+        with Path("photos/labels.csv").open("a") as table:
+            table.writelines(f"{row.item},{class_of(row.item[-2:])}\n" for row in run.awaited())
+    fit("--resume", *human, classes=CLASSES, cycles=2)
+    held, labeled = ({row.item for row in rows} for rows in (run.read_evaluation(), run.read_queries()))
+    assert run.is_finished() and held and not held & labeled
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_resized_and_keep_their_classes(channels):
     write_folders()

@@ -85,6 +85,7 @@ GOOD = {
     "BMP": (saved(RGB, ".bmp"), RGB),
     "TIFF": (saved(RGB, ".tif"), RGB),
     "CMYK": (converted("CMYK", ".tif"), RGB),
+    "of a phone, with another view behind": (saved(RGB * 0, ".mpo", save_all=True, append_images=[Image.fromarray(RGB)]), RGB * 0),
 }
 REFUSED = {
     "12 bits in 16": (saved(DEEP // 17, ".png"), r"16-bit pixels up to 65,535 .*none above 3,855"),
@@ -97,6 +98,8 @@ REFUSED = {
     "a bomb": (png(8, 0, [b""]).replace(struct.pack(">II", 3, 2), struct.pack(">II", 60_000, 60_000)), "can't be read"),
     "too many pixels": (png(8, 0, []).replace(struct.pack(">II", 3, 2), struct.pack(">II", 9999, 9999)), "at most 89,478,485 pixels"),
     "no data": (png(8, 0, []), "truncated or corrupted"),
+    "pages": (saved(RGB, ".tif", save_all=True, append_images=[Image.fromarray(RGB)] * 2), "one picture in .*, got 3 "),
+    "frames": (saved(RGB, ".png", save_all=True, append_images=[Image.fromarray(255 - RGB)]), "one picture in .*, got 2 "),
     "a FIFO": (os.mkfifo, "not a regular file"),
     "a folder": (os.mkdir, "not a regular file"),
 }  # fmt: skip
@@ -150,7 +153,13 @@ def test_label_ids_are_the_numbers_of_the_file(tmp_path, write):
         (saved(IDS > 7, ".png"), "8-bit integers .*1 bit"),
         (png(4, 0, [b"\x01\x20", b"\xfe\x70"]), "8-bit integers .*fewer bits"),
         (saved(RGB, ".png"), "one channel .*colour map"),
-        (saved(np.stack([IDS, IDS], 2), ".png"), "one channel .*colour map"),
+        (saved(np.stack([IDS, IDS[::-1]], 2), ".png"), r"one channel .*mode LA whose colours are greys\. Save it as 8-bit grey, or name"),
+        (
+            saved(np.dstack([IDS, IDS, IDS]), ".png"),
+            r"mode RGB whose colours are greys\. Save .* by their colours \(data.init_args.classes",
+        ),
+        (saved(np.dstack([IDS, IDS, IDS, IDS[::-1]]), ".png"), "mode RGBA whose colours are greys"),
+        (saved(IDS, ".tif", save_all=True, append_images=[Image.fromarray(IDS)]), r"one picture in .*, got 2 \(pages or frames\)\. Save"),
         (saved(IDS, ".jpg"), "JPEG, which may change them"),
         (saved(IDS, ".pgm"), "PPM, which may change them"),
         (saved(IDS, ".gif"), "GIF, which may change them"),

@@ -203,6 +203,12 @@ def test_a_class_that_nobody_has_labeled_and_a_mask_without_an_image_are_said(ca
     assert len(told) == 3 and "1 masks in photos/masks have no image of their name: gnu_0.png" in told[0]
     assert re.search(r"no pixel of rare in the evaluation set\. Pixels by class: ground [\d,]+, rare 0, cell [\d,]+$", told[1])
     assert "no pixel of rare in the labeled items" in told[2]
+    for name in LABELED:  # black and white, which the classes do not say
+        Image.fromarray(mask(name, values=(0, 255))).save(f"photos/masks/{name}.png")
+    ready(classes={"ground": 0, "cell": 1}).train_dataloader()
+    assert re.search(
+        r"no pixel of cell in the labeled items\. Pixels by class: ground [\d,]+, cell 0; ignored [1-9][\d,]+$", caplog.messages[-1]
+    )
 
 
 def spoil(name, how):

@@ -1,5 +1,6 @@
 """What lets a person see when to stop: how sure a metric is, what the last labels have brought, and whether querying beats drawing lots."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import scipy.special
 
 from al_lightning import sources
 from al_lightning.analysis.numbers.settings import Settings
-from al_lightning.run_tables import CycleRow, read_errors, read_evaluated
+from al_lightning.run_tables import BY_STRATEGY, RANDOM, CycleRow, read_errors, read_evaluated
 from al_lightning.runs import RunDirectory
 
 METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
@@ -128,17 +129,15 @@ def sure(run: RunDirectory) -> Sure | None:
         UserError: a table is damaged.
     """
     row = run.read_curve()[-1]
-    if (name := metric_of(row)) is None:
+    if (name := metric_of(row)) is None or not math.isfinite(value := row.metrics[name]):
         return None
-    value = row.metrics[name]
     if name.endswith("accuracy"):
         count = evaluation_images(run)
         return Sure(name, value, *exact_interval(round(value * count), count), count, "exact binomial") if count else None
     images = read_evaluated(run.evaluated(row.cycle)) if os.path.lexists(run.evaluated(row.cycle)) else []
     if len(images) < _LEAST:
         return None
-    counts = np.array([[*its.values()] for its in images], dtype=np.int64).reshape(len(images), -1, 3)
-    return Sure(name, value, *bootstrap_interval(counts), len(images), "bootstrap")
+    return Sure(name, value, *bootstrap_interval(np.array(images, dtype=np.int64)), len(images), "bootstrap")
 
 
 def metric_of(row: CycleRow) -> str | None:
@@ -159,7 +158,7 @@ def picks(run: RunDirectory) -> Picks | None:
         UserError: a table is damaged.
     """
     rows = [row for cycle in run.read_curve() if os.path.lexists(path := run.errors(cycle.cycle)) for row in read_errors(path)]
-    errors = {by: np.array([row["error"] for row in rows if row["by"] == by]) for by in ("strategy", "random")}
+    errors = {by: np.array([row["error"] for row in rows if row["by"] == by]) for by in (BY_STRATEGY, RANDOM)}
     return compared(*errors.values())
 
 
