@@ -53,21 +53,22 @@ class Batch:
 
     def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor, watchers: Sequence[Watcher] = ()) -> None:
         self.network, self.inputs, self.indices, self.watchers = network, for_network(network, inputs), indices, watchers
+        self._staged = network if isinstance(network, Staged) else None
         for watcher in watchers:
             watcher.attach(network)
 
     @cached_property
     def features(self) -> Any:
         """The prefix's output; the inputs themselves where the network is not :class:`Staged`."""
-        if not isinstance(self.network, Staged):
+        if self._staged is None:
             return self.inputs
-        features = self.network.prefix(self.inputs)
+        features = self._staged.prefix(self.inputs)
         # Processors run a convolutional tail in half the time where the channels are innermost.
         return _each(features, _channels_last) if self.inputs.device.type == "cpu" else features
 
     def logits(self, features: Any = None) -> Tensor:
         """Logits of these features, or of the batch's own, in float32 or better: ``(B, C, *)``."""
-        tail = self.network.tail if isinstance(self.network, Staged) else self.network
+        tail = self._staged.tail if self._staged is not None else self.network
         return _precise(tail(self.features if features is None else features))
 
 

@@ -164,7 +164,7 @@ def _fitting(look: Looker) -> Looker:
         while True:
             at_once = len(indices) if most is None else most
             try:
-                parts = [look(*part) for part in zip(inputs.split(at_once), indices.split(at_once), strict=True)]
+                parts = [look(*part) for part in _parts(inputs, indices, at_once)]
                 keys, rows = zip(*parts, strict=True)
                 doubles = [torch.cat([part.double() for part in its]) for its in zip(*keys, strict=True)]
                 return doubles, tuple(map(_joined, zip(*rows, strict=True)))
@@ -180,6 +180,12 @@ def _fitting(look: Looker) -> Looker:
             torch.cuda.empty_cache()
 
     return look_in_parts
+
+
+def _parts(inputs: Tensor, indices: Tensor, at_once: int) -> Iterable[tuple[Tensor, Tensor]]:
+    if at_once >= len(indices):
+        return [(inputs, indices)]
+    return zip(inputs.split(at_once), indices.split(at_once), strict=True)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
