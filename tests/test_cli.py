@@ -61,7 +61,7 @@ def test_fit_leaves_a_run_and_says_where_the_picture_is(config, capsys):
     run = RunDirectory("runs/tiny-Entropy-seed3")
     out = capsys.readouterr().out
     assert f"Learning curve: {run.picture}" in out
-    assert "cycle 0 of 0-2: 70 labeled, val/accuracy 0." in out and "left" in out
+    assert "cycle 0 of 0-2: 70 labeled, val/accuracy " in out and "left" in out
     assert run.picture.read_bytes().startswith(b"\x89PNG")
     stored = yaml.safe_load(run.config.read_text())
     assert stored["active_learning"]["query_size"] == 50 and stored["trainer"]["max_epochs"] == 2
