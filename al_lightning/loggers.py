@@ -38,6 +38,9 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
 def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
     """Names a run for Weights & Biases, where nobody has: by strategy and seed, in a group with those that may be compared with it.
 
+    Its pages put runs of one group and job type together, as the mean of a line with a band, where runs say both: a strategy's seeds are
+    such runs. A file can't ask for more: it has no record of how panels look.
+
     Args:
         logger: the arguments of one that is Weights & Biases'.
         settings: of the run, by dotted key.
@@ -47,6 +50,7 @@ def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
     same = hashlib.sha256(repr(names.key_of(names.comparable(settings, seed))).encode()).hexdigest()[:8]
     logger.name = logger.name or f"{_strategy(settings)}-seed{seed}"
     logger.group = logger.group or f"{data}-{network}-{same}"
+    logger.job_type = logger.job_type or _strategy(settings)
     logger.tags = logger.tags or [_strategy(settings)[:_LONGEST_TAG], network, data]
 
 
