@@ -164,6 +164,8 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         mean, low, high = (in_percent(np.array([getattr(point.difference, end) for point in points])) for end in ("mean", "low", "high"))
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
+    if not any(np.isfinite(point.break_even) for points in found.lines.values() for point in points):
+        left.set_yticks([])  # nothing but crosses, which stand at no number
     right.set(ylabel=f"mean difference to {found.baseline} (points)")
     for axes in (left, right):
         _scale(axes, sorted({point.value for points in found.lines.values() for point in points}))
