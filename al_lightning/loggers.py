@@ -1,6 +1,5 @@
 """What loggers are told of a run, and whether they reach what they log to, before anything is read or computed."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,8 @@ from al_lightning.errors import UserError
 # By the name under which a person filters runs, the setting.
 _HEADLINE = {
     "seed": names.SEED,
-    "network": "model.init_args.network.class_path",
-    "data": "data.class_path",
+    "network": names.NETWORK,
+    "data": names.DATA,
     "initial_size": names.INITIAL_SIZE,
     "query_size": names.QUERY_SIZE,
     "cycles": names.CYCLES,
@@ -45,13 +44,12 @@ def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
         logger: the arguments of one that is Weights & Biases'.
         settings: of the run, by dotted key.
     """
-    seed = settings.get(names.SEED, 0)
-    network, data = (_short(settings.get(_HEADLINE[key])) for key in ("network", "data"))
-    same = hashlib.sha256(repr(names.key_of(names.comparable(settings, seed))).encode()).hexdigest()[:8]
-    logger.name = logger.name or f"{_strategy(settings)}-seed{seed}"
-    logger.group = logger.group or f"{data}-{network}-{same}"
-    logger.job_type = logger.job_type or _strategy(settings)
-    logger.tags = logger.tags or [_strategy(settings)[:_LONGEST_TAG], network, data]
+    seed, strategy = settings.get(names.SEED, 0), _strategy(settings)
+    network, data = (names.short(settings.get(key)) for key in (names.NETWORK, names.DATA))
+    logger.name = logger.name or f"{strategy}-seed{seed}"
+    logger.group = logger.group or names.group(settings, seed)
+    logger.job_type = logger.job_type or strategy
+    logger.tags = logger.tags or [strategy[:_LONGEST_TAG], network, data]
 
 
 _LONGEST_TAG = 64  # Weights & Biases takes no longer one

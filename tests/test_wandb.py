@@ -1,6 +1,7 @@
 """The offline Weights & Biases file holds the curve of learning_curve.csv."""
 
 import base64
+import csv
 import io
 import json
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from al_lightning.cli import main
+from al_lightning.commands import main as command
 from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.loggers import hyperparameters, name_run
 from al_lightning.runs import RunDirectory
@@ -86,6 +88,9 @@ def test_offline_file(tmp_path, monkeypatch):
 
     assert begun.display_name == "Entropy-seed3" and list(begun.tags) == ["Entropy", "MLP", "FashionMNISTSampleDataModule"]
     assert begun.run_group.startswith("FashionMNISTSampleDataModule-MLP-") and begun.job_type == "Entropy"
+    command(["report", "run", "--baseline", "Entropy", "--format", "svg"])
+    with Path("report/tables/runs.csv").open() as file:
+        assert [row["group"] for row in csv.DictReader(file)] == [begun.run_group]
     kinds = {field.name for field in record.DESCRIPTOR.fields}  # none for a view, which is why docs/logging.md says what to click
     assert {"history", "metric", "run"} < kinds and not kinds & {"view", "workspace", "report", "panel", "panels"}
     wanted = {"strategy": "Entropy", "seed": 3, "query_size": 50, "network": "MLP", "cycles": 3, "max_epochs": 2, "initial_size": 70}
