@@ -1,7 +1,11 @@
+import importlib
+import inspect
 import subprocess
 import sys
 
 import pytest
+
+from al_lightning.interpreter import name_the_import_system
 
 LEAVING = """
 import atexit, gc, sys, threading, time
@@ -31,3 +35,11 @@ def test_a_process_ends_as_python_ends_it(end, status, error):
     assert done.returncode == status
     assert done.stdout.splitlines() == ["main True True True", "threads are waited for", "exit handlers run"]
     assert done.stderr.endswith(error) and bool(done.stderr) == bool(error)
+
+
+def test_frames_of_the_import_system_are_found_without_a_search(tmp_path, monkeypatch):
+    (tmp_path / "asks.py").write_text("import inspect, sys\nmodules = {*map(inspect.getmodule, map(sys._getframe, [1, 2, 3, 4]))}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(inspect, "modulesbyfile", dict(inspect.modulesbyfile))
+    name_the_import_system()
+    assert importlib.import_module("asks").modules == {importlib._bootstrap, importlib._bootstrap_external}

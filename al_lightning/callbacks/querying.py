@@ -66,10 +66,10 @@ def query_pool(
     cycle, total, chooser = data.pool.cycle, len(data.pool.labeled), strategies[0]
     candidates = data.pool.candidates
     again = torch.tensor(wanted.again, dtype=torch.int64)
-    drawn = _drawn(candidates[~torch.isin(candidates, again)], min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
+    drawn = _drawn(_without(candidates, again), min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
     settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
     ordered = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
-    free = ordered[~torch.isin(ordered, settled)]
+    free = _without(ordered, settled)
     order = torch.cat([free, settled])  # and has what it knows of both in the order that it wants it in
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.ranking_keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
@@ -99,8 +99,15 @@ def query_pool(
 
 def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) -> Tensor:
     """Draws items uniformly: which ones depends on no score, and not on who else is in the pool."""
+    if count <= 0:
+        return candidates[:0]
     order = torch.randperm(items, generator=seeds.generator(seed, "random picks", cycle))
     return candidates[order[candidates].argsort()[:count]]
+
+
+def _without(indices: Tensor, others: Tensor) -> Tensor:
+    """Those of the indices that are not among the others; mostly there are none of these, and nothing needs to be compared."""
+    return indices[~torch.isin(indices, others)] if len(others) else indices
 
 
 def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from al_lightning.interpreter import all_is_imported
+from al_lightning.interpreter import all_is_imported, name_the_import_system
 from al_lightning.refusals import one_message
 from al_lightning.text import print_any_name
 
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"al_lightning: error: Expected one of {', '.join(COMMANDS)}, got {given[0]!r}.\n{_usage()}")
     command = _imported(COMMANDS[given[0]][0])
     all_is_imported()
+    name_the_import_system()
     command.main(given)
 
 
