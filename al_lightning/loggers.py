@@ -1,6 +1,5 @@
 """What loggers are told of a run, and whether they reach what they log to, before anything is read or computed."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,8 @@ from al_lightning.errors import UserError
 # By the name under which a person filters runs, the setting.
 _HEADLINE = {
     "seed": names.SEED,
-    "network": "model.init_args.network.class_path",
-    "data": "data.class_path",
+    "network": names.NETWORK,
+    "data": names.DATA,
     "initial_size": names.INITIAL_SIZE,
     "query_size": names.QUERY_SIZE,
     "cycles": names.CYCLES,
@@ -38,16 +37,19 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
 def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
     """Names a run for Weights & Biases, where nobody has: by strategy and seed, in a group with those that may be compared with it.
 
+    Its pages put runs of one group and job type together, as the mean of a line with a band, where runs say both: a strategy's seeds are
+    such runs. A file can't ask for more: it has no record of how panels look.
+
     Args:
         logger: the arguments of one that is Weights & Biases'.
         settings: of the run, by dotted key.
     """
-    seed = settings.get(names.SEED, 0)
-    network, data = (_short(settings.get(_HEADLINE[key])) for key in ("network", "data"))
-    same = hashlib.sha256(repr(names.key_of(names.comparable(settings, seed))).encode()).hexdigest()[:8]
-    logger.name = logger.name or f"{_strategy(settings)}-seed{seed}"
-    logger.group = logger.group or f"{data}-{network}-{same}"
-    logger.tags = logger.tags or [_strategy(settings)[:_LONGEST_TAG], network, data]
+    seed, strategy = settings.get(names.SEED, 0), _strategy(settings)
+    network, data = (names.short(settings.get(key)) for key in (names.NETWORK, names.DATA))
+    logger.name = logger.name or f"{strategy}-seed{seed}"
+    logger.group = logger.group or names.group(settings, seed)
+    logger.job_type = logger.job_type or strategy
+    logger.tags = logger.tags or [strategy[:_LONGEST_TAG], network, data]
 
 
 _LONGEST_TAG = 64  # Weights & Biases takes no longer one

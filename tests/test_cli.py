@@ -61,7 +61,7 @@ def test_fit_leaves_a_run_and_says_where_the_picture_is(config, capsys):
     run = RunDirectory("runs/tiny-Entropy-seed3")
     out = capsys.readouterr().out
     assert f"Learning curve: {run.picture}" in out
-    assert "cycle 0 of 0-2: 70 labeled, val/accuracy 0." in out and "left" in out
+    assert "cycle 0 of 0-2: 70 labeled, val/accuracy " in out and "left" in out
     assert run.picture.read_bytes().startswith(b"\x89PNG")
     stored = yaml.safe_load(run.config.read_text())
     assert stored["active_learning"]["query_size"] == 50 and stored["trainer"]["max_epochs"] == 2
@@ -356,7 +356,9 @@ def test_loggers_and_checkpoints_live_in_the_run(config):
     logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "."]
     callbacks = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/accuracy", "--trainer.callbacks.mode=max"]
     main(["fit", "--config", config, "--run_dir", "r", *logger, *callbacks])
-    assert Path("r/lightning_logs/version_0/metrics.csv").is_file()
+    log = Path("r/lightning_logs/version_0")
+    assert "active_learning/val/accuracy" in (log / "metrics.csv").read_text().splitlines()[0]
+    assert yaml.safe_load((log / "hparams.yaml").read_text())["query_size"] == 50
     assert len(list(Path("r/cycles/001").glob("epoch=*.ckpt"))) == 1
     assert sorted(path.name for path in Path().iterdir()) == ["r", "tiny.yaml"]
 
@@ -374,7 +376,12 @@ def test_a_resumed_run_logs_where_it_lies(config):
 
 def test_tensorboard_works(config):
     main(["fit", "--config", config, "--run_dir", "r", "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "."])
-    assert list(Path("r").rglob("events.out.tfevents*"))
+    log = Path("r/lightning_logs/version_0")
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator(str(log)).Reload()
+    accuracies = [event.value for event in events.Scalars("active_learning/val/accuracy")]
+    assert accuracies == pytest.approx([row.metrics["val/accuracy"] for row in RunDirectory("r").read_curve()])
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert yaml.safe_load((log / "hparams.yaml").read_text())["strategy"] == "Entropy"
 
 
 COMMAND = [sys.executable, "-m", "al_lightning", "fit"]

@@ -55,7 +55,7 @@ def test_what_a_visitor_sees_first_runs(page, tmp_path, monkeypatch):
 def test_the_readme_is_read_in_three_minutes_and_its_links_lead_somewhere():
     content = README.read_text()
     assert len(content.encode()) <= 9000
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", content)
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", content) + re.findall(r'src(?:set)?="([^"]+)"', content)
     assert len(links) > 20 and [link for link in links if not (README.parent / link).exists()] == []
 
 

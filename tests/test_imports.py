@@ -17,6 +17,7 @@ LAYERS = [
         "interpreter",
         "locks",
         "parser_messages",
+        "percent",
         "run_files",
         "seeds",
         "shipped",

@@ -74,7 +74,8 @@ def test_it_goes_on_by_the_same_script_alone(tmp_path, monkeypatch, capsys):
     assert run.queries.read_bytes() == whole.queries.read_bytes() and same_weights(weights(run, 2), weights(whole, 2))
 
     Image.new("L", (28, 28)).save("item.png")
-    for command in (["fit", "--resume", "--run_dir", str(run.path)], ["query", "--run", str(run.path), "--images", str(tmp_path)]):
+    path = str(run.path)
+    for command in (["fit", "--resume", "--run_dir", path], ["query", "--run", path, "--images", str(tmp_path)], ["maps", "--run", path]):
         with pytest.raises(SystemExit) as ended:
             commands.main(command)
         assert "made" in str(ended.value) and "Python script" in str(ended.value) and "Traceback" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The offline Weights & Biases file holds the curve of learning_curve.csv."""
 
 import base64
+import csv
 import io
 import json
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from al_lightning.cli import main
+from al_lightning.commands import main as command
 from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.loggers import hyperparameters, name_run
 from al_lightning.runs import RunDirectory
@@ -85,7 +87,12 @@ def test_offline_file(tmp_path, monkeypatch):
     assert metrics["active_learning/*"] == "active_learning/labeled"
 
     assert begun.display_name == "Entropy-seed3" and list(begun.tags) == ["Entropy", "MLP", "FashionMNISTSampleDataModule"]
-    assert begun.run_group.startswith("FashionMNISTSampleDataModule-MLP-")
+    assert begun.run_group.startswith("FashionMNISTSampleDataModule-MLP-") and begun.job_type == "Entropy"
+    command(["report", "run", "--baseline", "Entropy", "--format", "svg"])
+    with Path("report/tables/runs.csv").open() as file:
+        assert [row["group"] for row in csv.DictReader(file)] == [begun.run_group]
+    kinds = {field.name for field in record.DESCRIPTOR.fields}  # none for a view, which is why docs/logging.md says what to click
+    assert {"history", "metric", "run"} < kinds and not kinds & {"view", "workspace", "report", "panel", "panels"}
     wanted = {"strategy": "Entropy", "seed": 3, "query_size": 50, "network": "MLP", "cycles": 3, "max_epochs": 2, "initial_size": 70}
     assert wanted.items() <= config.items() and config["model.init_args.network.init_args.width"] == 7
     accuracy = [float(row["val/accuracy"]) for row in curve]
@@ -117,7 +124,7 @@ def test_runs_that_may_be_compared_are_in_one_group_under_names_of_their_own():
     }
 
     def named(changes, **given):
-        logger = SimpleNamespace(**{"name": None, "group": None, "tags": None, **given})
+        logger = SimpleNamespace(**{"name": None, "group": None, "job_type": None, "tags": None, **given})
         name_run(logger, settings | changes)
         return logger
 
@@ -126,5 +133,9 @@ def test_runs_that_may_be_compared_are_in_one_group_under_names_of_their_own():
     other = named({"seed_everything": 5, "active_learning.strategy.class_path": "al_lightning.acquisition.Margin"})
     assert other.group == first.group and other.name != first.name
     assert named({"active_learning.query_size": 200}).group != first.group
-    assert vars(named({}, name="mine", group="ours", tags=["x"])) == {"name": "mine", "group": "ours", "tags": ["x"]}
+    # What W&B draws as one line with a band: all seeds of a strategy, and nothing else.
+    assert (first.group, first.job_type) == ((again := named({"seed_everything": 5})).group, again.job_type)
+    assert first.job_type == "Odin(temperature=0.1)" != other.job_type
+    mine = {"name": "mine", "group": "ours", "job_type": "theirs", "tags": ["x"]}
+    assert vars(named({}, **mine)) == mine
     assert hyperparameters(settings)["strategy"] == "Odin(temperature=0.1)" and "max_steps" not in hyperparameters(settings)

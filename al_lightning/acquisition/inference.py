@@ -76,7 +76,7 @@ LogitsOf = Callable[[Batch], Iterator[Tensor]]
 """From a batch to chunks of logits, ``(k, B, C, *)``, with the sum of k = K passes."""
 
 
-class Prediction(ABC):
+class Inference(ABC):
     """How logits are made. What compares equal is made once for all strategies that ask for it.
 
     Attributes:
@@ -91,16 +91,16 @@ class Prediction(ABC):
 
 
 @dataclass(frozen=True)
-class PlainPass(Prediction):
+class PlainPass(Inference):
     """One pass, without dropout."""
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
-        """See :meth:`Prediction.logits`."""
+        """See :meth:`Inference.logits`."""
         return nullcontext(lambda batch: iter([batch.logits().unsqueeze(0)]))
 
 
 @dataclass(frozen=True)
-class PerturbedPass(Prediction):
+class PerturbedPass(Inference):
     """ODIN's pass, see :func:`perturbed_logits`."""
 
     temperature: float
@@ -112,12 +112,12 @@ class PerturbedPass(Prediction):
         return self.epsilon != 0
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
-        """See :meth:`Prediction.logits`."""
+        """See :meth:`Inference.logits`."""
         return nullcontext(lambda batch: iter([perturbed_logits(batch, self.temperature, self.epsilon).unsqueeze(0)]))
 
 
 @dataclass(frozen=True)
-class DropoutPasses(Prediction):
+class DropoutPasses(Inference):
     """Passes with live dropout, see :func:`dropout_passes`."""
 
     passes: int
@@ -125,28 +125,28 @@ class DropoutPasses(Prediction):
     shared_masks: bool = False
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
-        """See :meth:`Prediction.logits`."""
+        """See :meth:`Inference.logits`."""
         return dropout_passes(network, self.passes, self.drop, seed, self.shared_masks)
 
 
 @dataclass(frozen=True)
-class ByExpert(Prediction):
-    """Another prediction, made with the weights of a checkpoint in place of the network's own."""
+class ByExpert(Inference):
+    """Another inference, made with the weights of a checkpoint in place of the network's own."""
 
     checkpoint: str
-    prediction: Prediction
+    inference: Inference
 
     @property
     def needs_grad(self) -> bool:  # type: ignore[override]
-        """As the prediction that is made."""
-        return self.prediction.needs_grad
+        """As the inference that is made."""
+        return self.inference.needs_grad
 
     @contextmanager
     def logits(self, network: nn.Module, seed: int) -> Iterator[LogitsOf]:
-        """See :meth:`Prediction.logits`."""
+        """See :meth:`Inference.logits`."""
         expert = copy.deepcopy(network)
         expert.load_state_dict(network_weights(self.checkpoint, network))
-        with self.prediction.logits(expert, seed) as logits_of:
+        with self.inference.logits(expert, seed) as logits_of:
             yield lambda batch: logits_of(Batch(expert, batch.inputs, batch.indices, batch.watchers))
 
 

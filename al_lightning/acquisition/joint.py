@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lightning.acquisition.functional import Tiled
-from al_lightning.acquisition.inference import Batch, Prediction
+from al_lightning.acquisition.inference import Batch, Inference
 from al_lightning.acquisition.representations import Represented, Rows, Tap
 from al_lightning.acquisition.strategies.base import Measure, Strategy
 
@@ -21,10 +21,10 @@ Looker = Callable[[Tensor, Tensor], tuple[list[Tensor], Rows]]
 
 @contextmanager
 def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Measurer]:
-    """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that make no prediction.
+    """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that look at no logits.
 
     Args:
-        strategies: of which several may share predictions and measurements; each of these is made once.
+        strategies: of which several may share inferences and measures; each of these is made once.
         network: in eval mode, on its device.
         seed: of dropout masks.
     """
@@ -50,7 +50,7 @@ def joint_looker(strategies: Sequence[Strategy], represented: Represented | None
 
         def keys_and_rows(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor], Rows]:
             measured, rows = look(inputs, indices)
-            return [strategy.keys(its, indices, seed) for strategy, its in zip(scoring, measured, strict=True)], rows
+            return [strategy.ranking_keys(its, indices, seed) for strategy, its in zip(scoring, measured, strict=True)], rows
 
         yield keys_and_rows
 
@@ -60,34 +60,34 @@ def _joint(
     strategies: Sequence[Strategy], represented: Represented | None, network: nn.Module, seed: int
 ) -> Iterator[Callable[[Tensor, Tensor], tuple[list[Tensor | None], Rows]]]:
     """What each strategy measures, and the rows."""
-    wanted: dict[Prediction, list[Measure]] = {}
+    wanted: dict[Inference, list[Measure]] = {}
     for strategy in strategies:
-        if strategy.prediction is not None and strategy.measure is not None:
-            measures = wanted.setdefault(strategy.prediction, [])
+        if strategy.inference is not None and strategy.measure is not None:
+            measures = wanted.setdefault(strategy.inference, [])
             if strategy.measure not in measures:
                 measures.append(strategy.measure)
     if represented is not None:
-        wanted.setdefault(represented.prediction, [])
+        wanted.setdefault(represented.inference, [])
     taps = [Tap(represented.kind.layer)] if represented is not None and represented.kind.taps else []
 
     with ExitStack() as stack:
         for tap in taps:
             stack.callback(tap.close)
-        logits_of = {prediction: stack.enter_context(prediction.logits(network, seed)) for prediction in wanted}
+        logits_of = {inference: stack.enter_context(inference.logits(network, seed)) for inference in wanted}
 
         def look(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor | None], Rows]:
             batch = Batch(network, inputs, indices, taps)
             found: dict[Any, Tensor] = {}
             parts: list[Rows] = []
-            for prediction, measures in wanted.items():
+            for inference, measures in wanted.items():
                 sums = [Tiled(new_sums) for new_sums in measures]
-                for logits in logits_of[prediction](batch):
+                for logits in logits_of[inference](batch):
                     for each in sums:
                         each.add(logits)
-                    if represented is not None and represented.prediction == prediction:
+                    if represented is not None and represented.inference == inference:
                         parts.append(represented.kind.of(logits, taps[0].take(len(indices)) if taps else None))
-                found |= {(prediction, of): each.score() for of, each in zip(measures, sums, strict=True)}
+                found |= {(inference, of): each.score() for of, each in zip(measures, sums, strict=True)}
             rows = parts[0] if len(parts) == 1 else tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-            return [found.get((strategy.prediction, strategy.measure)) for strategy in strategies], rows
+            return [found.get((strategy.inference, strategy.measure)) for strategy in strategies], rows
 
         yield look

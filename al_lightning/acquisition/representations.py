@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lightning.acquisition.description import described
-from al_lightning.acquisition.inference import Prediction
+from al_lightning.acquisition.inference import Inference
 from al_lightning.errors import UserError
 
 _IMPOSSIBLE = -1e30  # a finite logarithm of 0
@@ -225,12 +225,12 @@ def _refuse_scenes(logits: Tensor, why: str) -> None:
 
 
 class Represented(NamedTuple):
-    """What is made of which prediction.
+    """What is made of which logits, or layers.
 
     Attributes:
-        prediction: whose logits, and whose layers.
+        inference: whose logits, and whose layers.
         kind: what is made of them.
     """
 
-    prediction: Prediction
+    inference: Inference
     kind: Representation

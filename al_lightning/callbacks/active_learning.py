@@ -17,7 +17,7 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import first_choice, refuse_initial, refuse_no_query
 from al_lightning.callbacks.interim import Interim
-from al_lightning.callbacks.oracles import Dataset, Human, Oracle
+from al_lightning.callbacks.oracles import DatasetOracle, HumanOracle, Oracle
 from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
@@ -122,7 +122,7 @@ class ActiveLearningCallback(Callback):
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
         refuse_initial(initial_strategy)
-        self.oracle: Oracle = Human(enough, package or (PLAIN,)) if oracle == "human" else Dataset()
+        self.oracle: Oracle = HumanOracle(enough, package or (PLAIN,)) if oracle == "human" else DatasetOracle()
         self.unanswered = unanswered
         self.evaluation_first = evaluation_first
         self.random_share = random_share or 0.0

@@ -31,7 +31,7 @@ class Knowledge:
     Args:
         strategy: that chooses.
         indices: ``(n,)`` dataset indices of the items that were scored.
-        keys: float64 ``(n,)`` of these; None where the strategy scores no items.
+        ranking_keys: float64 ``(n,)`` of these; None where the strategy scores no items.
         gathered: their representations; None where the strategy wants none.
         item: names an index.
     """
@@ -39,7 +39,7 @@ class Knowledge:
     def __init__(
         self, strategy: Strategy, indices: Tensor, keys: Tensor | None, gathered: Gathered | None, item: Callable[[int], str]
     ) -> None:
-        self.strategy, self.keys, self.gathered, self.item = strategy, keys, gathered, item
+        self.strategy, self.ranking_keys, self.gathered, self.item = strategy, keys, gathered, item
         self._places = torch.empty(int(indices.max()) + 1 if len(indices) else 0, dtype=torch.int64)
         self._places[indices] = torch.arange(len(indices))
 
@@ -59,7 +59,7 @@ class Knowledge:
         return Scored(self._of(order), others, stride, cycle)
 
     def _of(self, indices: Tensor) -> Items:
-        keys = None if self.keys is None else self.keys[self._places[indices]]
+        keys = None if self.ranking_keys is None else self.ranking_keys[self._places[indices]]
         if self.gathered is None:
             return Items(indices, keys)
         refuse_not_finite(self.item, indices, self.gathered.finite_of(indices), f"What {self.strategy} looks at in")
@@ -82,16 +82,16 @@ class Knowledge:
             raise
         if isinstance(chosen, Choice):
             return Choice(chosen.indices.cpu(), chosen.scores.double().cpu())
-        if self.keys is None:  # it says nothing but the order
+        if self.ranking_keys is None:  # it says nothing but the order
             return Choice(chosen, -torch.arange(len(chosen), dtype=torch.float64))
-        return Choice(chosen, self.strategy.score(self.keys[self._places[chosen]]))
+        return Choice(chosen, self.strategy.score(self.ranking_keys[self._places[chosen]]))
 
     def scores_of(self, indices: Tensor, choice: Choice) -> Tensor:
         """What is said of items ``(n,)``, float64: by a choice of them; of others by the strategy, or NaN where it scores no items."""
         said = dict(zip(choice.indices.tolist(), choice.scores.tolist(), strict=True))
         others = torch.full((len(indices),), torch.nan, dtype=torch.float64)
-        if self.keys is not None:
-            others = self.strategy.score(self.keys[self._places[indices]])
+        if self.ranking_keys is not None:
+            others = self.strategy.score(self.ranking_keys[self._places[indices]])
         found = [said.get(index, other) for index, other in zip(indices.tolist(), others.tolist(), strict=True)]
         return torch.tensor(found, dtype=torch.float64)
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from al_lightning.percent import told
 from al_lightning.run_tables import FIRST_CURVE_COLUMNS, LAST_CURVE_COLUMNS
 
 
@@ -83,7 +84,7 @@ class FinishedCycle:
             stopped: why this was the last cycle, if it was.
         """
         # A third part, as in val/iou/road, is for tables.
-        metrics = [f"{name} {value:.4f}" for name, value in self.metrics.items() if name.count("/") < 2]
+        metrics = [told(name, value) for name, value in self.metrics.items() if name.count("/") < 2]
         shown = [f"{self.labeled:,} labeled", *metrics]
         shown.append(f"{self.train_seconds:.1f} s training")
         if self.query is not None:

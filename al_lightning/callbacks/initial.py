@@ -25,9 +25,9 @@ def refuse_initial(strategy: Strategy | None) -> None:
     Raises:
         UserError: the strategy asks the head of this run's network, which is not trained yet.
     """
-    if strategy is None or all(isinstance(prediction, ByExpert) for prediction in strategy.predictions):
+    if strategy is None or all(isinstance(inference, ByExpert) for inference in strategy.inferences):
         return
-    if strategy.prediction is not None or not _looks_at_features(strategy):
+    if strategy.inference is not None or not _looks_at_features(strategy):
         raise UserError(
             f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
             "FromFile, one that looks at features alone (CoreSet, TypiClust, ProbCover, MaxHerding), or an Expert with the checkpoint of "
@@ -110,7 +110,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: i
             f"{data.initial_items} beside {strategy}. Leave one out."
         )
     network = task.new_network(seeds.derive(data.initial_seed, "initial weights"))
-    if any(not isinstance(prediction, ByExpert) for prediction in strategy.predictions):
+    if any(not isinstance(inference, ByExpert) for inference in strategy.inferences):
         strategy = _of_given_features(strategy, network, task.new_network(seeds.derive(data.initial_seed, "other weights")), data.example())
     pool, total = data.pool, len(data.pool.labeled)
     members = pool.unlabeled if size is not None else pool.labeled | pool.unlabeled & pool.answerable

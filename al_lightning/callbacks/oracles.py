@@ -64,7 +64,7 @@ class Oracle(ABC):
         return oracle_labels
 
 
-class Dataset(Oracle):
+class DatasetOracle(Oracle):
     """The data set, whose labels are there: a simulation."""
 
     def prepare(self, data: PoolDataModule) -> None:
@@ -77,7 +77,7 @@ class Dataset(Oracle):
         return [*asked]
 
 
-class Human(Oracle):
+class HumanOracle(Oracle):
     """A person, who draws masks or says classes.
 
     Args:

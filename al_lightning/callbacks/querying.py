@@ -72,16 +72,16 @@ def query_pool(
     free = _without(ordered, settled)
     order = torch.cat([free, settled])  # and has what it knows of both in the order that it wants it in
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
-    refuse_not_finite(data.item, pool.indices, pool.keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
+    refuse_not_finite(data.item, pool.indices, pool.ranking_keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
-    known = Knowledge(chooser, pool.indices, pool.keys[0] if chooser.scores_items else None, pool.gathered, data.item)
+    known = Knowledge(chooser, pool.indices, pool.ranking_keys[0] if chooser.scores_items else None, pool.gathered, data.item)
     others = torch.cat([settled, data.pool.labeled_indices])
     size, generator = wanted.size - len(settled), seeds.generator(seed, "choice", cycle)
     choice = in_first(trainer, lambda: known.choose(known.scored(free, others, wanted.stride, cycle), size, generator))
     chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
     queryable = data.pool.unlabeled[pool.indices]
     scoring = scoring_ones(strategies)
-    keys = pool.keys[:, queryable]
+    keys = pool.ranking_keys[:, queryable]
     scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(
         indices=chosen,

@@ -38,12 +38,12 @@ class PoolScores(NamedTuple):
 
     Attributes:
         indices: ``(n,)``, sorted, of the items that were scored.
-        keys: float64 ``(S, n)`` of these, for the S strategies that score items.
+        ranking_keys: float64 ``(S, n)`` of these, for the S strategies that score items.
         gathered: in the first process, the representations that the first strategy wants; None where it wants none.
     """
 
     indices: Tensor
-    keys: Tensor
+    ranking_keys: Tensor
     gathered: Gathered | None
 
 
@@ -105,7 +105,7 @@ def scoring_ones(strategies: Sequence[Strategy]) -> list[Strategy]:
 
 def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
     """Items in the data module's batches, or in large ones where no strategy looks at an item."""
-    if any(strategy.predictions for strategy in strategies):
+    if any(strategy.inferences for strategy in strategies):
         return data.scoring_batches(indices)
     return list(indices.split(_UNSEEN_AT_ONCE)) if len(indices) else []
 
@@ -136,7 +136,7 @@ def score_batches(
     Raises:
         UserError: not even one item fits into the device's memory.
     """
-    looks = any(strategy.predictions for strategy in strategies)
+    looks = any(strategy.inferences for strategy in strategies)
     loaded = load(batches) if looks else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     scoring = len(scoring_ones(strategies))
@@ -220,7 +220,7 @@ def pixel_scores(
 
 def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
     """No gradients; and no inference tensors for a strategy that takes gradients itself."""
-    takes_gradients = any(prediction.needs_grad for strategy in strategies for prediction in strategy.predictions)
+    takes_gradients = any(inference.needs_grad for strategy in strategies for inference in strategy.inferences)
     return torch.no_grad() if takes_gradients else torch.inference_mode()
 
 

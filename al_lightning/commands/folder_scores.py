@@ -123,7 +123,7 @@ def _scored(
     sizes = _fitting(folder, folder.sizes([index for part in parts for index in part]), network, data, model.task.dense)
     of_parts = [{index: sizes[index] for index in part if index in sizes} for part in parts]
     batches = [batch for its in of_parts for batch in scoring_batches(its, devices[0])]
-    if not any(strategy.predictions for strategy in strategies):
+    if not any(strategy.inferences for strategy in strategies):
         batches = [torch.tensor(folder.whole(sizes), dtype=torch.int64)]
     with tqdm(total=len(sizes), unit=" images", leave=False, disable=None) as bar:
 

@@ -14,6 +14,7 @@ from al_lightning import shipped
 from al_lightning.commands.arguments import CommandParser, positive, setting
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, write_atomically
+from al_lightning.percent import told
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.conduct import carry_out
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(taken)
     os.replace(link, out / "taken")
-    print(f"{options.metric} is {mean:.4f} on average; {taken} with {values[taken]:.4f} is the {options.take} one.")
+    print(f"{told(options.metric, mean)} on average; {taken}, {told(options.metric, values[taken])}, is the {options.take} one.")
     print(f"Begin runs with it: --active_learning.initial_run {out / 'taken'}")
 
 

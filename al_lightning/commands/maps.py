@@ -126,8 +126,8 @@ def _name(strategy: Strategy) -> str:
 
 def _possible(strategy: Strategy, network: torch.nn.Module) -> bool:
     """Whether the network has the dropout that the strategy needs, if it needs any."""
-    prediction = strategy.prediction
-    return not isinstance(prediction, DropoutPasses) or bool(droppable(network, prediction.drop))
+    inference = strategy.inference
+    return not isinstance(inference, DropoutPasses) or bool(droppable(network, inference.drop))
 
 
 def _array(values: torch.Tensor) -> npt.NDArray[Any]:

@@ -25,6 +25,7 @@ from al_lightning.data.image_folder import ImageFolder
 from al_lightning.data.own_files import beside
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
+from al_lightning.percent import percent
 from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
@@ -196,7 +197,7 @@ def _proposals(folder: ImageFolder, ranked: Ranked, strategy: Strategy, model: S
 
 def _class_in_words(logits: torch.Tensor, names: Sequence[str]) -> str:
     p, number = logits.softmax(dim=0).max(dim=0)
-    return f"{names[int(number)]} ({100 * float(p):.0f} %)"
+    return f"{names[int(number)]} ({percent(float(p), '.0f')})"
 
 
 def _page(folder: ImageFolder, model: StoredModel, notes: Sequence[str], proposals: Sequence[Proposal]) -> str:

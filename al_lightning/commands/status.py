@@ -8,6 +8,7 @@ from pathlib import Path
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 from al_lightning.interpreter import importing
+from al_lightning.percent import told
 from al_lightning.runs import RunDirectory, find_runs
 
 
@@ -48,7 +49,7 @@ def _so_far(run: RunDirectory) -> list[str]:
         return ["no cycle is finished"]
     cycles, labeled = run.read_labeled()
     spent = sum(row.cycle > 0 for row in labeled)
-    metrics = [f"{name} {value:.4f}" for name, value in cycles[-1].metrics.items() if name.count("/") < 2]  # as in a cycle's line
+    metrics = [told(name, value) for name, value in cycles[-1].metrics.items() if name.count("/") < 2]  # as in a cycle's line
     held = run.read_validation_labels()
     labels = f"{len(labeled)} labeled ({spent} of them queried)" + (f" and {held} for validation" if held else "")
     evaluated = len(run.read_evaluation())

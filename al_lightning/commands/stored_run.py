@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from al_lightning import seeds, sources
 from al_lightning.acquisition import STRATEGIES, Aggregation, Strategy
-from al_lightning.callbacks.oracles import Human
+from al_lightning.callbacks.oracles import HumanOracle
 from al_lightning.callbacks.record import marked_weights
 from al_lightning.configuration_files import read_settings
 from al_lightning.data import PoolDataModule, SceneDataModule
@@ -177,7 +177,7 @@ def labels_wanted(run: RunDirectory, data: PoolDataModule) -> str | None:
     settings = run.read_config().get("active_learning")
     enough = settings.get("enough", 1.0) if isinstance(settings, dict) else 1.0
     asked = run.awaited()
-    return Human(enough).request(run, data, asked) if asked else None
+    return HumanOracle(enough).request(run, data, asked) if asked else None
 
 
 def _configuration(run: RunDirectory) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def compared(name: str, network: nn.Module, inputs: Tensor, strategies: dict[str
         with exact_floats(exact):
             there, here = (chosen(network, inputs, strategy, device) for device in (DEVICE, torch.device("cpu")))
         common, what = len(there & here), f"selection on {DEVICE.type} and cpu, {name}, {strategy_name}"
-        exactly = strategy.prediction is not None and not strategy.prediction.needs_grad  # the sign of a gradient near 0 is anything
+        exactly = strategy.inference is not None and not strategy.inference.needs_grad  # the sign of a gradient near 0 is anything
         wanted, met = ("1", common == len(here)) if exactly else ("", None)
         rows.append(Row(f"{what}: share in common", common / len(here), "", wanted, met, f"{common} of {len(here)}"))
     return rows

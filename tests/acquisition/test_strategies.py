@@ -87,7 +87,7 @@ def test_contract(strategy, network, batch):
     inverse = Inverse(strategy)
     assert torch.equal(keys_of(inverse, network, batch), -keys)
     torch.testing.assert_close(inverse.score(-keys), -scores)
-    assert inverse.prediction == strategy.prediction
+    assert inverse.inference == strategy.inference
 
 
 def test_strategies_that_share_passes_score_as_they_do_alone(network, batch):

@@ -110,7 +110,7 @@ def test_contract(strategy, inputs):
         assert sorted(indices_of(strategy, alike, len(unlabeled))) == sorted(unlabeled)
     if not strategy.scores_items:
         with pytest.raises(NotImplementedError):
-            strategy.keys(None, torch.arange(2), 0)
+            strategy.ranking_keys(None, torch.arange(2), 0)
 
 
 @pytest.mark.parametrize("strategy", [CoreSet(), Diverse(Entropy()), ProbCover(0.05), MaxHerding(), UHerding()], ids=str)

@@ -318,8 +318,8 @@ def test_the_evaluation_is_that_of_the_weights_that_query(tmp_path):
 
 
 class Nan(Entropy):
-    def keys(self, measured, indices, seed):
-        keys = super().keys(measured, indices, seed)
+    def ranking_keys(self, values, indices, seed):
+        keys = super().ranking_keys(values, indices, seed)
         keys[3] = float("nan")
         return keys
 
@@ -414,7 +414,7 @@ def test_a_score_that_is_the_same_for_all_items_is_reported(tmp_path, capsys):
 
 
 class VoteEntropyOfNothing(Random):
-    def keys(self, measured, indices, seed):
+    def ranking_keys(self, values, indices, seed):
         return torch.full((len(indices),), 0.25)
 
 

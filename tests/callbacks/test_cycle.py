@@ -21,7 +21,7 @@ FINISHED = FinishedCycle(1, 200, {"val/accuracy": 0.5}, 20, 140, train_seconds=1
 def test_line_worked_by_hand():
     # Two more cycles, on 300 and 400 items: (300 + 400) / 200 * 10 s of training and 2 * 2 s of queries.
     line = FINISHED.line(cycles=4, growth=[100], stopped=None)
-    assert line == "cycle 1 of 0-3: 200 labeled, val/accuracy 0.5000, 10.0 s training, 2.0 s query, about 0:00:39 left"
+    assert line == "cycle 1 of 0-3: 200 labeled, val/accuracy 50.00 %, 10.0 s training, 2.0 s query, about 0:00:39 left"
     assert FINISHED.line(cycles=None, growth=[100], stopped=None).endswith("2.0 s query")
     # of so many steps each: 2 * 10 s of training and 2 * 2 s of queries
     assert FINISHED.line(cycles=4, growth=[0], stopped=None).endswith("2.0 s query, about 0:00:24 left")

@@ -40,7 +40,7 @@ def test_keys_and_modes(strategy):
     indices, keys = score_batches([strategy], network, [torch.tensor([3, 1]), torch.tensor([7])], load, 0, seen.append)
     assert indices.tolist() == [3, 1, 7] and keys.shape == (1, 3) and keys.dtype == torch.float64
     assert seen == [2, 1]
-    assert bool(loaded) == (strategy.prediction is not None)
+    assert bool(loaded) == (strategy.inference is not None)
     assert [part.training for part in network.modules()] == [True, True, False, True]
     network.eval()
     with torch.no_grad(), joint_scorer([strategy], network, 0) as score:

@@ -69,8 +69,8 @@ class Apart(Wrapped):
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
-        assert scored.unlabeled.keys is not None
-        ranking = scored.unlabeled.indices[scored.unlabeled.keys.argsort(descending=True, stable=True)].tolist()
+        assert scored.unlabeled.ranking_keys is not None
+        ranking = scored.unlabeled.indices[scored.unlabeled.ranking_keys.argsort(descending=True, stable=True)].tolist()
         taken, frames = _Taken(map(self._places.__getitem__, scored.labeled.indices.tolist())), self.frames
         chosen: list[int] = []
         while len(chosen) < size:

@@ -10,12 +10,12 @@ from al_lightning.acquisition import selection
 from al_lightning.acquisition.aggregation import Aggregation
 from al_lightning.acquisition.description import described
 from al_lightning.acquisition.functional import PassSums
-from al_lightning.acquisition.inference import Prediction
+from al_lightning.acquisition.inference import Inference
 from al_lightning.acquisition.representations import Represented, Rows
 from al_lightning.errors import UserError
 
 Measure = Callable[[], PassSums]
-"""Makes what takes the logits of all passes and gives one score a prediction. The same object measures the same."""
+"""Makes what takes the logits of all passes and gives one value a pixel, or an item. The same object measures the same."""
 
 
 class Items(NamedTuple):
@@ -23,12 +23,12 @@ class Items(NamedTuple):
 
     Attributes:
         indices: ``(n,)`` dataset indices, on the CPU.
-        keys: float64 ``(n,)``, on the CPU; None where the strategy scores no items, or has not asked for these.
+        ranking_keys: float64 ``(n,)``, on the CPU; None where the strategy scores no items, or has not asked for these.
         rows: ``(n, *)`` each, the parts of the representation, on the device; none where the strategy has not asked for them.
     """
 
     indices: Tensor
-    keys: Tensor | None = None
+    ranking_keys: Tensor | None = None
     rows: Rows = ()
 
 
@@ -63,14 +63,14 @@ class Choice(NamedTuple):
 class Strategy:
     """How a query is chosen.
 
-    It says what it needs of each item: a score, by ``prediction``, ``measure`` and :meth:`keys`, a representation, or both. Then it
+    It says what it needs of each item: a score, by ``inference``, ``measure`` and :meth:`ranking_keys`, a representation, or both. Then it
     chooses by :meth:`select`, once, in the first process: the top of the ranking, if it says nothing else.
 
     Attributes:
-        prediction: how logits are made; None where items are scored without looking at them.
+        inference: how logits are made; None where items are scored without looking at them.
         measure: what is made of the logits, if there are any.
         represented: what :meth:`select` wants to know of each item besides; None for nothing.
-        scores_items: whether :meth:`keys` gives each item a score of its own.
+        scores_items: whether :meth:`ranking_keys` gives each item a score of its own.
         below_zero: whether such a score can be below 0.
         ranks: whether a query is the top of a ranking by these scores. Only that can be strided, turned
             round, or chosen by in another way.
@@ -79,7 +79,7 @@ class Strategy:
         reads_labels: whether it looks at labels that nobody has given yet: it can be simulated, and is of no use to people who label.
     """
 
-    prediction: Prediction | None = None
+    inference: Inference | None = None
     measure: Measure | None = None
     represented: Represented | None = None
     scores_items: bool = True
@@ -89,16 +89,16 @@ class Strategy:
     reads_labels: bool = False
 
     @property
-    def predictions(self) -> list[Prediction]:
+    def inferences(self) -> list[Inference]:
         """Those that it needs, of which it may need none."""
-        needed = [self.prediction, self.represented.prediction if self.represented else None]
-        return [prediction for prediction in needed if prediction is not None]
+        needed = [self.inference, self.represented.inference if self.represented else None]
+        return [inference for inference in needed if inference is not None]
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """Ranking keys ``(B,)``.
 
         Args:
-            measured: ``(B, *)`` what the measure gave; None without a prediction.
+            values: ``(B, *)`` what ``measure`` made of the logits; None without an ``inference``.
             indices: ``(B,)`` dataset indices.
             seed: of whatever is random in the strategy.
         """
@@ -116,8 +116,8 @@ class Strategy:
             ``(size,)`` dataset indices, each once, in the order of choice; or a :class:`Choice`, where there is more to say of them than
             their :meth:`score`.
         """
-        assert scored.unlabeled.keys is not None
-        return scored.unlabeled.indices[top(scored.unlabeled.keys, size, scored.stride)]
+        assert scored.unlabeled.ranking_keys is not None
+        return scored.unlabeled.indices[top(scored.unlabeled.ranking_keys, size, scored.stride)]
 
     def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
         """Gets to know the data set, before the first cycle.
@@ -132,9 +132,9 @@ class Strategy:
             UserError: the strategy does not fit the data.
         """
 
-    def readable(self, measured: Tensor) -> Tensor:
-        """The scores that a person reads, pixel by pixel, from what was measured; higher = more worth labeling."""
-        return measured
+    def readable(self, values: Tensor) -> Tensor:
+        """The scores that a person reads, pixel by pixel, from what ``measure`` made of the logits; higher = more worth labeling."""
+        return values
 
     def score(self, keys: Tensor) -> Tensor:
         """The score that a person reads, from ranking keys: float64, in the same order."""

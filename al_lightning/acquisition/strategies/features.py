@@ -143,7 +143,7 @@ class UHerding(Margin):
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Choice:
         """See :meth:`Strategy.select`."""
-        (unlabeled,), (labeled,), keys = scored.unlabeled.rows, scored.labeled.rows, scored.unlabeled.keys
+        (unlabeled,), (labeled,), keys = scored.unlabeled.rows, scored.labeled.rows, scored.unlabeled.ranking_keys
         assert keys is not None
         weights = self.score(keys).to(unlabeled.device)
         return chosen(scored, batches.scored_uncertainty_herding(unlabeled, labeled, size, weights, self.sigma))
@@ -174,7 +174,7 @@ class ClusterMargin(Margin):
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
-        (unlabeled,), keys = scored.unlabeled.rows, scored.unlabeled.keys
+        (unlabeled,), keys = scored.unlabeled.rows, scored.unlabeled.ranking_keys
         assert keys is not None
         positions = batches.cluster_margin(keys.to(unlabeled.device), unlabeled, size, generator, self.candidates)
         return scored.unlabeled.indices[positions.cpu()]
@@ -207,7 +207,7 @@ class Diverse(Wrapped):
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
-        (unlabeled,), (labeled,), keys = scored.unlabeled.rows, scored.labeled.rows, scored.unlabeled.keys
+        (unlabeled,), (labeled,), keys = scored.unlabeled.rows, scored.labeled.rows, scored.unlabeled.ranking_keys
         assert keys is not None
         best = top(keys, self.candidates * size)
         try:

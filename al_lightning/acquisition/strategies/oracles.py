@@ -14,10 +14,10 @@ from al_lightning.errors import UserError
 from al_lightning.numbers import ClosedUnitInterval, checked
 
 
-class _Oracle(Strategy):
+class _OracleStrategy(Strategy):
     """Knows the labels: no strategy for real annotation, but a bound for those that are."""
 
-    prediction = PlainPass()
+    inference = PlainPass()
     measure = partial(functional.OnePass, functional.predicted)
     reads_labels = True
 
@@ -29,24 +29,24 @@ class _Oracle(Strategy):
         return self._oracle_labels(indices.cpu()).to(indices.device)
 
 
-class MostIncorrect(_Oracle):
+class MostIncorrect(_OracleStrategy):
     """An oracle for classification: the wrongly predicted first, in random order, then the rest in random order."""
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
-        if measured is None or measured.ndim != 1:
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
+        if values is None or values.ndim != 1:
             raise UserError("Expected a classification for MostIncorrect. For segmentation use LowestMiou.")
-        return (measured != self._targets(indices)).double() + uniform(seed, indices)
+        return (values != self._targets(indices)).double() + uniform(seed, indices)
 
 
-class LowestMiou(_Oracle):
+class LowestMiou(_OracleStrategy):
     """An oracle for segmentation: the images whose prediction is worst first. Its score is 1 - the image's mean IoU."""
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
-        if measured is None or measured.ndim != 3:
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
+        if values is None or values.ndim != 3:
             raise UserError("Expected a segmentation for LowestMiou. For classification use MostIncorrect.")
-        return 1 - functional.image_miou(measured, self._targets(indices))
+        return 1 - functional.image_miou(values, self._targets(indices))
 
 
 class ClassAwareRandom(Strategy):

@@ -1,8 +1,8 @@
 """Strategies that score each item alone. Higher = query first, for every strategy.
 
 A strategy turns batches into ranking keys. The key is the score itself, or, where the score would underflow, something that orders
-items in the same way (see :meth:`Strategy.score`). Most are a prediction, a measure of its logits, and an aggregation of the measured
-pixels.
+items in the same way (see :meth:`Strategy.score`). Most are an inference, which makes logits, a measure of these, and an
+aggregation of its values over pixels.
 """
 
 import copy
@@ -15,7 +15,7 @@ from torch import Tensor
 from al_lightning.acquisition import functional
 from al_lightning.acquisition.aggregation import Aggregation, Mean
 from al_lightning.acquisition.hashing import uniform
-from al_lightning.acquisition.inference import DropoutPasses, PerturbedPass, PlainPass, Prediction
+from al_lightning.acquisition.inference import DropoutPasses, Inference, PerturbedPass, PlainPass
 from al_lightning.acquisition.strategies.base import Strategy
 from al_lightning.errors import UserError
 from al_lightning.item_lists import read_items
@@ -25,8 +25,8 @@ from al_lightning.numbers import IntFrom2, NonNegativeFloat, OpenUnitInterval, P
 class Random(Strategy):
     """Uniformly at random: the baseline."""
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
         return uniform(seed, indices)
 
 
@@ -35,8 +35,8 @@ class Order(Strategy):
 
     below_zero = True
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
         return -indices.double()
 
 
@@ -64,20 +64,20 @@ class FromFile(Strategy):
         self._places[listed] = torch.arange(len(listed))
         self._listed = len(listed)
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
         places = self._places.to(indices.device)[indices].double()
         return -torch.where(places < self._listed, places, places + uniform(seed, indices))
 
 
 class Uncertainty(Strategy):
-    """A score for each prediction, one an item or one a pixel, and what makes one of an image's pixels.
+    """A score for each item, or for each of its pixels, and what makes one of an image's pixels.
 
     Args:
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    logarithmic: bool = False  # whether what is measured are logarithms of the scores
+    logarithmic: bool = False  # whether what ``measure`` gives are logarithms of the scores
 
     def __init__(self, aggregation: Aggregation | None = None) -> None:
         self.aggregation = aggregation
@@ -86,16 +86,16 @@ class Uncertainty(Strategy):
     def _aggregate(self) -> Aggregation:
         return self.aggregation or Mean()
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
-        assert measured is not None
-        if self.aggregation is not None and measured.ndim == 1:
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
+        assert values is not None
+        if self.aggregation is not None and values.ndim == 1:
             raise UserError(f"Expected images whose pixels are scored for {self}, but each item has one score. Leave the aggregation out.")
-        return self._aggregate.of_logarithms(measured) if self.logarithmic else self._aggregate(measured)
+        return self._aggregate.of_logarithms(values) if self.logarithmic else self._aggregate(values)
 
-    def readable(self, measured: Tensor) -> Tensor:
+    def readable(self, values: Tensor) -> Tensor:
         """See :meth:`Strategy.readable`."""
-        return measured.exp() if self.logarithmic else measured
+        return values.exp() if self.logarithmic else values
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
@@ -119,21 +119,21 @@ class Uncertainty(Strategy):
 class Entropy(Uncertainty):
     """Entropy of the softmax."""
 
-    prediction = PlainPass()
+    inference = PlainPass()
     measure = partial(functional.OnePass, functional.entropy)
 
 
 class Margin(Uncertainty):
     """1 - (p1 - p2), with the two largest probabilities."""
 
-    prediction = PlainPass()
+    inference = PlainPass()
     measure = partial(functional.OnePass, functional.margin)
 
 
 class MaxSoftmax(Uncertainty):
     """1 - max p. Ranked by its logarithm, which keeps the order where 1 - max p rounds to 0."""
 
-    prediction: Prediction = PlainPass()
+    inference: Inference = PlainPass()
     measure = partial(functional.OnePass, functional.log_max_softmax)
     logarithmic = True
 
@@ -154,7 +154,7 @@ class Odin(MaxSoftmax):
         super().__init__(aggregation)
         self.temperature = temperature
         self.epsilon = epsilon
-        self.prediction = PerturbedPass(temperature, epsilon)
+        self.inference = PerturbedPass(temperature, epsilon)
 
 
 class OfDropoutPasses(Uncertainty):
@@ -172,7 +172,7 @@ class OfDropoutPasses(Uncertainty):
         super().__init__(aggregation)
         self.passes = passes
         self.query_p = query_p
-        self.prediction = DropoutPasses(passes, query_p)
+        self.inference = DropoutPasses(passes, query_p)
 
 
 class BALD(OfDropoutPasses):

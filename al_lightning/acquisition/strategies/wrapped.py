@@ -20,18 +20,18 @@ class Wrapped(Strategy):
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
-        self.prediction = strategy.prediction
+        self.inference = strategy.inference
         self.measure = strategy.measure
         self.below_zero = strategy.below_zero
         self.reads_labels = strategy.reads_labels
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
-        return self.strategy.keys(measured, indices, seed)
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
+        return self.strategy.ranking_keys(values, indices, seed)
 
-    def readable(self, measured: Tensor) -> Tensor:
+    def readable(self, values: Tensor) -> Tensor:
         """See :meth:`Strategy.readable`."""
-        return self.strategy.readable(measured)
+        return self.strategy.readable(values)
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
@@ -62,14 +62,14 @@ class Expert(Wrapped):
 
     def __init__(self, checkpoint: str, strategy: Strategy) -> None:
         super().__init__(strategy)
-        if not strategy.predictions:
+        if not strategy.inferences:
             raise UserError(f"Expected a strategy that looks at predictions for an expert to make, got {strategy}.")
         self.checkpoint = checkpoint
         self.scores_items, self.ranks, self.sees_labeled = strategy.scores_items, strategy.ranks, strategy.sees_labeled
-        if strategy.prediction is not None:
-            self.prediction = ByExpert(checkpoint, strategy.prediction)
+        if strategy.inference is not None:
+            self.inference = ByExpert(checkpoint, strategy.inference)
         if strategy.represented is not None:
-            self.represented = Represented(ByExpert(checkpoint, strategy.represented.prediction), strategy.represented.kind)
+            self.represented = Represented(ByExpert(checkpoint, strategy.represented.inference), strategy.represented.kind)
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor | Choice:
         """See :meth:`Strategy.select`; as the other strategy chooses, by what the expert makes of the items."""
@@ -88,13 +88,13 @@ class Inverse(Wrapped):
         super().__init__(strategy)
         self.below_zero = True
 
-    def keys(self, measured: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """See :meth:`Strategy.keys`."""
-        return -self.strategy.keys(measured, indices, seed)
+    def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
+        """See :meth:`Strategy.ranking_keys`."""
+        return -self.strategy.ranking_keys(values, indices, seed)
 
-    def readable(self, measured: Tensor) -> Tensor:
+    def readable(self, values: Tensor) -> Tensor:
         """See :meth:`Strategy.readable`."""
-        return -self.strategy.readable(measured)
+        return -self.strategy.readable(values)
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
@@ -105,7 +105,7 @@ class Power(Wrapped):
     """A stochastic batch of another strategy: items are drawn, without replacement, in proportion to their score to the power of beta.
 
     It ranks by log score + Gumbel noise / beta: PowerBALD, PowerEntropy, ... An item of score 0 comes after all others. A score whose
-    logarithm is what is measured (``MaxSoftmax``, ``Odin``) keeps its order where it rounds to 0. A strategy whose scores can be below 0
+    measure gives logarithms (``MaxSoftmax``, ``Odin``) keeps its order where it rounds to 0. A strategy whose scores can be below 0
     (``Inverse``, ``Order``, ``FromFile``) is refused: they have no logarithm. Its score is the other strategy's.
 
     Source: Kirsch et al., Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning, 2021.
@@ -178,10 +178,10 @@ def _power_keys(strategy: Strategy, scored: Scored, beta: float, generator: torc
     Raises:
         UserError: a score is below 0.
     """
-    assert scored.unlabeled.keys is not None
-    logarithms = strategy.logarithms(scored.unlabeled.keys)
+    assert scored.unlabeled.ranking_keys is not None
+    logarithms = strategy.logarithms(scored.unlabeled.ranking_keys)
     if bool(logarithms.isnan().any()):
-        lowest = float(strategy.score(scored.unlabeled.keys).min())
+        lowest = float(strategy.score(scored.unlabeled.ranking_keys).min())
         raise UserError(f"Expected scores of at least 0 of {strategy}, by whose powers items are drawn, got {lowest:g}.")
     return batches.power_keys(logarithms, beta, generator, logarithmic=True)
 

@@ -16,6 +16,7 @@ from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.numbers.trends import Trend
+from al_lightning.percent import in_percent, unsigned
 from al_lightning.text import shortened
 
 # Eight colours that people with any colour vision tell apart: six of Okabe and Ito's (2008), two of Tol's (2021).
@@ -70,7 +71,7 @@ def curve_lines(
     for series in shown:
         points = curve(series)
         style = BASELINE if series is panel.baseline else look[series.label]
-        mean, low, high = (100 * normalized([getattr(point, end) for _, point in points], start, full) for end in _ENDS)
+        mean, low, high = (in_percent(normalized([getattr(point, end) for _, point in points], start, full)) for end in _ENDS)
         lines.append(Line(series.label, [labeled for labeled, _ in points], mean, low, high, style, shown_part))
     apart = panel.baseline is not None and panel.baseline in shown
     return [line for line in lines if line.style is not BASELINE], [line for line in lines if line.style is BASELINE and apart]
@@ -82,7 +83,7 @@ def difference_lines(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[
     lines = []
     for series in panel.others:
         points = [(c.labeled or 0, c.difference) for c in contrasts if c.first == series.label and c.difference.seeds]
-        mean, low, high = (100 * np.array([getattr(d, end) for _, d in points]) for end in _ENDS)
+        mean, low, high = (in_percent(np.array([getattr(d, end) for _, d in points])) for end in _ENDS)
         lines.append(Line(series.label, [x for x, _ in points], mean, low, high, look[series.label]))
     return lines, [level(panel.baseline.label, panel.budgets[1:], 0.0, BASELINE)]
 
@@ -110,7 +111,7 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
     axes.xaxis.set_major_formatter(EngFormatter())
     for panel, shade, face in zip(panels, cycle(("0.8", "#f3d9b1", "#cfe3f2")), cycle((None, "white", "0.6")), strict=False):
         means = {series: mean_curve(series, panel.budgets) for series in panel.compared}
-        shown = {series: 100 * values for series, values in means.items() if values is not None}
+        shown = {series: in_percent(values) for series, values in means.items() if values is not None}
         x = [panel.compared[0].pixels(labeled) for labeled in panel.budgets]
         name = legend_name(panel.name)
         band = np.stack([*shown.values()])
@@ -130,12 +131,12 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
     width = min(paper.width, 4.4 + 0.55 * len(labels))
     figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(100 * shares, vmin=0, vmax=100, cmap="Blues", aspect="auto")
+    image = axes.imshow(in_percent(shares), vmin=0, vmax=100, cmap="Blues", aspect="auto")
     size = min(0.8 * paper.size, 24 * width / (len(labels) + 4))
     for (row, column), share in np.ndenumerate(shares):
         if not np.isnan(share):
             color = "white" if share > 0.55 else "black"
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=size, color=color)
+            axes.text(column, row, unsigned(float(share), ".0f"), ha="center", va="center", fontsize=size, color=color)
     names = [shortened(legend_name(name), 22 if paper.narrow else 60) for name in labels]
     axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
     axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
@@ -160,9 +161,11 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         never = [point.value for point in points if np.isinf(point.break_even)]
         if never:
             _cross(left, never, style)
-        mean, low, high = (100 * np.array([getattr(point.difference, end) for point in points]) for end in ("mean", "low", "high"))
+        mean, low, high = (in_percent(np.array([getattr(point.difference, end) for point in points])) for end in ("mean", "low", "high"))
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
+    if not any(np.isfinite(point.break_even) for points in found.lines.values() for point in points):
+        left.set_yticks([])  # nothing but crosses, which stand at no number
     right.set(ylabel=f"mean difference to {found.baseline} (points)")
     for axes in (left, right):
         _scale(axes, sorted({point.value for points in found.lines.values() for point in points}))

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
+from al_lightning import percent
 from al_lightning.analysis.drawings.rendering import legend_name, rendered
 from al_lightning.analysis.numbers import settings
 from al_lightning.files import write_atomically
@@ -37,9 +38,9 @@ def draw_learning_curve(run: RunDirectory) -> Path:
     metrics = [name for name in of_evaluation(cycles[0].metrics) if name.count("/") == 1] if cycles else []
     figure, axes = plt.subplots(1, max(1, len(metrics)), figsize=(1 + 4.5 * max(1, len(metrics)), 3.6), squeeze=False, layout="constrained")
     for axis, metric in zip(axes[0], metrics, strict=False):
-        factor, ylabel = in_percent(metric)
-        axis.plot([cycle.labeled for cycle in cycles], [factor * cycle.metrics[metric] for cycle in cycles], marker=".")
-        axis.set(xlabel="labeled items", ylabel=ylabel)
+        values = percent.drawn(metric, np.array([cycle.metrics[metric] for cycle in cycles]))
+        axis.plot([cycle.labeled for cycle in cycles], values, marker=".")
+        axis.set(xlabel="labeled items", ylabel=percent.heading(metric))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     figure.suptitle(title_of(run), fontsize="medium")
@@ -59,7 +60,7 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
     cycles = run.read_curve()
     labeled = [cycle.labeled for cycle in cycles]
     names = [name for name in of_evaluation(cycles[0].metrics) if "/iou/" in name] if cycles else []
-    curves = {name.partition("/iou/")[2]: [100 * cycle.metrics[name] for cycle in cycles] for name in names}
+    curves = {name.partition("/iou/")[2]: [percent.in_percent(cycle.metrics[name]) for cycle in cycles] for name in names}
     shown = {name: values for name, values in curves.items() if not np.isnan(values).all()}
     figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
     for name, values in sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1])):
@@ -72,11 +73,6 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
     if shown:
         figure.legend(loc="outside right center", fontsize="small")
     return save(figure, run.iou_picture)
-
-
-def in_percent(metric: str) -> tuple[float, str]:
-    """What values of a metric are multiplied by, and how the axis is named then; a loss stays what it is."""
-    return (1.0, metric) if metric.rpartition("/")[2].endswith("loss") else (100.0, f"{metric} (%)")
 
 
 def title_of(run: RunDirectory) -> str:

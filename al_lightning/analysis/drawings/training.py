@@ -9,7 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from al_lightning.analysis.drawings.plots import bin_edges, in_percent, save, title_of
+from al_lightning import percent
+from al_lightning.analysis.drawings.plots import bin_edges, save, title_of
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -31,12 +32,12 @@ def draw_training_curves(run: RunDirectory) -> Path | None:
     figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr,call-arg]
     scale = Normalize(min(cycles), max(max(cycles), min(cycles) + 1))
     for axis, metric in zip(axes[0], metrics, strict=True):
-        factor, ylabel = in_percent(metric)
         for cycle, rows in cycles.items():
             points = [(row["epoch"], row[metric]) for row in rows if metric in row and "epoch" in row]
             epochs, values = zip(*points, strict=True) if points else ((), ())
-            axis.plot(epochs, factor * np.array(values), marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
-        axis.set(xlabel="epoch", ylabel=ylabel)
+            shown = percent.drawn(metric, np.array(values))
+            axis.plot(epochs, shown, marker=".", markersize=3, linewidth=1, color=plt.get_cmap("viridis")(scale(cycle)))
+        axis.set(xlabel="epoch", ylabel=percent.heading(metric))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     ticks = np.unique(np.linspace(min(cycles), max(cycles), 8).round())

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_lightning.errors import UserError
+from al_lightning.percent import in_percent
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -31,7 +32,7 @@ def alc(values: npt.ArrayLike, labeled: npt.ArrayLike, query_size: float) -> flo
     y, x = _curve(values, labeled)
     if query_size <= 0:
         raise UserError(f"Expected a query_size above 0, got {query_size}.")
-    return float(np.trapezoid(100 * y, x / query_size))
+    return float(np.trapezoid(in_percent(y), x / query_size))
 
 
 def normalized(values: npt.ArrayLike, start: float, full: float) -> Values:

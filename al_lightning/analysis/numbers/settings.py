@@ -1,5 +1,6 @@
 """Settings of runs: which of them make runs incomparable, and short names for them. Pure functions of configurations."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +15,8 @@ STRIDE = "active_learning.stride"
 QUERY_SIZE = "active_learning.query_size"
 CYCLES = "active_learning.cycles"
 INITIAL_SIZE = "data.init_args.initial_size"
+NETWORK = "model.init_args.network.class_path"
+DATA = "data.class_path"
 
 _CHOICE = (STRATEGY, STRIDE, "active_learning.random_share")
 # How far a run goes: the comparison is over the range that all have.
@@ -102,6 +105,12 @@ def comparable(settings: Settings, seed: int) -> dict[str, Any]:
         if not kept[_CALLBACKS]:
             del kept[_CALLBACKS]
     return {key: _told(key, value, seed) for key, value in kept.items()}
+
+
+def group(settings: Settings, seed: int) -> str:
+    """A name for what a run has in common with all that it may be compared with: data, network, and eight digits for everything."""
+    same = hashlib.sha256(repr(key_of(comparable(settings, seed))).encode()).hexdigest()[:8]
+    return f"{short(settings.get(DATA))}-{short(settings.get(NETWORK))}-{same}"
 
 
 def without_pool_size(settings: Settings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import scipy.special
 
 from al_lightning import sources
 from al_lightning.analysis.numbers.settings import Settings
+from al_lightning.percent import percent, points, unsigned
 from al_lightning.run_tables import BY_STRATEGY, RANDOM, CycleRow, read_errors, read_evaluated
 from al_lightning.runs import RunDirectory
 
@@ -182,13 +183,15 @@ def in_words(run: RunDirectory) -> list[str]:
     """
     rows, found = run.read_curve(), []
     if (metric := sure(run)) is not None:
-        found.append(f"95 % interval {metric.low:.4f} to {metric.high:.4f} ({metric.how} over {metric.images} evaluation images)")
+        ends = f"{unsigned(metric.low)} to {percent(metric.high)}"
+        found.append(f"95 % interval {ends} ({metric.how} over {metric.images} evaluation images)")
     if (name := metric_of(rows[-1])) is not None and (brought := gains(rows, name)):
-        found.append(f"points per label of the last cycles {', '.join(f'{100 * gain:+.4f}' for gain in brought)}")
+        found.append(f"points per label of the last cycles {', '.join(points(gain, '+z.4f') for gain in brought)}")
     if (both := picks(run)) is not None:
         found.append(
-            f"wrong on {100 * both.strategy:.1f} % of what the strategy picked ({both.counts[0]} labels) and {100 * both.random:.1f} % of "
-            f"what was drawn at random ({both.counts[1]}), difference {100 * both.low:+.1f} to {100 * both.high:+.1f}"
+            f"wrong on {percent(both.strategy, '.1f')} of what the strategy picked ({both.counts[0]} labels) and "
+            f"{percent(both.random, '.1f')} of what was drawn at random ({both.counts[1]}), difference {points(both.low, '+z.1f')} to "
+            f"{points(both.high, '+z.1f')} points"
         )
     return found
 
@@ -210,7 +213,7 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
         "value_low": metric.low if metric else nothing,
         "value_high": metric.high if metric else nothing,
         "interval": f"{metric.how}, {metric.images} images" if metric else "",
-        "gain_per_label": 100 * (gains(rows, name) or [nothing])[-1] if name else nothing,
+        "gain_per_label": (gains(rows, name) or [nothing])[-1] if name else nothing,
         "strategy_error": both.strategy if both else nothing,
         "random_error": both.random if both else nothing,
         "difference": both.strategy - both.random if both else nothing,

@@ -184,6 +184,7 @@ def _run(run: Run, setting: str, strategy: str) -> dict[str, Any]:
         "setting": setting,
         "strategy": strategy,
         "seed": run.seed,
+        "group": settings.group(run.settings, run.seed),
         "cycles": len(run.rows),
         "labeled": run.rows[-1].labeled,
         "state": f"{state}, resumed {resumed}x" if resumed else state,

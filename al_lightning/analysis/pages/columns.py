@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from al_lightning.percent import percent
+
 Format = Callable[[Any], str]
 
 MISSING = "\N{EN DASH}"
@@ -54,24 +56,9 @@ def or_missing(value: Any, form: Format) -> str:
     return MISSING if _unknown(value) else form(value)
 
 
-def percent(value: float) -> str:
-    """A fraction in percent, two digits."""
-    return f"{100 * value:.2f}"
-
-
-def whole_percent(value: float) -> str:
-    """A fraction in whole percent, with its unit; never -0.
-
-    Example:
-        >>> whole_percent(-0.001), whole_percent(0.5)
-        ('0 %', '50 %')
-    """
-    return f"{round(100 * value) + 0} %"
-
-
-def signed_percent(value: float) -> str:
-    """A difference of fractions in points; never -0."""
-    return f"{round(100 * value, 2) + 0.0:+.2f}"
+def whole_percent(fraction: float) -> str:
+    """With the sign, where headings have none."""
+    return percent(fraction, "z.0f")
 
 
 def count(value: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from al_lightning.analysis.drawings.lines import Line
 from al_lightning.analysis.numbers.comparison import Panel
+from al_lightning.percent import in_percent
 
 BySeed = Mapping[int, Mapping[int, float]]
 """Values by number of labeled items, by seed."""
@@ -51,7 +52,7 @@ def _line(line: Line, seeds: BySeed) -> dict[str, Any]:
         "mean": _known(line.mean),
         "low": _known(line.low),
         "high": _known(line.high),
-        "seeds": {seed: _known(100 * curve.get(int(x), math.nan) for x in line.x) for seed, curve in seeds.items()},
+        "seeds": {seed: _known(in_percent(curve.get(int(x), math.nan)) for x in line.x) for seed, curve in seeds.items()},
     }
 
 

@@ -10,14 +10,15 @@ import jinja2
 
 from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.pages import columns
+from al_lightning.percent import unsigned
 from al_lightning.text import printable
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-_COLUMNS = {
-    "mean over the curve (%)": ("mean_metric", columns.percent),
+_COLUMNS: Mapping[str, tuple[str, columns.Format]] = {
+    "mean over the curve (%)": ("mean_metric", unsigned),
     "ALC": ("alc", columns.decimal),
     "normalised ALC": ("normalized_alc", columns.decimal),
-    "last metric (%)": ("final", columns.percent),
+    "last metric (%)": ("final", unsigned),
 }
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates"), encoding="utf-8"),

@@ -8,6 +8,7 @@ from al_lightning.analysis.numbers import settings, tables
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.findings import Contrast
 from al_lightning.analysis.numbers.statistics import LEVEL
+from al_lightning.percent import unsigned
 from al_lightning.run_tables import VALIDATED
 
 _NAMED = 5  # runs in one sentence
@@ -67,11 +68,11 @@ def verdict(test: Contrast) -> str:
     if not difference.seeds:
         return f"{test.first} can't be compared with {test.second}: {difference.note}."
     side = "above" if difference.mean > 0 else "below"
-    size = f"{abs(100 * difference.mean):.2f} points {side} {test.second}"
+    size = f"{unsigned(abs(difference.mean))} points {side} {test.second}"
     if math.isnan(test.corrected):
         return f"{test.first} is {size}, with no test: {difference.note}."
     seeds = f"{len(difference.seeds)} seeds" + (f"; {difference.note}" if difference.note else "")
-    interval = f"95 % interval of the difference {100 * difference.low:.2f} to {100 * difference.high:.2f}"
+    interval = f"95 % interval of the difference {unsigned(difference.low)} to {unsigned(difference.high)}"
     numbers = f"({interval}, corrected p {p_value(test.corrected)}, {seeds})"
     if test.corrected < LEVEL:
         return f"{test.first} is {size} {numbers}."

@@ -14,6 +14,7 @@ from al_lightning.analysis.pages import columns, explore, markup, notes, readabl
 from al_lightning.analysis.pages.columns import Column
 from al_lightning.analysis.pages.markup import Html, Section
 from al_lightning.analysis.pages.material import Material, explained, folded_if_long
+from al_lightning.percent import percent
 
 _PAIRED = (
     "Differences are paired by seed; intervals are 95 % intervals of the mean over seeds (Student's t), p-values are of two-sided paired "
@@ -75,10 +76,7 @@ def _other_curves(material: Material, panel: Panel) -> list[Html]:
     """Normalised curves, and a group of strategies at a time."""
     found = [markup.paragraph(notes.NO_FULL, small=True)]
     if panel.full is not None:
-        caption = (
-            f"Normalised curves: 0 is the first training set ({columns.percent(panel.start)} %), 100 the whole pool "
-            f"({columns.percent(panel.full)} %)."
-        )
+        caption = f"Normalised curves: 0 is the first training set ({percent(panel.start)}), 100 the whole pool ({percent(panel.full)})."
         draw = partial(comparisons.normalized_curves, panel, material.look)
         found = [material.show(draw, ["normalised curves"], caption, [panel], panel.name)]
     for kind, members in _groups(panel).items():

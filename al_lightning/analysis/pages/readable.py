@@ -1,10 +1,12 @@
 """Which columns a person reads of each table."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
 from al_lightning.analysis.pages import columns
 from al_lightning.analysis.pages.columns import Column
+from al_lightning.percent import percent, points, unsigned
 
 
 def summary(baseline: str | None) -> list[Column]:
@@ -22,10 +24,10 @@ def summary(baseline: str | None) -> list[Column]:
 _SUMMARY = [
     columns.text("strategy", "strategy"),
     columns.number("seeds", "seeds", columns.count),
-    columns.with_interval("mean over the curve (%)", "mean_metric", columns.percent),
+    columns.with_interval("mean over the curve (%)", "mean_metric", unsigned),
     columns.with_interval("ALC", "alc", columns.decimal),
     columns.with_interval("normalised ALC", "normalized_alc", columns.decimal),
-    columns.with_interval("last metric (%)", "final", columns.percent),
+    columns.with_interval("last metric (%)", "final", unsigned),
 ]
 
 
@@ -38,12 +40,12 @@ STOPPING = [
     columns.text("run", "run"),
     columns.number("labels", "labeled", columns.count),
     columns.text("metric", "metric"),
-    columns.with_interval("last (%)", "value", columns.percent),
+    columns.with_interval("last (%)", "value", unsigned),
     columns.text("interval", "interval"),
-    columns.number("gain per label (points)", "gain_per_label", "{:+.4f}".format),
-    columns.number("wrong on the strategy's picks (%)", "strategy_error", columns.percent),
-    columns.number("wrong on random picks (%)", "random_error", columns.percent),
-    columns.with_interval("difference", "difference", columns.percent),
+    columns.number("gain per label (points)", "gain_per_label", partial(points, form="+z.4f")),
+    columns.number("wrong on the strategy's picks (%)", "strategy_error", unsigned),
+    columns.number("wrong on random picks (%)", "random_error", unsigned),
+    columns.with_interval("difference (points)", "difference", points),
 ]
 """Of what tells when to stop."""
 
@@ -68,7 +70,7 @@ def contrast(first: str, second: str | None, *more: Column) -> list[Column]:
         columns.text(first, "first"),
         *([columns.text(second, "second")] if second else []),
         *more,
-        columns.with_interval("difference (points)", "difference", columns.signed_percent, "low", "high"),
+        columns.with_interval("difference (points)", "difference", points, "low", "high"),
         columns.number("common seeds", "seeds", columns.count),
         columns.number("p", "p", columns.probability),
         columns.number("p corrected", "p_holm", columns.probability),
@@ -82,7 +84,7 @@ def trend(setting: str) -> list[Column]:
         columns.text("strategy", "strategy"),
         columns.number(setting, "value", "{:g}".format),
         columns.number("break-even (labels)", "break_even", columns.labels),
-        columns.with_interval("mean difference (points)", "difference", columns.signed_percent, "low", "high"),
+        columns.with_interval("mean difference (points)", "difference", points, "low", "high"),
     ]
 
 
@@ -99,6 +101,6 @@ def levels(wanted: Sequence[float]) -> list[Column]:
     """Of :func:`level_rows`."""
     found = [columns.text("strategy", "strategy")]
     for level in wanted:
-        found.append(columns.number(f"labels for {100 * level:.4g} %", f"labels {level}", columns.labels))
-        found.append(columns.number(f"saved at {100 * level:.4g} %", f"saved {level}", columns.whole_percent))
+        found.append(columns.number(f"labels for {percent(level, '.4g')}", f"labels {level}", columns.labels))
+        found.append(columns.number(f"saved at {percent(level, '.4g')}", f"saved {level}", columns.whole_percent))
     return found

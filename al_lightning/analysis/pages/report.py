@@ -177,7 +177,7 @@ def _compared(material: Material) -> Section:
     if differing:
         panels = [columns.text(panel.name, panel.name) for panel in material.comparison.panels]
         body += [markup.heading("Settings that differ"), markup.table(differing, [columns.text("setting", "setting"), *panels])]
-    told = ["run", "setting", "strategy", "seed", "cycles", "labeled", "state"]
+    told = ["run", "setting", "strategy", "seed", "group", "cycles", "labeled", "state"]
     same = {name: runs[0][name] for name in runs[0] if name not in told and len({row[name] for row in runs} - {""}) == 1}
     shown = [columns.text(name.replace("_", " "), name, differs=name not in told) for name in runs[0] if name not in same]
     ran_on = f"All ran on {', '.join(f'{name} {value}' for name, value in same.items())}. " if same else ""

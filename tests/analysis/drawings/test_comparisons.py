@@ -1,6 +1,7 @@
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,9 @@ def test_trends_mark_what_never_leads(tmp_path):
     assert list(line.get_xdata()) == [16, 64, 512] and list(line.get_ydata())[1:] == [20, 20] and np.isnan(line.get_ydata()[0])
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
     assert right.get_xscale() == "log" and [label.get_text() for label in right.get_xticklabels()] == ["16", "64", "512"]
+    assert len(left.get_yticks()) > 2
+    nowhere = replace(found, lines={"Entropy": [replace(point, break_even=np.inf) for point in found.lines["Entropy"]]})
+    assert not len(comparisons.trend(nowhere, comparisons.styles(["Entropy"]), SCREEN).axes[0].get_yticks())  # crosses have no number
 
 
 def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from al_lightning.analysis.drawings.plots import bin_edges, draw_learning_curve, in_percent, title_of
+from al_lightning.analysis.drawings.plots import bin_edges, draw_learning_curve, title_of
 from al_lightning.runs import RunDirectory
 from tests.analysis.recorded import record, strategy
 from tests.test_runs import cycle_row
@@ -37,8 +37,3 @@ def test_a_histogram_of_scores_that_are_nearly_the_same(scores):
 @pytest.mark.parametrize(("name", "title"), [("a", "a: Odin(temperature=10)"), ("x-Odin(temperature=10)-s0", "x-Odin(temperature=10)-s0")])
 def test_a_run_is_named_with_its_strategy_once(tmp_path, name, title):
     assert title_of(record(tmp_path / name, [0.5], strategy("Odin", temperature=10))) == title
-
-
-def test_metrics_are_percent_and_losses_are_not():
-    names = ["val/accuracy", "test/miou", "val/loss", "train/loss"]
-    assert [in_percent(name) for name in names] == [(100, "val/accuracy (%)"), (100, "test/miou (%)"), (1, "val/loss"), (1, "train/loss")]

@@ -71,7 +71,7 @@ def test_status_and_report_say_it_and_name_what_is_damaged(tmp_path, capsys):
     low, high = stopping.exact_interval(28, 40)
     strategy, drawn = 0.8, 0.4
     status, said = command(capsys, "status", str(good.path))
-    assert status == 0 and f"95 % interval {low:.4f} to {high:.4f} (exact binomial over 40 evaluation images)" in said
+    assert status == 0 and f"95 % interval {100 * low:.2f} to {100 * high:.2f} % (exact binomial over 40 evaluation images)" in said
     assert "points per label of the last cycles +0.5000, +0.5000, wrong on 80.0 % of what the strategy picked (20 labels)" in said
     assert "40.0 % of what was drawn at random (20)" in said and said.endswith(", finished\n")
     bad.errors(1).write_text("index,item,by,error\n3,a,random,many\n")
@@ -81,6 +81,6 @@ def test_status_and_report_say_it_and_name_what_is_damaged(tmp_path, capsys):
     assert "When to stop" in (page := (tmp_path / "out" / "report.html").read_text()) and "errors.csv" in page
     with (tmp_path / "out" / "tables" / "when_to_stop.csv").open() as file:
         (row,) = csv.DictReader(file)
-    wanted = {"run": "good", "labeled": 60, "value": 0.7, "value_low": low, "value_high": high, "gain_per_label": 0.5}
+    wanted = {"run": "good", "labeled": 60, "value": 0.7, "value_low": low, "value_high": high, "gain_per_label": 0.005}
     wanted |= {"strategy_error": strategy, "random_error": drawn, "difference": strategy - drawn}
     assert {name: row[name] if name == "run" else float(row[name]) for name in wanted} == pytest.approx(wanted)

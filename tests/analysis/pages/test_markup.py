@@ -7,6 +7,7 @@ import pytest
 
 from al_lightning.analysis.pages import columns, markup
 from al_lightning.analysis.pages.columns import Column
+from al_lightning.percent import points, unsigned
 
 VOID = {"meta", "img", "br", "source"}
 
@@ -79,9 +80,9 @@ def test_tables_drop_empty_columns_and_mark_what_differs():
 @pytest.mark.parametrize(
     ("column", "row", "expected"),
     [
-        (columns.with_interval("", "x", columns.percent), {"x": 0.5, "x_low": 0.25, "x_high": 0.755}, "50.00  [25.00, 75.50]"),
-        (columns.with_interval("", "x", columns.percent), {"x": 0.5, "x_low": float("nan"), "x_high": float("nan")}, "50.00"),
-        (columns.with_interval("", "x", columns.signed_percent, "l", "h"), {"x": -1e-6, "l": -0.01, "h": 0.01}, "+0.00  [-1.00, +1.00]"),
+        (columns.with_interval("", "x", unsigned), {"x": 0.5, "x_low": 0.25, "x_high": 0.755}, "50.00  [25.00, 75.50]"),
+        (columns.with_interval("", "x", unsigned), {"x": 0.5, "x_low": float("nan"), "x_high": float("nan")}, "50.00"),
+        (columns.with_interval("", "x", points, "l", "h"), {"x": -1e-6, "l": -0.01, "h": 0.01}, "+0.00  [-1.00, +1.00]"),
         (columns.number("", "x", columns.labels), {"x": float("inf")}, "never"),
         (columns.number("", "x", columns.labels), {"x": float("nan")}, columns.MISSING),
         (columns.number("", "x", columns.labels), {"x": 12345.6}, "12,346"),

@@ -3,11 +3,13 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from al_lightning.analysis.numbers.comparison import compare, read_runs
 from al_lightning.analysis.pages.report import Report
+from al_lightning.analysis.pages.sheet import Proposal, contact_sheet
 from tests.analysis.pages.test_markup import Reader
 from tests.analysis.recorded import record, strategy, undrawn
 
@@ -164,14 +166,19 @@ onload = () => {
 """
 
 
+def opened(page, script, folder):
+    """What the browser makes of a page and a script in it, in a window of 400 pixels."""
+    (folder / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"))
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+    command = [CHROMIUM, *quiet.split(), "--window-size=400,900", "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    return subprocess.run([*command, f"file://{folder / 'page.html'}"], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in: apt-get install chromium")
 def test_a_browser_shows_the_page_with_all_pictures(folder, tmp_path):
     # What the browser makes of the page, with a mark on each picture that it could decode.
     text = (folder / "report.html").read_text()
-    (tmp_path / "page.html").write_text(text.replace("</body>", f"<script>{PROBE}</script></body>"))
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    command = [CHROMIUM, *quiet.split(), "--window-size=400,900", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    shown = subprocess.run([*command, f"file://{tmp_path / 'page.html'}"], capture_output=True, text=True, timeout=60, check=True).stdout
+    shown = opened(text, PROBE, tmp_path)
     assert shown.count("<h2>") == text.count("<h2>") > 4
     assert shown.count('data-wide="true"') == text.count("<img") and 'data-wide="false"' not in shown
     assert 'data-fits="true"' in shown  # nothing but what scrolls by itself is wider than the window
@@ -180,3 +187,20 @@ def test_a_browser_shows_the_page_with_all_pictures(folder, tmp_path):
     assert 'data-hidden="Entropy,Odin(temperature=0.1),Odin(temperature=10)"' in shown and 'data-back="4"' in shown
     assert 'data-seeds="0,1,2"' in shown
     assert 'data-told="20 labeled items|Random: 31.00  [28.52, 33.48]|' in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in: apt-get install chromium")
+def test_the_page_of_what_to_label_fits_a_phone(tmp_path):
+    folder, rng = "/data/a_folder_whose_name_has_no_place_to_break_a_line", np.random.default_rng(0)
+    pixels = [rng.integers(0, high, size, np.uint8) for high, size in ((256, (240, 320, 3)), (2, (240, 320)))]
+    proposals = [Proposal(f"{folder}/{number}.png", *pixels, rng.random((240, 320)), 0.5) for number in range(2)]
+    page = contact_sheet(f"What to label next in {folder}", [], proposals, ["road", "sky"], np.zeros((2, 3), np.uint8), [])
+    probe = """onload = () => {
+      const said = document.body.dataset, last = [...document.querySelectorAll('tr:nth-child(2) img')].pop().getBoundingClientRect();
+      said.fits = document.documentElement.scrollWidth <= innerWidth && document.querySelector('h1').scrollWidth <= innerWidth;
+      said.maps = last.right <= innerWidth;
+      said.scrolls = document.querySelector('.scrolls').offsetHeight > 0;
+    }"""
+    shown = opened(page, probe, tmp_path)
+    assert 'data-fits="true"' in shown  # the title is broken, the table scrolls by itself
+    assert 'data-maps="true"' in shown and 'data-scrolls="true"' in shown  # image, prediction and score map beside each other
