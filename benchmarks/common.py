@@ -22,7 +22,7 @@ from al_lightning.acquisition import Random, Strategy
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar
 from al_lightning.cli import hide_absent_gpus
 from al_lightning.data import FashionMNISTSampleDataModule, PoolDataModule
-from al_lightning.data.resident import ResidentImages
+from al_lightning.data.images.resident import ResidentImages
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from al_lightning.acquisition import Random
 from al_lightning.callbacks import ActiveLearningCallback
 from al_lightning.data import SyntheticScenesDataModule
-from al_lightning.data.scene_datasets import EpochSampler
+from al_lightning.data.scenes.datasets import EpochSampler
 from al_lightning.tasks import SegmentationTask
 from benchmarks.common import alternating, prepare, ratio
 from benchmarks.loop import EpochClock

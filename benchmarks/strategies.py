@@ -27,7 +27,7 @@ from al_lightning.acquisition import (
 from al_lightning.callbacks.querying import Wanted, query_pool
 from al_lightning.callbacks.scoring import PeakMemory
 from al_lightning.data import FashionMNISTDataModule, PoolDataModule
-from al_lightning.data.resident import ResidentImages
+from al_lightning.data.images.resident import ResidentImages
 from al_lightning.models import MLP
 from benchmarks.batches import processor_seconds
 from benchmarks.common import Repeated, alternating, plain_epoch, prepare, ratio

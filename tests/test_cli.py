@@ -329,7 +329,7 @@ def test_a_job_that_slurm_requeues_goes_on(config, tmp_path, monkeypatch):
     ],
 )
 def test_bad_input_is_one_error(config, capsys, monkeypatch, arguments, parts):
-    monkeypatch.setattr("al_lightning.data.mnist.download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr("al_lightning.data.images.mnist.download_url", lambda *_: (_ for _ in ()).throw(OSError("no network")))
     said = fails(capsys, *[argument.format(config=config) for argument in arguments])
     assert all(part in said for part in parts), said
 

@@ -20,7 +20,7 @@ SWEEPS = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
 CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
 SCENES = {"train_sequences": 5, "val_sequences": 1, "height": 48, "width": 64}
-SAMPLE = ROOT / "al_lightning" / "data" / "sample"
+SAMPLE = ROOT / "al_lightning" / "data" / "images" / "sample"
 PNG = b"\x89PNG\r\n\x1a\n"
 METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
 

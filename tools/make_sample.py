@@ -1,4 +1,4 @@
-"""Makes al_lightning/data/sample from the full Fashion-MNIST: python tools/make_sample.py FOLDER_OF_THE_FOUR_IDX_FILES."""
+"""Makes al_lightning/data/images/sample from the full Fashion-MNIST: python tools/make_sample.py FOLDER_OF_THE_FOUR_IDX_FILES."""
 
 import gzip
 import sys
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from al_lightning import seeds
-from al_lightning.data.idx import read_labeled_images
+from al_lightning.data.images.idx import read_labeled_images
 
 PER_CLASS = {"train": 500, "t10k": 100}
-OUT = Path(__file__).parents[1] / "al_lightning" / "data" / "sample"
+OUT = Path(__file__).parents[1] / "al_lightning" / "data" / "images" / "sample"
 
 
 def write_idx(path: Path, values: Tensor) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from al_lightning.annotation.items import Answer, Classes, Item, Rules, refuse_whole_images
-from al_lightning.data import coco
-from al_lightning.data.regions import Inside
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes import coco
+from al_lightning.data.scenes.regions import Inside
+from al_lightning.data.scenes.scene import Pixels, Size
 
 ANNOTATIONS = EXPORT = "annotations.json"
 Entry = tuple[dict[str, Any], list[dict[str, Any]]]

@@ -15,8 +15,8 @@ from PIL import Image
 
 from al_lightning.annotation.items import Answer, Classes, Item, refuse_whole_images
 from al_lightning.data.image_files import opened, rgb_of
-from al_lightning.data.regions import Region, painted
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes.regions import Region, painted
+from al_lightning.data.scenes.scene import Pixels, Size
 from al_lightning.errors import UserError
 from al_lightning.labels import Color
 from al_lightning.reading import read_text

@@ -9,7 +9,7 @@ from PIL import Image
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.archives import unpack
 from al_lightning.annotation.items import Answer, Classes, Rules
-from al_lightning.data.scenes import Size
+from al_lightning.data.scenes.scene import Size
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv
 from al_lightning.labels import ClassMap

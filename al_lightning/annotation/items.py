@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from al_lightning.data import PoolDataModule, SceneDataModule
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes.scene import Pixels, Size
 from al_lightning.errors import UserError
 from al_lightning.labels import distinct_colors
 

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 
 from al_lightning.annotation import run_lengths
 from al_lightning.annotation.items import Answer, Classes, Item, Rules
-from al_lightning.data.regions import Inside, Region, painted, polygon, refuse_outside
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes.regions import Inside, Region, painted, polygon, refuse_outside
+from al_lightning.data.scenes.scene import Pixels, Size
 from al_lightning.errors import UserError
 from al_lightning.reading import field, fields
 

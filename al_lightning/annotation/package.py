@@ -11,7 +11,7 @@ from PIL import Image
 
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.items import Classes, Item
-from al_lightning.data.scenes import decode_image
+from al_lightning.data.scenes.scene import decode_image
 from al_lightning.files import write_atomically
 from al_lightning.text import encoded
 

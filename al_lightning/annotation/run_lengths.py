@@ -10,8 +10,8 @@ Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 import numpy as np
 import numpy.typing as npt
 
-from al_lightning.data.regions import Inside
-from al_lightning.data.scenes import Size
+from al_lightning.data.scenes.regions import Inside
+from al_lightning.data.scenes.scene import Size
 from al_lightning.errors import UserError
 
 _VALUE = 8

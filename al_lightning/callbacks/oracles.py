@@ -16,7 +16,7 @@ from al_lightning.annotation.items import Item, classes_of
 from al_lightning.annotation.package import PLAIN, Tool, refuse_tools, write_tools
 from al_lightning.callbacks.predictions import predicted
 from al_lightning.data import PoolDataModule
-from al_lightning.data.scenes import decode_image, size_of
+from al_lightning.data.scenes.scene import decode_image, size_of
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.run_files import EVALUATION_FIRST, INITIAL

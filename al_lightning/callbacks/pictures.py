@@ -20,7 +20,7 @@ from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.cycle_logger import X_AXIS
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.data import SceneDataModule
-from al_lightning.data.scene_datasets import Example
+from al_lightning.data.scenes.datasets import Example
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, checked
 from al_lightning.runs import RunDirectory

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from al_lightning.callbacks.scoring import pixel_scores
-from al_lightning.data.image_folder import TakesPictures
-from al_lightning.data.scenes import Pixels
+from al_lightning.data.scenes.image_folder import TakesPictures
+from al_lightning.data.scenes.scene import Pixels
 
 
 def predicted(network: nn.Module, data: object, picture: Pixels) -> Pixels | str | None:

@@ -20,8 +20,8 @@ from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded
 from al_lightning.callbacks.gathering import Gathered
 from al_lightning.callbacks.scoring import score_batches, scoring_ones, shares
 from al_lightning.commands.stored_run import StoredModel
-from al_lightning.data.image_folder import ImageFolder, TakesPictures, scoring_batches
-from al_lightning.data.scenes import Size
+from al_lightning.data.scenes.image_folder import ImageFolder, TakesPictures, scoring_batches
+from al_lightning.data.scenes.scene import Size
 from al_lightning.errors import UserError
 from al_lightning.tasks.fitting import refuse_other_network
 

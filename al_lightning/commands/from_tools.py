@@ -8,7 +8,7 @@ from pathlib import Path
 from al_lightning.annotation.export import Asked, draw, is_export, read_export, tabulate
 from al_lightning.annotation.items import Rules, classes_of
 from al_lightning.data import PoolDataModule, SceneDataModule
-from al_lightning.data.scenes import size_of
+from al_lightning.data.scenes.scene import size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import rest_of
 

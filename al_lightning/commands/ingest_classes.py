@@ -8,7 +8,7 @@ from typing import NamedTuple
 from al_lightning import locks
 from al_lightning.callbacks.oracles import package_names
 from al_lightning.data import FolderClassificationDataModule
-from al_lightning.data.class_tables import HEADER, Spellings, given_classes, with_classes
+from al_lightning.data.images.class_tables import HEADER, Spellings, given_classes, with_classes
 from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically

@@ -19,7 +19,7 @@ from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.commands.stored_run import StoredCycle, load_cycle, read_strategy
 from al_lightning.data import SceneDataModule
-from al_lightning.data.scene_datasets import Example
+from al_lightning.data.scenes.datasets import Example
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 

@@ -21,8 +21,8 @@ from al_lightning.commands.folder_scores import Ranked, devices_called, rank, ta
 from al_lightning.commands.query_package import PACKAGE, write_package
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
 from al_lightning.data import PoolDataModule
-from al_lightning.data.image_folder import ImageFolder
 from al_lightning.data.own_files import beside
+from al_lightning.data.scenes.image_folder import ImageFolder
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, remove_unfinished, write_atomically
 from al_lightning.percent import percent

@@ -11,7 +11,7 @@ from al_lightning.callbacks.predictions import predicted
 from al_lightning.commands.folder_scores import Ranked
 from al_lightning.commands.stored_run import StoredModel
 from al_lightning.data import SceneDataModule
-from al_lightning.data.image_folder import ImageFolder
+from al_lightning.data.scenes.image_folder import ImageFolder
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.text import encoded

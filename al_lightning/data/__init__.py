@@ -1,15 +1,15 @@
 """Data sets and their pools: which items are labeled, and loaders over them."""
 
-from al_lightning.data.cityscapes import CityscapesDataModule
-from al_lightning.data.class_folders import FolderClassificationDataModule
 from al_lightning.data.datamodule import PoolDataModule
-from al_lightning.data.folders import FolderSegmentationDataModule
-from al_lightning.data.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
+from al_lightning.data.images.datamodule import ResidentDataModule
+from al_lightning.data.images.folders import FolderClassificationDataModule
+from al_lightning.data.images.mnist import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule
+from al_lightning.data.images.resident import ResidentImages
 from al_lightning.data.pool import Pool
-from al_lightning.data.resident import ResidentImages
-from al_lightning.data.resident_datamodule import ResidentDataModule
-from al_lightning.data.scene_datamodule import SceneDataModule
-from al_lightning.data.synthetic import SyntheticScenesDataModule
+from al_lightning.data.scenes.cityscapes import CityscapesDataModule
+from al_lightning.data.scenes.datamodule import SceneDataModule
+from al_lightning.data.scenes.folders import FolderSegmentationDataModule
+from al_lightning.data.scenes.synthetic import SyntheticScenesDataModule
 
 __all__ = [
     "CityscapesDataModule",

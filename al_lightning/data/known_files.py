@@ -23,7 +23,7 @@ def doubt(content: Tensor, name: str, title: str) -> str | None:
     """Why a file may not be what its name says; None where nothing speaks against it, as for a part of a data set.
 
     Args:
-        content: uint8, as :func:`~al_lightning.data.idx.read_idx` gives it.
+        content: uint8, as :func:`~al_lightning.data.images.idx.read_idx` gives it.
         name: of the file, without .gz.
         title: of the data set that it is taken for.
     """

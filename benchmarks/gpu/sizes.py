@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from al_lightning.data import SyntheticScenesDataModule
-from al_lightning.data.scenes import Scene
+from al_lightning.data.scenes.scene import Scene
 from benchmarks.common import alternating
 from benchmarks.segmentation import DEVICE
 

@@ -8,7 +8,7 @@ import pytest
 from al_lightning.annotation import label_studio
 from al_lightning.annotation.items import Item, Rules
 from al_lightning.annotation.run_lengths import packed, unpacked
-from al_lightning.data.regions import polygon
+from al_lightning.data.scenes.regions import polygon
 from al_lightning.errors import UserError
 from tests.annotation.made import CLASSES, WHOLE, items
 

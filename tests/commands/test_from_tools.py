@@ -77,7 +77,7 @@ def label_studio(tasks, path="export.json"):
 
 def coco(names):
     """An export in which each image has a polygon of its first row, and cells as run lengths of the other rows."""
-    from al_lightning.data.coco import encoded
+    from al_lightning.data.scenes.coco import encoded
 
     cells = {name: person(name) & (np.arange(24)[:, None] > 0) for name in names}
     document = {

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
-from al_lightning.data.augmentation import Augmentation, Normalization
-from al_lightning.data.cityscapes import list_scenes
-from al_lightning.data.decoding import InMemory, OnDisk, Uncached
-from al_lightning.data.scenes import file_names
+from al_lightning.data.scenes.augmentation import Augmentation, Normalization
+from al_lightning.data.scenes.cityscapes import list_scenes
+from al_lightning.data.scenes.decoding import InMemory, OnDisk, Uncached
+from al_lightning.data.scenes.scene import file_names
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
@@ -299,7 +299,7 @@ def test_bad_content_is_named_when_it_is_read(root):
     with pytest.raises(UserError, match=r"ulm_000004.*truncated or corrupted"):
         list(data.pool_batches([torch.tensor([4])]))
     Image.fromarray(np.zeros((48, 40, 3), np.uint8)).save(data._train[3].label)
-    with pytest.raises(UserError, match=r"one channel .* colour map"):
+    with pytest.raises(UserError, match=r"one channel .* colours are greys"):
         Uncached().label(data._train[3])
     write_scene(root, "train", "ulm", 2, (33, 47))
     Image.fromarray(np.zeros((10, 12), np.uint8)).save(data._train[3].label)

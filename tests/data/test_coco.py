@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from al_lightning.data import FolderSegmentationDataModule
-from al_lightning.data.coco import encoded, inside
+from al_lightning.data.scenes.coco import encoded, inside
 from al_lightning.errors import UserError
 from tests.data.test_own_data import fit, mask, write
 

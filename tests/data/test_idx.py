@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 import torch
 
-from al_lightning.data.idx import read_idx, read_labeled_images
+from al_lightning.data.images.idx import read_idx, read_labeled_images
 from al_lightning.errors import UserError
 
 

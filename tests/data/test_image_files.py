@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from al_lightning.data import image_files
-from al_lightning.data.label_colors import ColorDecoder
-from al_lightning.data.scenes import decode_image, decode_label, size_of
+from al_lightning.data.scenes.label_colors import ColorDecoder
+from al_lightning.data.scenes.scene import decode_image, decode_label, size_of
 from al_lightning.errors import UserError
 from tools.stress import mutated_data
 

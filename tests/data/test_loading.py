@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from al_lightning import cli
 from al_lightning.analysis.drawings import plots
-from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
-from al_lightning.data.scene_datasets import EpochSampler
+from al_lightning.data.scenes.datasets import EpochSampler
+from al_lightning.data.scenes.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.interpreter import run_and_leave
 from al_lightning.refusals import refusal
 from al_lightning.runs import RunDirectory

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from al_lightning.data import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule, known_files
-from al_lightning.data import mnist as module
+from al_lightning.data.images import mnist as module
 from al_lightning.errors import UserError
 from tests.conftest import make_data
 

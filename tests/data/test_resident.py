@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
-from al_lightning.data import resident
-from al_lightning.data.resident import ResidentImages, ResidentLoader
+from al_lightning.data.images import resident
+from al_lightning.data.images.resident import ResidentImages, ResidentLoader
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from al_lightning.data.idx import read_idx
-from al_lightning.data.scenes import decode_image, decode_label, size_of
+from al_lightning.data.images.idx import read_idx
+from al_lightning.data.scenes.scene import decode_image, decode_label, size_of
 from al_lightning.errors import UserError
 
 _SECONDS = 20

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from al_lightning.data.coco import Annotated, read_coco
 from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
-from al_lightning.data.scene_datamodule import SceneDataModule
-from al_lightning.data.scenes import Pixels, Scene, size_of
+from al_lightning.data.scenes.coco import Annotated, read_coco
+from al_lightning.data.scenes.datamodule import SceneDataModule
+from al_lightning.data.scenes.scene import Pixels, Scene, size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import ClassMap, named_classes
 from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked

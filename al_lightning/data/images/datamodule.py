@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from al_lightning.data.datamodule import PoolDataModule
-from al_lightning.data.resident import ResidentImages, ResidentLoader
+from al_lightning.data.images.resident import ResidentImages, ResidentLoader
 from al_lightning.sources import EVALUATION, POOL, Source
 
 # A processor scores so many pixels at a time: glibc gives larger tensors back after each batch, and the next one waits for fresh pages.

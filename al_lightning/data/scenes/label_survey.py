@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from al_lightning.data.decoding import SceneFiles
-from al_lightning.data.scenes import Scene
+from al_lightning.data.scenes.decoding import SceneFiles
+from al_lightning.data.scenes.scene import Scene
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, ClassMap
 

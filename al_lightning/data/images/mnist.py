@@ -16,10 +16,10 @@ from torchvision.datasets.utils import download_url
 
 from al_lightning import seeds
 from al_lightning.data import known_files
-from al_lightning.data.idx import read_labeled_images
+from al_lightning.data.images.datamodule import ResidentDataModule
+from al_lightning.data.images.idx import read_labeled_images
+from al_lightning.data.images.resident import ResidentImages
 from al_lightning.data.pool import Pool, Repeat
-from al_lightning.data.resident import ResidentImages
-from al_lightning.data.resident_datamodule import ResidentDataModule
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from al_lightning.sources import Source

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from al_lightning.data.cityscapes import CityscapesDataModule
-from al_lightning.data.scenes import Pixels
+from al_lightning.data.scenes.cityscapes import CityscapesDataModule
+from al_lightning.data.scenes.scene import Pixels
 from al_lightning.labels import LABELS
 from al_lightning.numbers import ImageEdge, NonNegativeInt, PositiveInt, checked
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from al_lightning import seeds
-from al_lightning.data.augmentation import Augmentation, Normalization
-from al_lightning.data.decoding import SceneFiles
-from al_lightning.data.scenes import Pixels, Scene
+from al_lightning.data.scenes.augmentation import Augmentation, Normalization
+from al_lightning.data.scenes.decoding import SceneFiles
+from al_lightning.data.scenes.scene import Pixels, Scene
 from al_lightning.labels import ClassMap
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from al_lightning.data.scenes import Box, Pixels
+from al_lightning.data.scenes.scene import Box, Pixels
 from al_lightning.labels import IGNORED
 
 

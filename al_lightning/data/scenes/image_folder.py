@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from al_lightning.data.own_files import SUFFIXES, by_name
-from al_lightning.data.scenes import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
+from al_lightning.data.scenes.scene import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
 from al_lightning.errors import UserError
 
 _MOST_THREADS = 8  # each decodes an image, and has as many waiting

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from al_lightning.data.regions import Inside, Region, painted, refuse_outside
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes.regions import Inside, Region, painted, refuse_outside
+from al_lightning.data.scenes.scene import Pixels, Size
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
 from al_lightning.reading import field, fields, read_any_json
@@ -40,7 +40,7 @@ class Annotated(NamedTuple):
         Args:
             names: of the classes.
             unnamed: whether a category that is none of them is refused, or ignored.
-            rest: see :func:`~al_lightning.data.regions.painted`.
+            rest: see :func:`~al_lightning.data.scenes.regions.painted`.
             overlaps: likewise.
 
         Raises:

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from al_lightning import seeds
-from al_lightning.data.augmentation import Augmentation, Normalization
 from al_lightning.data.datamodule import PoolDataModule
-from al_lightning.data.decoding import InMemory, OnDisk, SceneFiles, Uncached
-from al_lightning.data.label_colors import ColorDecoder
-from al_lightning.data.label_survey import LabelSurvey
-from al_lightning.data.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.data.pool import Pool, Repeat
-from al_lightning.data.scene_datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
-from al_lightning.data.scenes import (
+from al_lightning.data.scenes.augmentation import Augmentation, Normalization
+from al_lightning.data.scenes.datasets import EpochSampler, Example, LabeledScenes, ShareSampler, TrainingScenes, UnlabeledScenes
+from al_lightning.data.scenes.decoding import InMemory, OnDisk, SceneFiles, Uncached
+from al_lightning.data.scenes.label_colors import ColorDecoder
+from al_lightning.data.scenes.label_survey import LabelSurvey
+from al_lightning.data.scenes.loading import EpochLoader, end_where_nothing_can_be_sent
+from al_lightning.data.scenes.scene import (
     Box,
     Pixels,
     Scene,

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from al_lightning.data.class_tables import Spellings, read_classes
+from al_lightning.data.images.class_tables import Spellings, read_classes
+from al_lightning.data.images.datamodule import ResidentDataModule
+from al_lightning.data.images.resident import ResidentImages
 from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
 from al_lightning.data.pool import Pool
-from al_lightning.data.resident import ResidentImages
-from al_lightning.data.resident_datamodule import ResidentDataModule
-from al_lightning.data.scenes import Pixels, decode_image
+from al_lightning.data.scenes.scene import Pixels, decode_image
 from al_lightning.errors import UserError
 from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt, checked
 from al_lightning.sources import ADDED, EVALUATION, POOL, Source

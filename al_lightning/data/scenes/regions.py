@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from al_lightning.data.scenes import Pixels, Size
+from al_lightning.data.scenes.scene import Pixels, Size
 from al_lightning.errors import UserError
 
 Inside = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_lightning.data.image_files import opened, refuse_lossy, rgb_of
-from al_lightning.data.scenes import Pixels
+from al_lightning.data.scenes.scene import Pixels
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, Color
 

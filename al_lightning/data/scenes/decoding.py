@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from al_lightning.data.scenes import Pixels, Scene, check_labels, decode_image, decode_label, resized
+from al_lightning.data.scenes.scene import Pixels, Scene, check_labels, decode_image, decode_label, resized
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 

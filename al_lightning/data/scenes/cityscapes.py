@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from al_lightning.data.scene_datamodule import SceneDataModule
-from al_lightning.data.scenes import Scene, size_of
+from al_lightning.data.scenes.datamodule import SceneDataModule
+from al_lightning.data.scenes.scene import Scene, size_of
 from al_lightning.errors import UserError
 from al_lightning.labels import class_map
 
