@@ -12,20 +12,20 @@ from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("WANDB_SILENT", "true")
+gc.disable()  # while this and the test modules are imported
 
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
 from al_lightning.acquisition import Entropy, Strategy
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ActiveLearningCallback
 from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 
-gc.collect()
-gc.freeze()  # what was imported stays; the collector need not walk through it in every test
 torch.set_num_threads(1)  # bit-identity across processes, and tests that fork
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
@@ -106,8 +106,20 @@ def in_child(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+def pytest_collection_finish() -> None:
+    """All is imported: the garbage collector need not walk through it in every test."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # or libraries speak of leaks when the process ends
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of runs are made, but not drawn: that takes as long as a tiny run. What they show is tested where they are the subject."""
+    monkeypatch.setattr(plots, "rendered", lambda *_: b"\x89PNG\r\n\x1a\n")
 
 
 @pytest.fixture

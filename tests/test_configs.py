@@ -9,7 +9,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from al_lightning.analysis.drawings import plots
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
@@ -21,7 +20,6 @@ CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
 SCENES = {"train_sequences": 5, "val_sequences": 1, "height": 48, "width": 64}
 SAMPLE = ROOT / "al_lightning" / "data" / "sample"
-PNG = b"\x89PNG\r\n\x1a\n"
 METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
 
 
@@ -45,14 +43,6 @@ def reader():
     return ConfigReader()
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pictures of scenes take longer than all else here; what they show is tested where they are made."""
-    for name in ("draw_scenes", "draw_histogram"):
-        monkeypatch.setattr(plots, name, lambda *arguments: Path(arguments[-1]).write_bytes(PNG) and arguments[-1])
-    monkeypatch.setattr(plots, "draw_iou", lambda run, palette: run.path)
-
-
 def tiny(config, scenes):
     """What makes an experiment small and keeps its kind: data, initial set, and for segmentation the encoder."""
     data, network = config["data"]["class_path"], config["model"]["init_args"]["network"]
@@ -73,7 +63,7 @@ def tiny(config, scenes):
         if network["class_path"].endswith("DeepLabV3Plus"):
             settings["model.init_args.network.init_args.encoder"] = "tu-resnet18"
     if "max_steps" in config["trainer"]:
-        settings["trainer.max_steps"] = 4
+        settings["trainer.max_steps"] = 2
     return [f"--{name}={value}" for name, value in settings.items()]
 
 
@@ -127,12 +117,14 @@ def understood(path, reader, part):
 QUICK = [path for path in SWEEPS if "mnist" in path.parent.name]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("path", QUICK, ids=relative)
 def test_the_last_run_of_a_sweep_runs(path, scenes, monkeypatch):
     run_tiny(path, scenes, monkeypatch, slice(-1, None))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("path", SWEEPS, ids=relative)
 def test_all_runs_of_a_sweep_run(path, scenes, monkeypatch):
     run_tiny(path, scenes, monkeypatch, slice(None))
