@@ -1,31 +1,38 @@
 """Tiny experiments for all tests, on the sample that comes with the package."""
 
 import gc
+import gzip
 import logging
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("WANDB_SILENT", "true")
+gc.disable()  # while this and the test modules are imported
 
 import pytest
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Callback, Trainer
 
+from al_lightning import environment
 from al_lightning.acquisition import Entropy, Strategy
+from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ActiveLearningCallback
-from al_lightning.data import FashionMNISTSampleDataModule
+from al_lightning.data import FashionMNISTSampleDataModule, idx
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 
-gc.collect()
-gc.freeze()  # what was imported stays; the collector need not walk through it in every test
+PNG = b"\x89PNG\r\n\x1a\n"  # as a file of that kind begins
+SAMPLE = Path(idx.__file__).parent / "sample"
 torch.set_num_threads(1)  # bit-identity across processes, and tests that fork
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="lightning")
@@ -106,8 +113,36 @@ def in_child(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+def pytest_collection_finish() -> None:
+    """All is imported: the garbage collector need not walk through it in every test."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # or libraries speak of leaks when the process ends
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _asked_once() -> Iterator[None]:
+    """What stays as it is while a process lives, and every run asks for: it would be a third of a tiny run's time."""
+    opened, content = idx._unpacked, cache(lambda path: gzip.decompress(path.read_bytes()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "version", cache(environment.version))
+        patch.setattr(environment, "_git_commit", cache(environment._git_commit))
+        patch.setattr(registry, "entry_points", cache(registry.entry_points))
+        patch.setattr(idx, "_unpacked", lambda path: BytesIO(content(path)) if path.parent == SAMPLE else opened(path))
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of runs are made, but not drawn, and scenes are not even arranged: either takes as long as a tiny run.
+
+    What they show is tested where they are the subject.
+    """
+    monkeypatch.setattr(plots, "rendered", lambda *_: PNG)
+    monkeypatch.setattr(plots, "draw_scenes", lambda *arguments: arguments[-1].write_bytes(PNG) and arguments[-1])
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from al_lightning.analysis.drawings import plots
 from al_lightning.cli import ConfigReader, main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
@@ -19,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").rglob("*.yaml"))
 CONFIGS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(SWEEPS))
 
-SCENES = {"train_sequences": 5, "val_sequences": 1, "height": 48, "width": 64}
+SCENES = {"train_sequences": 3, "val_sequences": 1, "height": 48, "width": 64}
 SAMPLE = ROOT / "al_lightning" / "data" / "images" / "sample"
-PNG = b"\x89PNG\r\n\x1a\n"
+SIZE = {"ClassificationTask": 8, "SegmentationTask": 4}  # of the initial set, and of each query
 METRIC = {"ClassificationTask": "val/accuracy", "SegmentationTask": "val/miou"}
 
 
@@ -45,18 +44,11 @@ def reader():
     return ConfigReader()
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pictures of scenes take longer than all else here; what they show is tested where they are made."""
-    for name in ("draw_scenes", "draw_histogram"):
-        monkeypatch.setattr(plots, name, lambda *arguments: Path(arguments[-1]).write_bytes(PNG) and arguments[-1])
-    monkeypatch.setattr(plots, "draw_iou", lambda run, palette: run.path)
-
-
 def tiny(config, scenes):
     """What makes an experiment small and keeps its kind: data, initial set, and for segmentation the encoder."""
     data, network = config["data"]["class_path"], config["model"]["init_args"]["network"]
-    settings = {"data.init_args.initial_size": 8, "active_learning.query_size": 8, "trainer.max_epochs": 1}
+    size = SIZE[config["model"]["class_path"]]
+    settings = {"data.init_args.initial_size": size, "active_learning.query_size": size, "trainer.max_epochs": 1}
     if config["model"]["class_path"] == "ClassificationTask":
         settings |= {"data.init_args.root": SAMPLE, "data.init_args.pool_size": 400, "trainer.max_epochs": 2}
     elif data == "SyntheticScenesDataModule":
@@ -73,7 +65,7 @@ def tiny(config, scenes):
         if network["class_path"].endswith("DeepLabV3Plus"):
             settings["model.init_args.network.init_args.encoder"] = "tu-resnet18"
     if "max_steps" in config["trainer"]:
-        settings["trainer.max_steps"] = 4
+        settings["trainer.max_steps"] = 2
     return [f"--{name}={value}" for name, value in settings.items()]
 
 
@@ -86,8 +78,9 @@ def test_config_runs(path, scenes, monkeypatch, request):
     short = ["--active_learning.cycles=2", "--active_learning.oracle=dataset", "--active_learning.keep=none", "--trainer.logger=false"]
     main(["fit", "--config", str(path), "--run_dir", "run", *tiny(config, scenes), *short])
     run = RunDirectory("run")
-    assert [row["labeled"] for row in run.read_cycles()] == ["8", "16"]
-    assert all(0 <= float(row[METRIC[config["model"]["class_path"]]]) < 1 for row in run.read_cycles())
+    task = config["model"]["class_path"]
+    assert [row.labeled for row in run.read_curve()] == [SIZE[task], 2 * SIZE[task]]
+    assert all(0 <= float(row[METRIC[task]]) < 1 for row in run.read_cycles())
     assert run.scores(0).exists() == ("also_record" in config["active_learning"])
     assert run.crops.exists() == ("query_crop" in config["data"].get("init_args", {}))
 
@@ -123,16 +116,19 @@ def understood(path, reader, part):
     assert len(sweep.grid["seed_everything"]) >= (3 if "screening" in path.stem else 4)
 
 
-# The scenes' change nothing but what test_config_runs and the strategies' own tests run; all runs of all are `make test-slow`.
-QUICK = [path for path in SWEEPS if "mnist" in path.parent.name]
+# The scenes' change nothing but what test_config_runs and the strategies' own tests run, and MNIST has two of Fashion-MNIST's;
+# all runs of all are `make test-slow`.
+QUICK = [path for path in SWEEPS if path.parent.name == "fashion_mnist"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("path", QUICK, ids=relative)
 def test_the_last_run_of_a_sweep_runs(path, scenes, monkeypatch):
     run_tiny(path, scenes, monkeypatch, slice(-1, None))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("path", SWEEPS, ids=relative)
 def test_all_runs_of_a_sweep_run(path, scenes, monkeypatch):
     run_tiny(path, scenes, monkeypatch, slice(None))
@@ -143,7 +139,9 @@ def run_tiny(path, scenes, monkeypatch, part):
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     sweep = read_sweep(path)
     short = ["--trainer.check_val_every_n_epoch=1", "--trainer.logger=false"]
-    short += tiny(yaml.safe_load(sweep.base.read_text()), scenes)
+    config = yaml.safe_load(sweep.base.read_text())
+    short += tiny(config, scenes)
+    size = SIZE[config["model"]["class_path"]]
     runs = [run for run in sweep.runs() if run.settings["seed_everything"] == 0]
     chosen = [run for run in runs if run.labels][part]
     shared = {run.initial.name for run in chosen if run.initial is not None}
@@ -153,8 +151,8 @@ def run_tiny(path, scenes, monkeypatch, part):
     for run in runs:
         if run in chosen or run.name in shared:
             whole = run.settings.get("data.init_args.initial_size") == "all"
-            size = ["--data.init_args.initial_size=all"] if whole else []  # of the same argument the last one counts
+            all_of_it = ["--data.init_args.initial_size=all"] if whole else []  # of the same argument the last one counts
             cycles = 1 if run.name in shared else 2
-            main([*run.arguments(), *short, *size, f"--active_learning.cycles={cycles}"])
-            labeled = [row["labeled"] for row in RunDirectory(run.directory).read_cycles()]
-            assert len(labeled) == 1 if whole else labeled == ["8", "16"][:cycles]
+            main([*run.arguments(), *short, *all_of_it, f"--active_learning.cycles={cycles}"])
+            labeled = [row.labeled for row in RunDirectory(run.directory).read_curve()]
+            assert len(labeled) == 1 if whole else labeled == [size, 2 * size][:cycles]

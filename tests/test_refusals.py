@@ -25,7 +25,7 @@ FIT = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--run_d
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path, undrawn):
     (tmp_path / "tiny.yaml").write_text(TINY)
     return "tiny.yaml"
 

@@ -15,6 +15,8 @@ from al_lightning.data import CityscapesDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class PerPixel(nn.Conv2d):
     """The smallest network for scenes."""

@@ -41,6 +41,8 @@ from tests.conftest import make_data, run_experiment, weights, without_seconds
 from tests.tasks.test_segmentation import run_scenes
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STRATEGIES = {
     "CoreSet": {},
     "BADGE": {},

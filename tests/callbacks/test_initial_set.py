@@ -11,6 +11,8 @@ from al_lightning.runs import RunDirectory
 from tests.conftest import without_seconds
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIZE = 7
 STRATEGY = "--active_learning.initial_strategy"
 

@@ -32,6 +32,8 @@ from tests.conftest import in_child, make_data, run_experiment, same_weights, we
 from tests.tasks.test_segmentation import Tiny
 from tests.tasks.test_segmentation import make_data as make_scenes
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Logbook(Callback):
     """Notes each epoch that a process begins, in a file, and dies at the n-th call of a hook."""

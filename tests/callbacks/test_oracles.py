@@ -49,7 +49,7 @@ def draw(folder, name):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, undrawn):
     begin(tmp_path, monkeypatch)
     return tmp_path
 

@@ -28,6 +28,8 @@ from tests.data.test_own_data import CLASSES, LABELED, NAMES, image, refused, sp
 from tests.data.test_own_data import fit as fit_folder
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 HELD = 150
 
 

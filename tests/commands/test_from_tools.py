@@ -24,6 +24,8 @@ from tests.commands.test_ingest import command, masks
 from tests.conftest import in_child, weights
 from tests.tasks.test_segmentation import Tiny
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIZE = (24, 20)
 
 

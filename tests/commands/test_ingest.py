@@ -15,6 +15,8 @@ from tests.callbacks.test_oracles import CONFIG, fit, folder, label, wanted  # n
 from tests.callbacks.test_resume import dies_at
 from tests.conftest import in_child
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def asked(folder):  # noqa: F811

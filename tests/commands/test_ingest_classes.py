@@ -24,6 +24,8 @@ from tests.commands.test_ingest import command
 from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
 from tests.data.test_class_folders import CLASSES, class_of, image, write_folders
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = [f"{number:02d}" for number in range(30)]
 LAYOUTS = {"folders": None, "table": "labels.csv"}
 CONFIG = {"seed_everything": 0, "active_learning": {"oracle": "human"}}

@@ -113,7 +113,7 @@ def test_maps_of_an_evaluation_image_are_those_of_its_probabilities(run, drawn, 
 
 def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, drawn, monkeypatch):
     """Also those of dropout and of perturbed inputs; a label that nobody had given by then is not opened."""
-    rows = list(csv.DictReader(run.scores(0).open()))
+    rows = list(csv.DictReader(run.scores(0).open()))[::3]
     queried = [row.item for row in run.read_queries() if row.cycle == 1]
     opened, whole = [], Image.open
     monkeypatch.setattr(Image, "open", lambda path, *more, **named: opened.append(str(path)) or whole(path, *more, **named))

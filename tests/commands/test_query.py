@@ -22,6 +22,8 @@ from al_lightning.runs import RunDirectory
 from tests.conftest import in_child, weights
 from tests.tasks.test_segmentation import Tiny
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLASSES = {"cell": 9, "ground": 4, "edge": 30}
 POOL = [f"p{number}" for number in range(9)]
 BALD = {"class_path": "BALD", "init_args": {"passes": 3}}

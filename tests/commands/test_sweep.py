@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,28 +107,35 @@ def test_runs_keep_the_memory_of_large_tensors(write):
     assert Path("mapped").read_text() == f"0 {2**24}"
 
 
-def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write):
-    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set={**TINY, "active_learning.cycles": 20})
-    command = [sys.executable, "-m", "al_lightning", "sweep", path, "--jobs", "2"]
-    process = subprocess.Popen(
-        command,
+class PressesCtrlC(Callback):
+    """As at a terminal, which sends it to all processes, and only once."""
+
+    def on_cycle_end(self, trainer, module, finished):
+        if finished.cycle == 1:
+            with suppress(FileExistsError):
+                Path("pressed").mkdir()
+                os.killpg(0, signal.SIGINT)
+
+
+def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write, capsys):
+    settings = {**TINY, "trainer.callbacks": ["tests.commands.test_sweep.PressesCtrlC"]}
+    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set=settings)
+    done = subprocess.run(
+        [sys.executable, "-m", "al_lightning", "sweep", path, "--jobs", "2"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        timeout=400,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells make background jobs ignore it
     )
-    run = RunDirectory("runs/trial/Margin-seed1")
-    deadline = time.monotonic() + 400
-    while not (run.learning_curve.exists() and len(run.read_cycles()) > 2) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    shown, _ = process.communicate(timeout=200)
-    assert process.returncode == 130 and "The same command goes on from here." in shown and "Traceback" not in shown
-    assert run.holds_run() and not run.is_finished() and not run.is_held()
-    again = subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert "leaked" not in again.stderr  # what the runs are forked from ends after them, and says nothing
-    assert [row["cycle"] for row in run.read_cycles()] == [str(cycle) for cycle in range(20)]
+    assert done.returncode == 130 and "The same command goes on from here." in done.stdout and "Traceback" not in done.stdout
+    assert "leaked" not in done.stdout  # what the runs are forked from ends after them, and says nothing
+    runs = [RunDirectory(f"runs/trial/{name}-seed1") for name in ("Random", "Margin")]
+    assert all(run.holds_run() and not run.is_finished() and not run.is_held() for run in runs)
+    commands.main(["sweep", path, "--jobs", "2"])
+    assert "0 to start, 2 to go on with, 2 at a time." in capsys.readouterr().out
+    assert all([row["cycle"] for row in run.read_cycles()] == ["0", "1", "2"] for run in runs)
 
 
 def test_jobs_of_a_cluster(write, capsys):

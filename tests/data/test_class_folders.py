@@ -16,6 +16,8 @@ from al_lightning.runs import RunDirectory
 from tests.callbacks.test_resume import dies_at
 from tests.conftest import in_child, without_seconds
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLASSES = ["cat", "dog", "emu"]
 NAMES = [f"{number:02d}" for number in range(30)]
 UNLABELED = NAMES[::5]

@@ -14,6 +14,8 @@ from al_lightning.data.scenes.coco import encoded, inside
 from al_lightning.errors import UserError
 from tests.data.test_own_data import fit, mask, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 pytest.importorskip("pycocotools")
 
 NAMES = [f"s{number}" for number in range(9)]

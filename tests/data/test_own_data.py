@@ -20,6 +20,8 @@ from al_lightning.runs import RunDirectory
 from tests.callbacks.test_resume import dies_at
 from tests.conftest import in_child, same_weights, weights, without_seconds
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CLASSES = {"ground": 4, "cell": 9}
 VIDEOS = {"ant": 4, "bee": 3, "cow": 5, "dog": 2, "elk": 4, "fox": 2}
 NO_PICTURES = {"class_path": "ScenePictures", "init_args": {"evaluation": 0, "queried": 0}}

@@ -10,6 +10,8 @@ from al_lightning.runs import RunDirectory
 from tests.conftest import same_weights, weights
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CROSS_ENTROPY = "torch.nn.CrossEntropyLoss"
 FOCAL = "segmentation_models_pytorch.losses.FocalLoss"
 SCENES = """

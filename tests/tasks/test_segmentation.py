@@ -112,7 +112,7 @@ def test_copies_tie_with_each_other_alone(tmp_path):
     assert len(copies) > 1 and np.ptp(copies) <= 1e-5 * copies[0] < np.ptp(scores["score"])
 
 
-def test_1_and_2_processes_select_the_same_scenes(tmp_path):
+def test_1_and_2_processes_select_the_same_scenes(tmp_path, undrawn):
     make_data(cache=str(tmp_path / "scenes"), val_sequences=2).prepare_data()
     tables, curves = [], []
     for processes in (1, 2):
@@ -188,7 +188,7 @@ def whole_crops(tmp_path_factory):
     return run_crops(tmp_path_factory.mktemp("crops") / "run")
 
 
-def test_other_crops_are_refused_and_missing_ones_written(whole_crops):
+def test_other_crops_are_refused_and_missing_ones_written(whole_crops, undrawn):
     def content():
         return {path: path.read_bytes() for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
 
@@ -205,7 +205,7 @@ def test_other_crops_are_refused_and_missing_ones_written(whole_crops):
 
 
 @pytest.mark.parametrize("death", SCENE_DEATHS)
-def test_sigkill_while_what_belongs_to_scenes_is_written(tmp_path, whole_crops, death):
+def test_sigkill_while_what_belongs_to_scenes_is_written(tmp_path, whole_crops, undrawn, death):
     def work():
         SCENE_DEATHS[death]()
         run_crops(tmp_path / "run")
