@@ -26,7 +26,8 @@ from al_lightning import environment
 from al_lightning.acquisition import Entropy, Strategy
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ActiveLearningCallback
-from al_lightning.data import FashionMNISTSampleDataModule, idx
+from al_lightning.data import FashionMNISTSampleDataModule
+from al_lightning.data.images import idx
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask

@@ -23,9 +23,9 @@ from al_lightning.tasks import ClassificationTask
 from tests.callbacks.test_processes import run_on
 from tests.callbacks.test_resume import dies_at
 from tests.conftest import in_child, make_data, same_weights, weights, without_seconds
-from tests.data import test_class_folders as class_folders
-from tests.data.test_own_data import CLASSES, LABELED, NAMES, image, refused, splits, write
-from tests.data.test_own_data import fit as fit_folder
+from tests.data.images import test_class_folders as class_folders
+from tests.data.scenes.test_own_data import CLASSES, LABELED, NAMES, image, refused, splits, write
+from tests.data.scenes.test_own_data import fit as fit_folder
 from tests.test_cli import TINY
 
 pytestmark = pytest.mark.usefixtures("undrawn")

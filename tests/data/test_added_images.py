@@ -15,7 +15,7 @@ from tests.callbacks.test_oracles import EVERY, assert_same, draw, folder, label
 from tests.callbacks.test_resume import dies_at
 from tests.commands import test_ingest_classes as classes
 from tests.conftest import in_child
-from tests.data.test_class_folders import image
+from tests.data.images.test_class_folders import image
 
 EARLIER, LATER = [f"a{number}" for number in range(6)], [f"b{number}" for number in range(4)]
 

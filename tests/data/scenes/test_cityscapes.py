@@ -417,7 +417,7 @@ def test_synthetic_scenes_are_drawn_once_and_repeat(tmp_path):
 
 
 def test_camvid():
-    root = Path(__file__).parents[2].parent / "shared" / "data" / "camvid-cityscapes"
+    root = Path(__file__).parents[3].parent / "shared" / "data" / "camvid-cityscapes"
     if not root.is_dir():
         pytest.skip(f"the data set is not here: {root}")
     data = ready(root, initial_size=20)

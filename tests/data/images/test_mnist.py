@@ -194,7 +194,7 @@ def test_sizes_that_do_not_fit(arguments, match):
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "mnist"])
 def test_the_full_sets(name, caplog):
-    root = Path(__file__).parents[2].parent / "shared" / "data" / name
+    root = Path(__file__).parents[3].parent / "shared" / "data" / name
     if not root.is_dir():
         pytest.skip(f"the full data set is not here: {root}")
     data = ready({"fashion-mnist": FashionMNISTDataModule, "mnist": MNISTDataModule}[name](root=str(root)))

@@ -177,7 +177,11 @@ def test_no_process_outlives_the_run(tmp_path, monkeypatch, how, hook, status):
         atexit._clear()  # the parent's: they would remove its files
         os.setsid()
         (tmp_path / "group").write_text(str(os.getpid()))
-        ends = ["--trainer.callbacks=tests.data.test_loading.Ends", f"--trainer.callbacks.how={how}", f"--trainer.callbacks.hook={hook}"]
+        ends = [
+            "--trainer.callbacks=tests.data.scenes.test_loading.Ends",
+            f"--trainer.callbacks.how={how}",
+            f"--trainer.callbacks.hook={hook}",
+        ]
         run_and_leave(lambda: fit(tmp_path / "folder", monkeypatch, *ends))
 
     assert in_child(work) == status

@@ -12,7 +12,7 @@ from PIL import Image
 from al_lightning.data import FolderSegmentationDataModule
 from al_lightning.data.scenes.coco import encoded, inside
 from al_lightning.errors import UserError
-from tests.data.test_own_data import fit, mask, write
+from tests.data.scenes.test_own_data import fit, mask, write
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -304,7 +304,7 @@ def test_groups_come_as_near_to_the_share_as_they_can():
 
 
 def test_the_documents_settings_are_settings():
-    blocks = re.findall("```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(), re.S)
+    blocks = re.findall("```yaml\n(.*?)```", (Path(__file__).parents[3] / "docs" / "own-data.md").read_text(), re.S)
     for block, kind in zip(blocks, (FolderSegmentationDataModule, FolderClassificationDataModule), strict=True):
         data = yaml.safe_load(block)["data"]
         assert data["class_path"] == kind.__name__
