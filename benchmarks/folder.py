@@ -1,4 +1,4 @@
-"""Measures the command ``query`` beside the forward passes that it can't do without: python -m benchmarks.folder [IMAGES]."""
+"""Measures the command ``query`` beside the forward passes that it can't do without: python -m benchmarks.folder [IMAGES [ROUNDS]]."""
 
 import sys
 import tempfile
@@ -18,7 +18,8 @@ from al_lightning.commands import query
 from al_lightning.models import DeepLabV3Plus
 from benchmarks.common import alternating, prepare, ratio
 
-_HEIGHT, _WIDTH, _ROUNDS = 360, 480, 3
+_HEIGHT, _WIDTH = 360, 480
+_DEFAULTS = 500, 3  # images and rounds
 _NETWORK = {"num_classes": 3, "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "none"}
 _DATA = {"root": "", "evaluation": "", "classes": {"a": 0, "b": 1, "c": 2}}
 
@@ -67,22 +68,23 @@ def elapsed(work: Callable[[], object]) -> complex:
 def main() -> None:
     """Prints the table."""
     prepare()
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    images, rounds = map(int, (*sys.argv[1:], *_DEFAULTS[len(sys.argv) - 1 :]))
     network = DeepLabV3Plus(**_NETWORK).eval().to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw(folder / "images", images)
+        draw(folder / "few", 5)
         config, checkpoint = configuration(folder), folder / "last.ckpt"
         torch.save({"state_dict": {f"network.{key}": value for key, value in network.state_dict().items()}}, checkpoint)
-        given = ["query", "--checkpoint", checkpoint, "--config", config, "--images", folder / "images", "--n", max(1, images // 25)]
-        outs = iter(range(_ROUNDS + 1))
+        given = ["query", "--checkpoint", checkpoint, "--config", config, "--n", max(1, images // 25), "--devices", "cpu"]
+        outs = iter(range(rounds + 1))
 
-        def ask() -> None:
-            query.main([*map(str, given), "--devices", "cpu", "--out", str(folder / str(next(outs)))])
+        def ask(of: str = "images") -> None:
+            query.main([*map(str, given), "--images", str(folder / of), "--out", str(folder / str(next(outs)))])
 
         example = torch.rand(1, 3, _HEIGHT, _WIDTH)
-        elapsed(ask)  # what is done once in a process
-        floor, ours = alternating(_ROUNDS, lambda: elapsed(lambda: forward(network, example, images)), lambda: elapsed(ask))
+        elapsed(lambda: ask("few"))  # what is done once in a process
+        floor, ours = alternating(rounds, lambda: elapsed(lambda: forward(network, example, images)), lambda: elapsed(ask))
     print("| measured | value | wanted |\n|---|---|---|")
     what = f"`query`, {images} images of {_WIDTH}x{_HEIGHT}, entropy / forward passes alone, {torch.get_num_threads()} threads"
     print(f"| {what}: {floor[0].real:.1f} s | {ratio([t.real for t in ours], [t.real for t in floor]):.2f} | 1.3 |")
