@@ -392,7 +392,7 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: the l
 
 def test_a_killed_process_is_resumed_by_another(config):
     """The real command, SIGKILL at a moment of chance in the second cycle or later."""
-    longer = ["--config", config, "--active_learning.cycles=5", "--trainer.max_epochs=15", "--trainer.check_val_every_n_epoch=15"]
+    longer = ["--config", config, "--active_learning.cycles=5", "--trainer.max_epochs=10", "--trainer.check_val_every_n_epoch=10"]
     process = subprocess.Popen(
         [*COMMAND, *longer, "--run_dir", "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ONE_THREAD
     )

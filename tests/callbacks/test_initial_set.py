@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 SIZE = 7
 STRATEGY = "--active_learning.initial_strategy"
+ONE = "--active_learning.cycles=1"
 
 
 @pytest.fixture
@@ -42,34 +43,35 @@ def refused(capsys, fit, *arguments):
 
 
 def test_in_order_or_from_a_file(fit):
-    ordered = fit("ordered", f"{STRATEGY}=Order")
+    ordered = fit("ordered", ONE, f"{STRATEGY}=Order")
     assert [row.index for row in initial(ordered)] == list(range(SIZE))
     Path("order.txt").write_text("41\n3\n1000\n")
-    from_file = fit("from_file", f"{STRATEGY}=FromFile", f"{STRATEGY}.order=order.txt")
+    from_file = fit("from_file", ONE, f"{STRATEGY}=FromFile", f"{STRATEGY}.order=order.txt")
     assert [row.index for row in initial(from_file)][:3] == [41, 3, 1000] and len(initial(from_file)) == SIZE
     assert [row.score for row in initial(from_file)][:3] == [0, -1, -2]
-    drawn = fit("drawn")
+    drawn = fit("drawn", ONE)
     assert len(initial(drawn)) == SIZE and {row.index for row in initial(drawn)} != set(range(SIZE))
 
 
 def test_a_random_one_has_the_initial_seed(fit):
     one, same, other = (
-        fit(f"r{number}", f"{STRATEGY}=Random", f"--seed_everything={number}", f"--data.init_args.initial_seed={seed}")
+        fit(f"r{number}", ONE, f"{STRATEGY}=Random", f"--seed_everything={number}", f"--data.init_args.initial_seed={seed}")
         for number, seed in enumerate((3, 3, 4))
     )
     assert initial(one) == initial(same) != initial(other)
 
 
 def test_an_expert_chooses_its_own_first_set(fit):
-    expert = fit("expert", "--active_learning.cycles=1", "--data.init_args.initial_size=60")
+    expert = fit("expert", ONE, "--data.init_args.initial_size=60")
     arguments = [f"{STRATEGY}=Expert", f"{STRATEGY}.checkpoint={expert.checkpoint(0)}", f"{STRATEGY}.strategy=Entropy"]
-    run = fit("run", *arguments)
+    run = fit("run", ONE, *arguments)
     as_a_query = fit(
         "query",
         "--active_learning.strategy=Expert",
         f"--active_learning.strategy.checkpoint={expert.checkpoint(0)}",
         "--active_learning.strategy.strategy=Entropy",
         "--active_learning.query_size=2000",
+        "--active_learning.cycles=2",
     )
     best = sorted(((row.score, row.index) for row in as_a_query.read_queries() if row.cycle == 1), reverse=True)
     labeled = {row.index for row in initial(as_a_query)}
@@ -92,14 +94,14 @@ def test_a_resumed_run_has_the_set_that_it_began_with(fit, monkeypatch):
 
 
 def test_an_initial_run_has_the_set_that_its_strategy_chose(fit):
-    fit("other", "--active_learning.cycles=1", f"{STRATEGY}=Order")
+    fit("other", ONE, f"{STRATEGY}=Order")
     run = fit("run", f"{STRATEGY}=Order", "--active_learning.initial_run=other")
     assert [row.index for row in initial(run)] == list(range(SIZE)) and run.read_cycles()[0]["epochs"] == "0"
 
 
 def test_a_list_of_items_wins_over_the_size(fit):
     Path("mine.txt").write_text("12\n\n4999\n3\n")
-    run = fit("run", "--data.init_args.initial_items=mine.txt")
+    run = fit("run", ONE, "--data.init_args.initial_items=mine.txt")
     assert sorted(row.index for row in initial(run)) == [3, 12, 4999]
     assert int(run.read_curve()[0].labeled) == 3
 

@@ -18,7 +18,7 @@ SCENES = """
 model:
   class_path: SegmentationTask
   init_args:
-    network: {class_path: al_lightning.models.DeepLabV3Plus, init_args: {encoder: tu-resnet18, encoder_weights: none}}
+    network: {class_path: tests.tasks.test_segmentation.Tiny}
 data:
   class_path: SyntheticScenesDataModule
   init_args: {train_sequences: 3, val_sequences: 1, height: 48, width: 64, crop: 32, batch_size: 2, initial_size: 4}
