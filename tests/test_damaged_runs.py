@@ -188,7 +188,7 @@ def test_status_names_what_is_damaged_of_a_run_that_a_person_watches(tmp_path, c
     run = watched(tmp_path / "run")
     main(["status", str(run.path)])
     good = capsys.readouterr().out
-    assert "12 for evaluation" in good and "95 % interval 0.3333 to 0.3333 (bootstrap" in good and "waits for labels: 10, but" in good
+    assert "12 for evaluation" in good and "95 % interval 33.33 to 33.33 % (bootstrap" in good and "waits for labels: 10, but" in good
     for file, kinds in WATCHED.items():
         path, content = run.path / file, (run.path / file).read_bytes()
         for damage in [*kinds, *PLACES]:
@@ -203,7 +203,7 @@ def test_status_names_what_is_damaged_of_a_run_that_a_person_watches(tmp_path, c
     assert capsys.readouterr().out == good
 
 
-@pytest.mark.parametrize(("value", "shown"), [("", "nan"), ("inf", "inf"), ("7", "7.0000")])
+@pytest.mark.parametrize(("value", "shown"), [("", "nan %"), ("inf", "inf %"), ("7", "700.00 %")])
 @pytest.mark.parametrize("metric", ["val/accuracy", "val/miou"])
 def test_status_tells_of_a_metric_that_is_no_share(tmp_path, capsys, metric, value, shown):
     run = watched(tmp_path / "run")
