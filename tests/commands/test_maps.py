@@ -111,7 +111,7 @@ def test_maps_of_an_evaluation_image_are_those_of_its_probabilities(run, drawn, 
     np.testing.assert_allclose(least_confidences, found["MaxSoftmax"].ravel(), rtol=1e-5)
 
 
-def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, drawn, monkeypatch):
+def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, drawn, undrawn, monkeypatch):
     """Also those of dropout and of perturbed inputs; a label that nobody had given by then is not opened."""
     rows = list(csv.DictReader(run.scores(0).open()))[::3]
     queried = [row.item for row in run.read_queries() if row.cycle == 1]
@@ -133,7 +133,7 @@ def test_maps_of_a_pool_image_average_to_the_scores_that_the_run_recorded(run, d
     assert (run.maps / f"001-{queried[0]}-maps.png").is_file()
 
 
-def test_chosen_strategies(run, drawn):
+def test_chosen_strategies(run, drawn, undrawn):
     call(
         run,
         "--strategy",
@@ -147,7 +147,7 @@ def test_chosen_strategies(run, drawn):
     assert len({scores.mean() for scores in found.values()}) == 3 and all(scores.std() > 0 for scores in found.values())
 
 
-def test_a_network_without_dropout_gets_the_other_maps(tmp_path, drawn, capsys):
+def test_a_network_without_dropout_gets_the_other_maps(tmp_path, drawn, undrawn, capsys):
     run = fit(tmp_path, "tests.commands.test_maps.Plain", cycles=1)
     capsys.readouterr()
     call(run)
