@@ -114,6 +114,8 @@ class RunReader(RunFiles):
 
     def awaited(self) -> list[Labeled]:
         """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
+        if not any(os.path.lexists(folder / self.asked(INITIAL).name) for folder in self.path.glob("cycles/*")):
+            return []
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
         last = len(cycles) - 1 if cycles else INITIAL
         if os.path.lexists(self.asked(last)):

@@ -109,7 +109,8 @@ def test_every_run_of_a_sweep_is_understood(path, reader):
 
 def understood(path, reader, part):
     sweep = read_sweep(path)
-    first = [run for run in sweep.runs() if run.settings["seed_everything"] == 0]
+    runs = [*sweep.runs()]
+    first = [run for run in runs if run.settings["seed_everything"] == runs[0].settings["seed_everything"]]
     some = part(first)
     settings = [reader.read(run.arguments()) for run in some]
     assert len({str({**one, "run_dir": None}) for one in settings}) == len(some) > 0  # no two are the same

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,13 +109,17 @@ def test_runs_keep_the_memory_of_large_tensors(write):
 
 
 class PressesCtrlC(Callback):
-    """As at a terminal, which sends it to all processes, and only once."""
+    """As at a terminal, which sends it to all processes, and only once: when both runs have a cycle before them."""
 
     def on_cycle_end(self, trainer, module, finished):
-        if finished.cycle == 1:
+        if finished.cycle == 1 and not Path("pressed").exists():
+            Path(f"there-{os.getpid()}").touch()
+            while len([*Path().glob("there-*")]) < 2:
+                time.sleep(0.01)
             with suppress(FileExistsError):
                 Path("pressed").mkdir()
                 os.killpg(0, signal.SIGINT)
+            time.sleep(100)  # which it ends
 
 
 def test_ctrl_c_leaves_what_the_same_command_goes_on_from(write, capsys):

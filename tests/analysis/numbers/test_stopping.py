@@ -76,7 +76,7 @@ def test_status_and_report_say_it_and_name_what_is_damaged(tmp_path, capsys):
     assert "40.0 % of what was drawn at random (20)" in said and said.endswith(", finished\n")
     bad.errors(1).write_text("index,item,by,error\n3,a,random,many\n")
     status, said = command(capsys, "status", str(bad.path))
-    assert status == 1 and "can't be read: Expected a finite number of at least 0 for error in row 1" in said
+    assert status == 1 and "can't be read: Expected a number from 0 to 1 for error in row 1" in said
     assert command(capsys, "report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"))[1].startswith("Report of 2 runs, 1 left out")
     assert "When to stop" in (page := (tmp_path / "out" / "report.html").read_text()) and "errors.csv" in page
     with (tmp_path / "out" / "tables" / "when_to_stop.csv").open() as file:
