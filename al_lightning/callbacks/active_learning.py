@@ -62,7 +62,7 @@ class ActiveLearningCallback(Callback):
             Where nothing is labeled, it asks first (``initial_size`` items, or ``query_size`` where that is ``all``) in ``cycles/initial``.
         package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
             ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
-        enough: the share of the asked labels with which a run goes on that asks a human.
+        enough: the share of the asked labels with which a run goes on that asks a human; of ``evaluation_first`` it needs all.
         unanswered: whether the other items return to the ``pool``, or stay ``asked`` for: they are the first of the next query then.
         evaluation_first: before anything else so many items are drawn uniformly from the whole pool, by ``data.init_args.initial_seed``
             (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human

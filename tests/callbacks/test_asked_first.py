@@ -69,6 +69,19 @@ def test_a_person_who_is_asked_first_answers_as_the_data_set_does(folder, first)
     assert run.asked(-1) == Path("run/cycles/initial/asked.csv") and run.package(-2) == Path("run/cycles/evaluation/to_label")
 
 
+def test_an_evaluation_set_is_whole_before_a_run_goes_on(folder):  # noqa: F811
+    settings = {**FIRST, "enough": 0.5}
+    only()
+    evaluated = wanted(fit("run", **settings))
+    label(*evaluated[:4])
+    assert wanted(fit("run", **settings)) == evaluated
+    label(evaluated[4])
+    first = wanted(fit("run", **settings))
+    assert len(first) == 6 and [row.item for row in RunDirectory("run").read_evaluation()] == evaluated
+    label(*first[:3])  # of all else half will do
+    assert len(wanted(fit("run", **settings))) == 4
+
+
 # Written are environment.json, images.csv, README.txt and asked.csv of what is evaluated on; then, in processes of their own,
 # evaluation.csv and the same of the initial set; queries.csv.
 DEATHS = [
