@@ -102,7 +102,7 @@ class Strategy:
             indices: ``(B,)`` dataset indices.
             seed: of whatever is random in the strategy.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no keys, but says that it scores items.")
+        raise NotImplementedError(f"{type(self).__name__} has no ranking_keys, but says that it scores items.")
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor | Choice:
         """Chooses a query.
