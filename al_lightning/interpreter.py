@@ -26,7 +26,8 @@ def name_the_import_system() -> None:
     """Lets ``inspect.getmodule`` find the module of those frames of the import system that have no file.
 
     It searches all modules for each of them otherwise, in vain. Pydantic asks for every frame above a class that it makes, Weights &
-    Biases makes sixty when a run begins, and four thousand modules are there by then, with torch and Lightning: three quarters of what that import takes.
+    Biases makes sixty when a run begins, and with torch and Lightning four thousand modules are there by then: three quarters of what
+    that import takes.
     """
     for module in ("importlib._bootstrap", "importlib._bootstrap_external"):
         file = f"<frozen {module}>"
