@@ -3,15 +3,13 @@
 import io
 
 import matplotlib
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from al_lightning.text import printable, shortened
 
-_CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _ABOUT = {"png": "Description", "svg": "Description", "pdf": "Subject"}
 _LONGEST = 150  # characters of a line
@@ -36,7 +34,7 @@ def rendered(figure: Figure, kind: str, dpi: int = 110, about: str = "") -> byte
         _lay_out(figure)
         figure.set_dpi(dpi)
         # Not savefig, which draws everything once more, to lay it out for each format.
-        canvas = _CANVASES[kind](figure)
+        canvas = get_registered_canvas_class(kind)(figure)
         getattr(canvas, f"print_{kind}")(buffer, metadata=metadata)
     return buffer.getvalue()
 
