@@ -17,7 +17,7 @@ from matplotlib import image
 from al_lightning.cli import main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
-from tests.conftest import in_child, same_weights, weights, without_seconds
+from tests.experiments import in_child, same_weights, weights, without_seconds
 
 TINY = """
 seed_everything: 3

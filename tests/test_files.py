@@ -5,7 +5,7 @@ import pytest
 
 from al_lightning.files import as_csv, keep_rows, remove_unfinished, whole_rows, write_atomically
 from al_lightning.text import decoded, encoded
-from tests.conftest import in_child
+from tests.experiments import in_child
 
 NAMES = ["a\nb", "a\r", 'q"u"o', ",", " ", "", "\udcff\x80".replace("\x80", "\udc80"), "ü\u2028", "\x0b\x1c", '"\n"', "$x$"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 import al_lightning
 from al_lightning import commands
 from al_lightning.errors import UserError
-from tests.conftest import same_weights, weights
+from tests.experiments import same_weights, weights
 
 
 def experiment(strategy, *, width=7, **arguments):

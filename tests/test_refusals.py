@@ -18,7 +18,7 @@ from al_lightning import cli, commands
 from al_lightning.errors import UserError
 from al_lightning.refusals import one_message, refusal
 from al_lightning.runs import RunDirectory
-from tests.conftest import in_child
+from tests.experiments import in_child
 from tests.test_cli import TINY
 
 FIT = ["--trainer.logger=false", "--trainer.enable_progress_bar=false", "--run_dir=r"]

@@ -9,7 +9,7 @@ from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
 from al_lightning.run_tables import CycleRow, Labeled
 from al_lightning.runs import RunDirectory, find_runs
-from tests.conftest import in_child
+from tests.experiments import in_child
 
 
 def cycle_row(cycle, labeled):

@@ -14,7 +14,7 @@ import yaml
 
 from al_lightning.cli import main
 from al_lightning.runs import RunDirectory
-from tests.conftest import without_seconds
+from tests.experiments import without_seconds
 from tests.test_cli import TINY
 
 pytestmark = pytest.mark.slurm

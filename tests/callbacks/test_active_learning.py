@@ -15,7 +15,7 @@ from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import CountBatches, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.experiments import CountBatches, make_data, run_experiment, same_weights, weights, without_seconds
 
 
 def test_a_run_leaves_its_directory(tmp_path):
@@ -87,7 +87,7 @@ from al_lightning import seeds
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import make_data
+from tests.experiments import make_data
 
 # A plain Lightning fit: nothing of the active-learning callback but its seeds.
 class Seeded(Callback):

@@ -15,7 +15,7 @@ from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from tests.callbacks.test_oracles import EVERY, assert_same, draw, folder, label, only  # noqa: F401
 from tests.callbacks.test_resume import dies_at, dies_in_row
-from tests.conftest import in_child, run_experiment
+from tests.experiments import in_child, run_experiment
 from tests.tasks.test_segmentation import Tiny
 
 FIRST = {"evaluation_first": 5, "evaluation": 0.4}

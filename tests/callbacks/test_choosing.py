@@ -37,7 +37,7 @@ from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import make_data, run_experiment, weights, without_seconds
+from tests.experiments import make_data, run_experiment, weights, without_seconds
 from tests.tasks.test_segmentation import run_scenes
 from tests.test_cli import TINY
 

@@ -13,7 +13,7 @@ from tests.callbacks.test_asked_first import FIRST, fit, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, folder, label, only  # noqa: F401
 from tests.callbacks.test_resume import dies_at
 from tests.commands.test_ingest import command
-from tests.conftest import in_child
+from tests.experiments import in_child
 
 
 def table(path):

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from al_lightning.callbacks import CycleLogger
-from tests.conftest import run_experiment
+from tests.experiments import run_experiment
 
 
 def test_any_logger_holds_the_learning_curve(tmp_path):

@@ -24,8 +24,8 @@ from al_lightning.files import write_atomically
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
 from tests.data.scenes.test_cityscapes import write_scene
+from tests.experiments import in_child, run_experiment, same_weights, weights, without_seconds
 from tests.tasks.test_segmentation import Tiny
 
 IMAGE, LABEL = "leftImg8bit/{}_leftImg8bit.png", "gtFine/{}_gtFine_labelIds.png"

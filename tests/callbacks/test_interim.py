@@ -28,7 +28,7 @@ from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask, SegmentationTask, Task, blocks
 from tests.callbacks.test_restart import LR, WithNorm, plateau, sgd
-from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.experiments import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 from tests.tasks.test_segmentation import Tiny
 from tests.tasks.test_segmentation import make_data as make_scenes
 

@@ -12,7 +12,7 @@ from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.runs import RunDirectory
-from tests.conftest import same_weights, weights
+from tests.experiments import same_weights, weights
 
 CONFIG = """
 seed_everything: 3

@@ -18,7 +18,7 @@ from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from tests.callbacks.test_resume import dies_at, dies_in_row
-from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.experiments import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 from tests.tasks.test_segmentation import Tiny
 
 EVERY = [f"s{number:02d}" for number in range(18)]

@@ -12,7 +12,7 @@ from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.errors import UserError
-from tests.conftest import run_experiment
+from tests.experiments import run_experiment
 from tests.tasks.test_segmentation import Tiny, make_data, run_scenes
 
 

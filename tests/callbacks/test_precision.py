@@ -10,7 +10,7 @@ from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
-from tests.conftest import make_data, weights
+from tests.experiments import make_data, weights
 from tests.test_cli import TINY
 
 

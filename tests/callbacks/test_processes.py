@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 from al_lightning.acquisition import BADGE, BALD, Diverse, Entropy, Odin, UHerding
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import in_child, make_data, run_experiment, without_seconds
+from tests.experiments import in_child, make_data, run_experiment, without_seconds
 
 
 class Scored(Callback):

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from al_lightning.callbacks import CycleProgressBar, progress
-from tests.conftest import run_experiment
+from tests.experiments import run_experiment
 
 
 class Terminal(io.StringIO):

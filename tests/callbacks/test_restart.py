@@ -17,7 +17,7 @@ from torch import nn
 
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import CountBatches, make_data, run_experiment, same_weights, weights
+from tests.experiments import CountBatches, make_data, run_experiment, same_weights, weights
 
 LR = torch.optim.lr_scheduler
 

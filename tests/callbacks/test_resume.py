@@ -14,7 +14,7 @@ from al_lightning import runs
 from al_lightning.callbacks import active_learning, record, restart
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
-from tests.conftest import in_child, make_data, run_experiment, same_weights, weights, without_seconds
+from tests.experiments import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.callbacks.test_processes import run_on
 from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child, make_data, same_weights, weights, without_seconds
 from tests.data.images import test_class_folders as class_folders
 from tests.data.scenes.test_own_data import CLASSES, LABELED, NAMES, image, refused, splits, write
 from tests.data.scenes.test_own_data import fit as fit_folder
+from tests.experiments import in_child, make_data, same_weights, weights, without_seconds
 from tests.test_cli import TINY
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -18,7 +18,7 @@ from al_lightning.models import MLP
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import run_experiment
+from tests.experiments import run_experiment
 from tests.test_runs import cycle_row
 
 

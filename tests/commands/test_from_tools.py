@@ -21,7 +21,7 @@ from tests.callbacks.test_oracles import CONFIG, begin, folder, label, wanted  #
 from tests.callbacks.test_resume import dies_at
 from tests.commands import test_ingest_classes as classified
 from tests.commands.test_ingest import command, masks
-from tests.conftest import in_child, weights
+from tests.experiments import in_child, weights
 from tests.tasks.test_segmentation import Tiny
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -13,7 +13,7 @@ from al_lightning.commands import main
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_oracles import CONFIG, fit, folder, label, wanted  # noqa: F401
 from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child
+from tests.experiments import in_child
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

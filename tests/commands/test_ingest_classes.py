@@ -21,8 +21,8 @@ from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.callbacks.test_resume import dies_at
 from tests.commands.test_ingest import command
-from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
 from tests.data.images.test_class_folders import CLASSES, class_of, image, write_folders
+from tests.experiments import in_child, run_experiment, same_weights, weights, without_seconds
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

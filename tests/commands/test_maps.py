@@ -16,7 +16,7 @@ from al_lightning.commands import main, maps
 from al_lightning.data import CityscapesDataModule, SyntheticScenesDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
-from tests.conftest import weights
+from tests.experiments import weights
 from tests.tasks.test_segmentation import Tiny
 
 TEMPERATURES = (0.01, 0.1, 10, 100, 1000)

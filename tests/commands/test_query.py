@@ -19,7 +19,7 @@ from al_lightning.commands import main, query
 from al_lightning.data import FashionMNISTSampleDataModule, FolderSegmentationDataModule
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
-from tests.conftest import in_child, weights
+from tests.experiments import in_child, weights
 from tests.tasks.test_segmentation import Tiny
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -20,7 +20,7 @@ from al_lightning.cli import ConfigReader
 from al_lightning.commands import arguments
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.plan import read_sweep
-from tests.conftest import without_seconds
+from tests.experiments import without_seconds
 
 ROOT = Path(__file__).parents[2]
 TINY = {

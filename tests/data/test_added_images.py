@@ -14,8 +14,8 @@ from tests.callbacks.test_asked_first import fit, to_its_end, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, draw, folder, label, only  # noqa: F401
 from tests.callbacks.test_resume import dies_at
 from tests.commands import test_ingest_classes as classes
-from tests.conftest import in_child
 from tests.data.images.test_class_folders import image
+from tests.experiments import in_child
 
 EARLIER, LATER = [f"a{number}" for number in range(6)], [f"b{number}" for number in range(4)]
 

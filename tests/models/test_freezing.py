@@ -8,7 +8,7 @@ from al_lightning.acquisition import Odin
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.models import FCN, DeepLabV3Plus, SegNet
 from al_lightning.tasks import SegmentationTask
-from tests.conftest import run_experiment, weights
+from tests.experiments import run_experiment, weights
 from tests.tasks.test_segmentation import make_data
 
 

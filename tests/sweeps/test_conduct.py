@@ -7,7 +7,7 @@ from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, time_left
 from al_lightning.sweeps.plan import PlannedRun
-from tests.conftest import in_child
+from tests.experiments import in_child
 from tests.test_runs import cycle_row
 
 

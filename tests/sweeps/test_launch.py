@@ -6,7 +6,7 @@ import pytest
 from al_lightning import cli
 from al_lightning.errors import UserError
 from al_lightning.sweeps.launch import SubmititLauncher, run_fit, share_gpus
-from tests.conftest import in_child
+from tests.experiments import in_child
 
 
 @pytest.mark.parametrize(

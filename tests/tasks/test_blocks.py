@@ -15,7 +15,7 @@ from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import blocks, recorded
 from al_lightning.tasks.traced import step
-from tests.conftest import without_seconds
+from tests.experiments import without_seconds
 from tests.tasks.test_traced import Convolutional, Counts, Decides, batches, task_of
 
 HERE = "tests.tasks.test_blocks"

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
-from tests.conftest import make_data, same_weights
+from tests.experiments import make_data, same_weights
 
 
 def fit(task, data=None, **arguments):

@@ -7,7 +7,7 @@ import yaml
 
 from al_lightning.cli import main
 from al_lightning.runs import RunDirectory
-from tests.conftest import same_weights, weights
+from tests.experiments import same_weights, weights
 from tests.test_cli import TINY
 
 pytestmark = pytest.mark.usefixtures("undrawn")

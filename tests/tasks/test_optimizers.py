@@ -18,7 +18,7 @@ from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask, SegmentationTask
-from tests.conftest import same_weights, weights
+from tests.experiments import same_weights, weights
 from tests.tasks.test_classification import fit
 
 CONFIG = """

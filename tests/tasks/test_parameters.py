@@ -7,7 +7,7 @@ from torch import nn
 from al_lightning.errors import UserError
 from al_lightning.tasks import SegmentationTask
 from al_lightning.tasks.parameters import parameter_groups
-from tests.conftest import run_experiment, weights
+from tests.experiments import run_experiment, weights
 from tests.tasks.test_segmentation import make_data
 
 

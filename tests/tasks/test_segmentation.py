@@ -18,7 +18,7 @@ from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from al_lightning.tasks.segmentation import iou_metrics
 from tests.callbacks.test_resume import Dies, dies_at
-from tests.conftest import in_child, run_experiment, same_weights, weights, without_seconds
+from tests.experiments import in_child, run_experiment, same_weights, weights, without_seconds
 
 
 class Tiny(nn.Module):

@@ -14,7 +14,7 @@ from al_lightning.data import FolderClassificationDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child, without_seconds
+from tests.experiments import in_child, without_seconds
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

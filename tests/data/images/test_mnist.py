@@ -9,7 +9,7 @@ import torch
 from al_lightning.data import FashionMNISTDataModule, FashionMNISTSampleDataModule, MNISTDataModule, known_files
 from al_lightning.data.images import mnist as module
 from al_lightning.errors import UserError
-from tests.conftest import make_data
+from tests.experiments import make_data
 
 SAMPLE = Path(module.__file__).parent / "sample"
 

@@ -20,7 +20,7 @@ from al_lightning.data.scenes.loading import EpochLoader, end_where_nothing_can_
 from al_lightning.interpreter import run_and_leave
 from al_lightning.refusals import refusal
 from al_lightning.runs import RunDirectory
-from tests.conftest import in_child, same_weights, weights, without_seconds
+from tests.experiments import in_child, same_weights, weights, without_seconds
 
 
 class Unsendable:

@@ -18,7 +18,7 @@ from al_lightning.data.own_files import by_name, draw_evaluation, grouping
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_resume import dies_at
-from tests.conftest import in_child, same_weights, weights, without_seconds
+from tests.experiments import in_child, same_weights, weights, without_seconds
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
