@@ -10,6 +10,8 @@ import yaml
 from al_lightning.cli import ConfigReader, main
 from al_lightning.models import FCN, DeepLabV3Plus
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SCENES = "model: {class_path: SegmentationTask, init_args: {%s}}\ndata: {class_path: SyntheticScenesDataModule}"
 IMAGES = "model: {class_path: ClassificationTask, init_args: {%s}}\ndata: {class_path: FashionMNISTSampleDataModule}"
 OPTIMIZER = "model.init_args.optimizer"

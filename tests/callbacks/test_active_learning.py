@@ -81,7 +81,9 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(tmp_path):
 
 
 FRESH = """
-import os, sys, torch
+import gc, os, sys
+gc.disable()  # it would walk through all that is imported
+import torch
 from lightning.pytorch import Trainer, Callback
 from al_lightning import seeds
 from al_lightning.models import MLP

@@ -14,6 +14,8 @@ from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.runs import RunDirectory
 from tests.experiments import same_weights, weights
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 seed_everything: 3
 model:

@@ -13,6 +13,8 @@ from al_lightning.runs import RunDirectory
 from tests.experiments import make_data, weights
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize(("precision", "numbers"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16), ("16-true", torch.float16)])
 def test_scores_are_those_of_the_network_as_it_was_trained(tmp_path, monkeypatch, precision, numbers):

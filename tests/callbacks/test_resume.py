@@ -16,6 +16,8 @@ from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.experiments import in_child, make_data, run_experiment, same_weights, weights, without_seconds
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

@@ -10,6 +10,8 @@ from al_lightning.runs import RunDirectory
 from tests.commands.test_sweep import ROOT, TINY
 from tests.test_runs import cycle_row
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 VALUES = {"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.65}
 
 

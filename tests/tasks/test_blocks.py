@@ -18,6 +18,8 @@ from al_lightning.tasks.traced import step
 from tests.experiments import without_seconds
 from tests.tasks.test_traced import Convolutional, Counts, Decides, batches, task_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 HERE = "tests.tasks.test_blocks"
 CONFIG = """
 seed_everything: 3

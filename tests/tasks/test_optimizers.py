@@ -21,6 +21,8 @@ from al_lightning.tasks import ClassificationTask, SegmentationTask
 from tests.experiments import same_weights, weights
 from tests.tasks.test_classification import fit
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """
 seed_everything: 3
 model:

@@ -22,6 +22,8 @@ from al_lightning.refusals import refusal
 from al_lightning.runs import RunDirectory
 from tests.experiments import in_child, same_weights, weights, without_seconds
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Unsendable:
     def __reduce__(self):
