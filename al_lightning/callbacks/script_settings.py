@@ -101,7 +101,7 @@ def _arguments(kind: type) -> list[str]:
 
 
 def _made_by(factory: Any, made: nn.Module | None = None) -> dict[str, Any]:
-    """The class and arguments of a factory (a class, or a partial of one); of any other, the made object's class and a hash of its layers."""
+    """The class and arguments of a factory (a class, or a partial of one); otherwise the made object's class and a hash of its layers."""
     arguments: dict[str, Any] = {}
     while isinstance(factory, functools.partial):
         arguments = inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords).arguments | arguments
