@@ -204,10 +204,13 @@ def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
 
 
 def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> list[str]:
-    """What the images that a person gets are called there: as their files, or with their folder in front where two would be called so."""
+    """File names of items' images in a package, each once: their files' names, with the folder or the index in front if two are equal."""
     images = [data.image_and_label(row.index)[0] for row in asked]
     count = Counter(image.name for image in images)
-    return [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
+    names = [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
+    if len({*names}) == len(names):
+        return names
+    return [f"{row.index}-{image.name}" for row, image in zip(asked, images, strict=True)]
 
 
 def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:

@@ -1,6 +1,7 @@
 """Scores the unlabeled pool in all processes."""
 
 import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -260,7 +261,7 @@ class PeakMemory:
         if _CLEAR.exists():
             (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
             return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 _CLEAR = Path("/proc/self/clear_refs")  # "5" resets the record of peak memory

@@ -35,7 +35,7 @@ def by_name(root: Path, pattern: str) -> dict[str, Path]:
     suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name)
+        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name, re.DOTALL)  # a name may have a line feed
         # Systems put files with a dot in front beside images: macOS's "._x.png" is no image.
         if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue

@@ -1,6 +1,7 @@
 """A person's own tables of image names and classes: read, and extended such that everything that stands there stays."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -60,10 +61,13 @@ def given_classes(path: Path) -> list[tuple[str, str]]:
     Raises:
         UserError: the table can't be read, or lacks one of these columns.
     """
-    rows = csv.DictReader(read_text(path).removeprefix(_MARK).splitlines())
-    if not {"name", "class"} <= set(rows.fieldnames or ()):
-        raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
-    return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+    rows = csv.DictReader(io.StringIO(read_text(path).removeprefix(_MARK), newline=""))
+    try:
+        if not {"name", "class"} <= set(rows.fieldnames or ()):
+            raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
+        return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+    except csv.Error as error:
+        raise UserError(f"Expected CSV in {path}, but it can't be read: {error}.") from error
 
 
 def with_classes(text: str, classes: Mapping[str, str], spellings: Spellings) -> str:
@@ -74,7 +78,7 @@ def with_classes(text: str, classes: Mapping[str, str], spellings: Spellings) ->
         classes: the classes, by name of the image.
         spellings: the spellings of the images that the table may name.
     """
-    rows, tail = whole_rows(text)
+    rows, tail = whole_rows(text if "\n" in text else text.replace("\r", "\n"))  # some spreadsheets end rows with \r alone
     rows = [*rows, f"{tail}\n"] if tail else rows
     end = "\r\n" if rows[0].endswith("\r\n") else "\n"
     header = next(csv.reader([rows[0].removeprefix(_MARK)]))

@@ -131,7 +131,8 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
     labels = by_name(folder, masks)
     if lossy := [path for path in labels.values() if path.suffix.lower() not in _MASKS]:
         raise UserError(f"Expected masks as {', '.join(_MASKS)}, got {lossy[0]}: JPEG changes ids and colours. Export the masks anew.")
-    found = {name: path for name, path in by_name(folder, images).items() if path not in labels.values()}
+    mask_files = set(labels.values())
+    found = {name: path for name, path in by_name(folder, images).items() if path not in mask_files}
     if not found:
         raise UserError(
             f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."
