@@ -207,10 +207,10 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken_up(folder):
     assert len(wanted(fit("run"))) == 4 and run.finished() == 2  # its training is not lost
     with pytest.raises(UserError, match=r"label ids 0, 7, 255 in .* got 3"):
         fit("run")
-    with pytest.raises(UserError, match="whose labels are files"):
+    with pytest.raises(UserError, match="data to which a person can add labels"):
         run_experiment(folder / "mnist", data=make_data(), oracle="human")
     only(*LABELED)
-    with pytest.raises(UserError, match="strategies that look at no labels"):
+    with pytest.raises(UserError, match="strategies that read no labels"):
         fit("cheats", strategy=LowestMiou())
 
 
