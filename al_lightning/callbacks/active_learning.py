@@ -69,8 +69,8 @@ class ActiveLearningCallback(Callback):
             ``data.init_args.initial_seed`` (as whole groups, if the data have groups), and labeled. The run is evaluated on these alone,
             and never trained on them. A human is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
         random_share: the share of all queried items that is drawn uniformly from the pool instead of chosen by the strategy. A human can't
-            tell them from the others, as asked.csv has no scores then; ``cycles/NNN/random.csv`` says which they are, and has the scores.
-            ``status`` and the report compare both kinds, for which checkpoints are needed (``keep``).
+            tell them from the others: their ranks are random, and asked.csv has no scores. ``cycles/NNN/random.csv`` names them, and has
+            the scores. ``status`` and the report compare both kinds, for which checkpoints are needed (``keep``).
         retrain: ``scratch`` draws new weights in each cycle; ``warm`` trains the last ones further. Optimizers start anew in both.
         initial_weights: with ``scratch``, draw new weights ``per_cycle``, or the ``same`` weights in each cycle.
         query_weights: weights to evaluate and query with: the ``last``, or the ``best`` of a ModelCheckpoint with a monitored metric.
