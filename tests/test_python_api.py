@@ -68,7 +68,7 @@ def test_it_goes_on_by_the_same_script_alone(tmp_path, monkeypatch, capsys):
         experiment(al_lightning.Entropy(), cycles=3, seed=5)
     with pytest.raises(UserError, match=r"holds a run already. Continue it by its script with ActiveLearningCallback\(..., resume=True\)"):
         experiment(al_lightning.Entropy(), cycles=3, seed=5)
-    with pytest.raises(UserError, match=r"but it differs: model.init_args.network.init_args.width was 7 and is 8"):
+    with pytest.raises(UserError, match=r"but this script's differ: model.init_args.network.init_args.width was 7 and is 8"):
         experiment(al_lightning.Entropy(), cycles=3, seed=5, width=8, resume=True)
     run = experiment(al_lightning.Entropy(), cycles=3, seed=5, resume=True)
     assert run.queries.read_bytes() == whole.queries.read_bytes() and same_weights(weights(run, 2), weights(whole, 2))

@@ -1,4 +1,4 @@
-"""The experiment's loop, and callbacks that only look."""
+"""The experiment's loop, and callbacks that only watch it."""
 
 from al_lightning.callbacks.active_learning import ActiveLearningCallback
 from al_lightning.callbacks.cycle import FinishedCycle, Query

@@ -36,52 +36,57 @@ _WAITS = "it waits for labels"
 
 
 class ActiveLearningCallback(Callback):
-    """Makes one ``fit`` a whole experiment of cycles.
+    """Turns one ``fit`` into a whole experiment of cycles.
 
     Each cycle equals a fit in a fresh process on the same labeled set. Other callbacks may define five more hooks:
-    ``on_scoring(trainer, done, total)`` after each scored batch; ``on_choosing(trainer)`` when all are scored and a query is
-    chosen as a whole;
-    ``on_query(trainer, module, query)`` before the cycle is finished, so that
-    a finished cycle has what is made in it; ``on_cycle_end(trainer, module, finished)``; and ``on_resume(trainer, module)`` once, before a
-    run goes on that has finished cycles, to make up for what a killed process did not get to.
+
+    - ``on_scoring(trainer, done, total)``: after each scored batch;
+    - ``on_choosing(trainer)``: after the last batch, if the strategy chooses a query as a whole;
+    - ``on_query(trainer, module, query)``: before the cycle is finished, so that a finished cycle has everything that this hook makes;
+    - ``on_cycle_end(trainer, module, finished)``: after the cycle is finished;
+    - ``on_resume(trainer, module)``: once, when a run with finished cycles is resumed, to make up for what a killed process did not do.
 
     Args:
-        strategy: how a query is chosen.
-        query_size: items to label in a cycle; the last query takes what is left of the pool or of the budget. A list gives each cycle its
-            own, and the last one goes on: from 5 items on, ``[5, 10, 20]`` doubles the labels three times, then adds 20.
+        strategy: chooses the items of each query.
+        query_size: number of items to label in a cycle; the last query takes what is left of the pool or of the budget. A list has one
+            for each cycle, and its last one repeats: after 5 initial items, ``[5, 10, 20]`` doubles the labels three times, then adds 20.
         cycles: number of cycles; None for as many as pool, budget and target allow.
-        stride: take every stride-th item of the ranking; 1 takes the top. A list gives each cycle its own, and the last one goes on:
-            ``[32, 8, 1]`` is diverse early and greedy late.
-        initial_run: begin from cycle 0 of the run in this directory: its initial set and its weights, which are not trained again. It must
-            have the same data and model, and its checkpoint of cycle 0. The seed may be another one: from cycle 1 on it decides.
-        initial_strategy: chooses the items of cycle 0, as many as the data module would draw, from the whole pool; None for that draw. Any
-            strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` has it too.
-            Where nothing is labeled, it chooses what a human is asked for before cycle 0: ``Random`` then, if it is None.
-        oracle: who labels what is queried: the ``dataset``, whose labels are there (a simulation), or a ``human``. Then the run writes
-            ``cycles/NNN/asked.csv`` and the images into ``cycles/NNN/to_label``, and ends; resumed, it goes on when the labels are there.
-            Where nothing is labeled, it asks first (``initial_size`` items, or ``query_size`` where that is ``all``) in ``cycles/initial``.
-        package: the tools that these images are for, of ``plain`` (a person with a README.txt, which is there always), ``label_studio``,
-            ``cvat`` and ``coco``: each gets its files in ``to_label``, with what the network predicts. None for plain.
-        enough: the share of the asked labels with which a run goes on that asks a human; of ``evaluation_first`` it needs all.
-        unanswered: whether the other items return to the ``pool``, or stay ``asked`` for: they are the first of the next query then.
-        evaluation_first: before anything else so many items are drawn uniformly from the whole pool, by ``data.init_args.initial_seed``
-            (whole groups, where data have some), and labeled; the run is evaluated on them alone, and they are never trained on. A human
-            is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
-        random_share: the share of all queried items that is drawn uniformly from the pool, and not by the strategy, at places that tell
-            nobody (what a human is asked for has no scores then); ``cycles/NNN/random.csv`` says which they are, and has the scores.
-            ``status`` and the report compare the two, which takes the checkpoints (``keep``).
-        retrain: ``scratch`` draws fresh weights for each cycle; ``warm`` goes on with the last ones (optimizers begin anew in both).
-        initial_weights: with ``scratch``, a new draw ``per_cycle``, or the ``same`` weights each cycle.
-        query_weights: ``last``, or ``best``: those of a ModelCheckpoint with a monitored metric, evaluated and queried with.
+        stride: take every stride-th item of the ranking; 1 takes the top items. A list has a stride for each cycle, and its last one
+            repeats: ``[32, 8, 1]`` is diverse early and greedy late.
+        initial_run: take cycle 0 from the run in this directory: its initial set and its weights, which are not trained again. That run
+            must have the same data and model, and its checkpoint of cycle 0. Its seed may differ: from cycle 1 on, this run's seed is used.
+        initial_strategy: chooses the items of cycle 0 from the whole pool, as many as the data module would draw; None for that draw. It
+            may be any strategy that needs no trained network of this run: ``Order``, ``FromFile``, ``Expert``, ... An ``initial_run`` must
+            have the same one. If nothing is labeled, it chooses what a human labels before cycle 0; None is then ``Random``.
+        oracle: who labels the queried items: the ``dataset``, whose labels are there (a simulation), or a ``human``. For a human, the run
+            writes ``cycles/NNN/asked.csv``, copies the images into ``cycles/NNN/to_label``, and ends; resume it when the labels are there.
+            If nothing is labeled, it first asks for ``initial_size`` items (for ``query_size`` if that is ``all``) in ``cycles/initial``.
+        package: the tools to write files for in ``to_label``, with the network's predictions: ``label_studio``, ``cvat``, ``coco``. The
+            README.txt of ``plain``, for a person, is always written. None for ``plain`` alone.
+        enough: the share of the asked items that a human must label before the run continues; ``evaluation_first`` needs all its labels.
+        unanswered: whether the other asked items return to the ``pool``, or stay ``asked`` for and come first in the next query.
+        evaluation_first: number of items that are drawn uniformly from the whole pool before anything else, by
+            ``data.init_args.initial_seed`` (as whole groups, if the data have groups), and labeled. The run is evaluated on these alone,
+            and never trained on them. A human is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
+        random_share: the share of all queried items that is drawn uniformly from the pool instead of chosen by the strategy. A human can't
+            tell them from the others: their ranks are random, and asked.csv has no scores. ``cycles/NNN/random.csv`` names them, and has
+            the scores. ``status`` and the report compare both kinds, for which checkpoints are needed (``keep``).
+        retrain: ``scratch`` draws new weights in each cycle; ``warm`` trains the last ones further. Optimizers start anew in both.
+        initial_weights: with ``scratch``, draw new weights ``per_cycle``, or the ``same`` weights in each cycle.
+        query_weights: weights to evaluate and query with: the ``last``, or the ``best`` of a ModelCheckpoint with a monitored metric.
         label_budget: stop when this many items are labeled.
-        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``; those of the test set are not looked at.
-        checkpoint_minutes: the training of a cycle is kept between its epochs, at most every so many minutes, and goes on from there after
-            a death; 0 is every epoch, None never.
-        keep: checkpoints to keep, of ``all`` cycles, of the ``last`` finished one, or ``none``.
-        also_record: strategies, or aggregations for the strategy, whose scores of the whole pool go into ``cycles/NNN/scores.csv`` beside
-            the strategy's own. What they share with each other and with the strategy is computed once.
-        seed: of weights, batch order, dropout and ties. The command line links it to ``seed_everything``.
-        resume: go on with the run in the trainer's ``default_root_dir``.
+        target: stop when each of these metrics is reached, for example ``{"val/accuracy": 0.85}``; metrics ``test/...`` are refused.
+        checkpoint_minutes: least time between two checkpoints within a cycle's training, which are written between epochs. A run that was
+            killed continues from the last one. 0 writes one after each epoch, None none.
+        keep: checkpoints to keep: of ``all`` cycles, of the ``last`` finished one, or ``none``.
+        also_record: further strategies, or other aggregations for the strategy, whose scores of the whole pool are written into
+            ``cycles/NNN/scores.csv`` beside the strategy's. Computations that they share are done once.
+        seed: seed of weights, dropout, ties and random choices; batch order and augmentation have the data module's seed. The command line
+            links both to ``seed_everything``.
+        resume: continue the run in the trainer's ``default_root_dir``.
+
+    Raises:
+        UserError: two arguments do not fit together.
     """
 
     @checked
@@ -138,8 +143,8 @@ class ActiveLearningCallback(Callback):
             raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
         self.seed = seed
         self.resume = resume
-        self.run: RunDirectory | None = None  # where who makes the trainer holds the run already
-        self._stopped: str | None = None  # why, once it has
+        self.run: RunDirectory | None = None  # set by the command line, which already holds it
+        self._stopped: str | None = None  # the reason, once the experiment has stopped
 
     # The experiment
 
@@ -163,7 +168,7 @@ class ActiveLearningCallback(Callback):
 
     @property
     def default_run_dir(self) -> str:
-        """Where a run lies that nobody has given a place."""
+        """The run directory, if the user names none."""
         return f"runs/{type(self.strategy).__name__}-seed{self.seed}"
 
     @property
@@ -187,20 +192,20 @@ class ActiveLearningCallback(Callback):
         self.restart.begin(self._draw_weights if weights is None else lambda: self.task.load_state_dict(weights), directory)
 
     def _first_training(self, first: Stage, again: Stage) -> Stage:
-        """What this process has to train in its first cycle."""
+        """The training that this process runs in its first cycle."""
         if self.interim.found is None:
             return self._take_over if self.initial_run is not None and self.cycle == 0 else first
         weights = copy.deepcopy(self.task.state_dict())
         try:
             return self.interim.restore(again)
-        except Exception as error:  # whatever a callback of the user or another version of a library makes of a state that it does not know
+        except Exception as error:  # a user's callback, or another version of a library, may raise anything for a state that it can't load
             why = f"{type(error).__name__}: {error}".splitlines()[0]
-            self._say(f"Cycle {self.cycle} begins anew, for its training can't be brought back: {why}")
+            self._say(f"Cycle {self.cycle} begins anew, because its training can't be brought back: {why}")
             self._begin_cycle(weights)
             return again
 
     def _take_over(self) -> None:
-        """In place of cycle 0's training: the weights of the initial run."""
+        """Loads the initial run's weights, in place of cycle 0's training."""
         assert self.initial_run is not None
         self.task.load_state_dict(weights_of_cycle_0(self.initial_run, self.task))
 
@@ -213,10 +218,10 @@ class ActiveLearningCallback(Callback):
         seeds.seed_global_generators(seeds.derive(self.seed, *purpose, self.trainer.global_rank))
 
     def _settle_weights(self) -> None:
-        """Loads the best weights, if they are to query, and writes the cycle's checkpoint."""
+        """Loads the best weights, if the query uses them, and writes the cycle's checkpoint."""
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if self.query_weights == "best" and self.trainer.global_step > 0:  # the initial run's are what its cycle 0 queried with
+        if self.query_weights == "best" and self.trainer.global_step > 0:  # no step: the initial run's weights, which it queried with
             self.task.load_state_dict(best_weights(self.trainer, self.record.id, self.cycle, self.task))
             self.evaluation.forget()
         if self.keep != "none":
@@ -241,7 +246,7 @@ class ActiveLearningCallback(Callback):
         self._stop_if_terminated()
 
     def _before_choice(self) -> None:
-        if not self.strategy.ranks:  # which takes no time
+        if not self.strategy.ranks:  # a ranking takes no time
             self._tell("on_choosing", self.trainer)
 
     def _finish_cycle(self, metrics: dict[str, float], seconds: float, query: Query | None) -> tuple[FinishedCycle, Tensor | None]:
@@ -260,10 +265,10 @@ class ActiveLearningCallback(Callback):
             self.record.on_rank_zero(lambda: self.control.measure_evaluation(self.cycle))
         answer = self.record.finish(finished, keep_earlier=self.keep != "last")
         self._stopped = self._stopped or (self.record.waiting and _WAITS)
-        counts_epochs = trainer.max_steps == -1  # a training of so many steps takes as long on any labeled set
+        counts_epochs = trainer.max_steps == -1  # with a fixed number of steps, training takes equally long on any labeled set
         growth = self.budget.growth(self.cycle) if counts_epochs else [0]
         self._say(finished.line(self.budget.cycles, growth, self._stopped))
-        if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # which leaves nothing to label
+        if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a fast_dev_run leaves no images to label
             self._say(self.record.waiting)
         return finished, answer
 
@@ -309,7 +314,7 @@ class ActiveLearningCallback(Callback):
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers the optimizers as they were made, and tells the others where a run goes on."""
+        """Remembers the state of the new optimizers, and tells the other callbacks if a run is resumed."""
         self.restart.remember_optimizers()
         self.restart.logged_steps = self._logged_steps
         if self._resumed:
@@ -321,7 +326,7 @@ class ActiveLearningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the metrics of the current weights."""
-        if not trainer.sanity_checking and hasattr(self, "evaluation"):  # not so where a trainer does nothing but validate
+        if not trainer.sanity_checking and hasattr(self, "evaluation"):  # there is none without a fit, in trainer.validate alone
             self.evaluation.validated(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -330,32 +335,32 @@ class ActiveLearningCallback(Callback):
             self.evaluation.tested(trainer)
 
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
-        """Compares what was drawn at random with what the strategy chose."""
+        """Measures the network's errors on randomly drawn items and on the strategy's choices."""
         if self.random_share:
             self.record.on_rank_zero(lambda: self.control.measure_answers(finished.cycle))
 
     def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Does so with what was labeled since."""
+        """Measures the errors that are still missing, for example on items that were labeled since."""
         if self.random_share:
             self.record.on_rank_zero(self.control.catch_up)
 
     @property
     def state_key(self) -> str:
-        """Where a checkpoint says whose it is."""
+        """The key in a checkpoint under which its run and cycle are named."""
         return MARKED_BY
 
     def state_dict(self) -> dict[str, Any]:
-        """The run and the cycle that a checkpoint is of."""
+        """The run and the cycle that a checkpoint belongs to."""
         return self.record.mark() if hasattr(self, "record") else {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the trainer its own stage back."""
+        """Undoes the changes to the trainer, and releases the run directory."""
         if hasattr(self, "restart"):
             self.restart.restore_stage()
             self.record.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Gives the trainer its own stage back."""
+        """Undoes the changes to the trainer, and releases the run directory."""
         if stage == "fit":
             self.restart.restore_stage()
             self.record.close()
@@ -363,11 +368,11 @@ class ActiveLearningCallback(Callback):
     # Parts
 
     def _go_on_after(self, row: CycleRow) -> None:
-        """Goes on with a run whose last finished cycle left this row."""
+        """Continues a run, after the last finished cycle, which has this row."""
         if self.record.waiting:
             self._stopped = _WAITS
             self._say(self.record.waiting)
-        elif self.cycle == row.cycle:  # it made no query
+        elif self.cycle == row.cycle:  # the last finished cycle made no query
             self._stopped = self._reason_to_stop(dict(row.metrics))
             if self._stopped is None:
                 raise UserError(f"Expected a query after cycle {row.cycle} in {self.record.run.queries}, but its rows are missing.")

@@ -1,4 +1,4 @@
-"""What a run begins with: what it evaluates on, and its initial set. Drawn, chosen, taken from another run, or asked for."""
+"""What a run begins with: its own evaluation set, if any, and its initial set. Drawn, chosen, taken from another run, or asked for."""
 
 import math
 import uuid
@@ -20,14 +20,14 @@ Rows = Callable[[], list[Labeled]]
 
 @dataclass(frozen=True)
 class Opened:
-    """A run as all processes know it.
+    """The state of a run that was opened, as all processes know it.
 
     Attributes:
-        id: what tells its checkpoints from those of others; None in a run of a version that had none.
-        cycles: the finished ones.
-        labeled: what is labeled after them.
-        waiting: what a person is asked to do first, in a sentence.
-        evaluation: the pool's items that it evaluates on; None where the data have an evaluation set of their own.
+        id: identifies the run's checkpoints; None if the run was begun by a version that had no such ids.
+        cycles: rows of the finished cycles.
+        labeled: the items that are labeled after these cycles.
+        waiting: a sentence that asks a person to do something first; None if the run waits for nobody.
+        evaluation: the pool's items that the run evaluates on; None if it uses the data's own evaluation set.
     """
 
     id: str | None
@@ -38,35 +38,36 @@ class Opened:
 
 
 class Beginning:
-    """A run before its first finished cycle; for the first process alone.
+    """A run before its first finished cycle; for the first process only.
 
     Args:
-        run: held.
-        data: set up.
-        oracle: asked for what has no label.
-        data_record: of the run.
+        run: the run directory, held by this process.
+        data: the data module, set up.
+        oracle: asked for labels that the data don't have.
+        data_record: the run's record of its data.
     """
 
     def __init__(self, run: RunDirectory, data: PoolDataModule, oracle: Oracle, data_record: DataRecord) -> None:
         self.run, self.data, self.oracle, self.data_record = run, data, oracle, data_record
 
     def begin(self, here: dict[str, Any], resume: bool, initial_run: RunDirectory | None, choose: Rows | None) -> Opened:
-        """Begins, or goes on as far as a dead start or what a person was asked for has come.
+        """Begins a run, or continues a start that was killed, or that waited for a person's labels.
 
         Args:
-            here: what the run runs on.
-            resume: whether a start that died may be gone on with.
-            initial_run: whose evaluation set is taken, where it has drawn one.
-            choose: makes the rows of an initial set that the data module has not drawn; where nothing is labeled, of what to ask for.
+            here: the environment (versions, device, ...) to be recorded.
+            resume: whether a start that was killed may be continued.
+            initial_run: its evaluation set is taken, if it has drawn one.
+            choose: makes the rows of an initial set that the data module has not drawn; if nothing is labeled, those of the items to ask
+                for.
 
         Raises:
-            UserError: what is asked for is no item of these data, or an answer is no label.
+            UserError: the items that were asked for are not in these data, or an answer is no label.
         """
         asks = initial_run is None and not bool(self.data.pool.labeled.any())
         if self.run.has_begun():
             known = self.run.read_environment()
             self.data_record.take_in_added()
-            self.run.learning_curve.unlink(missing_ok=True)  # a dead process's first row, not written to its end
+            self.run.learning_curve.unlink(missing_ok=True)  # a killed process's first row, which is incomplete
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
             id = known.get("run")
         else:
@@ -82,7 +83,7 @@ class Beginning:
         return Opened(id, [], labeled, evaluation=self.run.read_evaluation() or None)
 
     def _evaluation(self, initial_run: RunDirectory | None) -> list[Labeled] | None:
-        """What the run takes out of its pool to evaluate on, maybe nothing; None where a person is still to answer."""
+        """The items that the run takes out of its pool to evaluate on, maybe none; None if a person still has to label them."""
         if found := self.run.read_evaluation():
             return found
         if initial_run is not None and (found := initial_run.read_evaluation()):
@@ -98,16 +99,16 @@ class Beginning:
         return answered if answered or not asked else None
 
     def _initial_set(self, choose: Rows | None) -> list[Labeled]:
-        """The initial set; empty where a person is still to answer.
+        """The initial set; empty if a person still has to label it.
 
         Args:
-            choose: makes the rows of what to ask for; None where the initial set is known.
+            choose: makes the rows of the items to ask for; None if the initial set is known.
         """
         if choose is None or (self.run.queries.is_file() and self.run.read_queries()):
             return self.run.read_queries()
         if not (asked := self.run.read_asked_by(INITIAL)):
             asked = choose()
-            self.data.evaluation_among([row.index for row in asked])  # refuses what none can be held out of
+            self.data.evaluation_among([row.index for row in asked])  # raises if no evaluation set can be held out of these
             self.oracle.ask(self.run, self.data, asked, None)
         if not (answered := self.oracle.answer(self.data, asked)):
             return []
@@ -121,7 +122,7 @@ class Beginning:
         return answered
 
     def _start(self, drawn: list[Labeled], here: dict[str, Any], resume: bool) -> str:
-        """Begins, as the run that died in cycle 0 where that was the same one; returns its id."""
+        """Begins a run and returns its id, which is that of a start that was killed in cycle 0, if this is the same run."""
         run = self.run
         identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
         known = self._unfinished_start(drawn) if resume else {}
@@ -139,14 +140,18 @@ class Beginning:
         return id
 
     def _unfinished_start(self, drawn: list[Labeled]) -> dict[str, Any]:
-        """The environment of a start that finished no cycle and had the same initial set; empty where there was none."""
+        """The recorded environment of a start that finished no cycle and had the same initial set; empty if there was none."""
         try:
             return self.run.read_environment() if self.run.read_queries() == drawn else {}
-        except UserError:  # not whole, and nothing to lose
+        except UserError:  # its files are incomplete, and nothing is lost with them
             return {}
 
     def initial_set_of(self, initial_run: RunDirectory) -> list[Labeled]:
-        """The initial set of another run, whose cycle 0 was trained and evaluated on the data as they are now."""
+        """The initial set of another run.
+
+        Raises:
+            UserError: that run's cycle 0 was trained or evaluated on other data than these, or its tables were changed.
+        """
         self.data_record.refuse_other_images(initial_run, "the initial run")
         rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
         if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
@@ -155,12 +160,12 @@ class Beginning:
         return rows
 
     def rows(self, cycle: int, indices: Sequence[int], scores: Sequence[float] | None = None) -> list[Labeled]:
-        """Rows of items, by rank.
+        """Table rows of items, ranked as they come.
 
         Args:
-            cycle: the one whose training set they join.
-            indices: of the items, ``(n,)``.
-            scores: ``(n,)``, NaN for an item that has none; None for none at all.
+            cycle: the cycle whose training set they first join.
+            indices: ``(n,)``, the items.
+            scores: ``(n,)``, NaN for an item without a score; None if no item has one.
         """
         values = [None] * len(indices) if scores is None else [None if math.isnan(score) else score for score in scores]
         return [

@@ -1,4 +1,4 @@
-"""Other weights in a module, for a while."""
+"""A module that has other weights for a while."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def other_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Has a module compute with other weights in the block."""
+    """Gives a module other weights within the block, and its own ones afterwards."""
     own = {name: value.clone() for name, value in module.state_dict().items()}
     module.load_state_dict(weights)
     try:

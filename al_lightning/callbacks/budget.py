@@ -1,4 +1,4 @@
-"""How much is asked for in each cycle, and when an experiment ends."""
+"""How many labels each cycle asks for, and when an experiment ends."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,14 +12,14 @@ class Budget:
     """What an experiment may spend.
 
     Args:
-        query_size: items to label in a cycle; of a list each cycle has its own, and the last one goes on.
-        stride: of a ranking, likewise.
-        cycles: number of cycles; None for as many as the rest allows.
-        labels: of all labels; None for no limit.
-        target: metrics at which it ends; None for none.
+        query_size: number of items to label in a cycle; a list has one for each cycle, and its last one repeats.
+        stride: stride of the ranking, likewise.
+        cycles: number of cycles; None for as many as the other limits allow.
+        labels: largest number of labels in all; None for no limit.
+        target: the experiment ends when each of these metrics is reached; None for no target.
 
     Raises:
-        UserError: a list is empty, or the target names no metrics of which more is better.
+        UserError: a list is empty, or the target names other metrics than ``val/...``, or a loss, of which less is better.
     """
 
     def __init__(
@@ -42,29 +42,29 @@ class Budget:
         self.cycles, self.labels, self.target = cycles, labels, target
 
     def query_size(self, pool: Pool) -> int:
-        """Items to ask for in the pool's current cycle."""
+        """Number of items to ask for in the pool's current cycle."""
         size = selection.of_cycle(self.query_sizes, pool.cycle)
         return size if self.labels is None else min(size, self.labels - int(pool.labeled.sum()))
 
     def asked_before(self, cycle: int) -> int:
-        """Items that earlier cycles were to ask for."""
+        """Number of items that all earlier cycles were to ask for."""
         return sum(selection.of_cycle(self.query_sizes, earlier) for earlier in range(cycle))
 
     def stride(self, cycle: int) -> int:
-        """Of the cycle's ranking."""
+        """The stride of a cycle's ranking."""
         return selection.of_cycle(self.strides, cycle)
 
     def growth(self, cycle: int) -> Sequence[int]:
-        """Items that each cycle from this one on asks for, the last one going on."""
+        """Numbers of items that this cycle and the next ones ask for; the last number repeats."""
         return self.query_sizes[cycle:] or self.query_sizes[-1:]
 
     def reason_to_stop(self, pool: Pool, metrics: Mapping[str, float], most_cycles: int | None = None) -> str | None:
-        """Why the current cycle is the last one; None where it is not.
+        """Why the current cycle is the last one; None if it is not.
 
         Args:
-            pool: what is labeled, and what is left.
-            metrics: of the current cycle.
-            most_cycles: another limit of the number of cycles.
+            pool: tells what is labeled, and what is left.
+            metrics: metrics of the current cycle.
+            most_cycles: a second limit of the number of cycles; None for no further limit.
 
         Raises:
             UserError: a metric of the target was not measured.

@@ -1,4 +1,4 @@
-"""What a checkpoint can carry of an object's attributes: plain data, which a safe load gives back without executing anything."""
+"""The attributes that a checkpoint can store: plain data, which a safe load restores without executing any code."""
 
 import hashlib
 import pickle
@@ -14,17 +14,17 @@ _SCALARS = (type(None), bool, int, float, str)
 
 
 def settings(part: nn.Module) -> dict[str, Any]:
-    """A layer's public switches and numbers: whether it is training, a momentum, a drop probability."""
+    """A layer's public attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability."""
     return {name: value for name, value in vars(part).items() if not name.startswith("_") and type(value) in _SCALARS}
 
 
 class WatchedCallback:
-    """A callback during a training, and whether a checkpoint can carry what changes of it.
+    """Watches a callback during a training, to find out whether a checkpoint can store what changes in it.
 
     Args:
-        callback: as it is when the training begins.
-        module: in training; what belongs to it is not the callback's, whoever refers to it.
-        shared: what else the callback may refer to without having it: the trainer, other callbacks.
+        callback: the callback, in its state when the training begins.
+        module: the module in training; its parts are not the callback's, even if the callback refers to them.
+        shared: other objects that the callback may refer to, but that are not part of it: the trainer, other callbacks.
     """
 
     def __init__(self, callback: Callback, module: LightningModule, shared: Collection[object]) -> None:
@@ -35,28 +35,28 @@ class WatchedCallback:
         self._before = self._digests()
 
     def attributes(self) -> dict[str, Any]:
-        """What a checkpoint has to carry besides the callback's ``state_dict``: its plain attributes, if nothing else has changed.
+        """What a checkpoint has to store besides the callback's ``state_dict``: its plain attributes, if nothing else has changed.
 
-        Where something else has, its ``state_dict`` and hooks do the whole: a flag alone would say that an average is there that is not.
+        Otherwise its ``state_dict`` and hooks have to do all: a plain flag might say that there is an average, which was not stored.
         """
         return {} if self._changed() else {name: value for name, value in vars(self.callback).items() if self._is_plain(value)}
 
     def problem(self) -> str | None:
-        """Why a checkpoint can't carry the callback; None if it can."""
+        """Why a checkpoint can't store the callback's state; None if it can."""
         if _tells_its_state(self.callback) or not (changed := self._changed()):
             return None
         name = type(self.callback).__name__
         return f"{name} changes {', '.join(changed)} while training, and has no state_dict (see Lightning's Callback)"
 
     def _changed(self) -> list[str]:
-        """The attributes that are no plain data and may have changed."""
+        """Names of the attributes that are not plain data and may have changed."""
         return [name for name, digest in self._digests().items() if digest is None or digest != self._before.get(name)]
 
     def _digests(self) -> dict[str, bytes | None]:
         return {name: _digest(value, self._shared) for name, value in vars(self.callback).items() if not self._is_plain(value)}
 
     def _is_plain(self, value: Any) -> bool:
-        """Whether it is made of numbers, text, tensors of its own, and built-in containers of such."""
+        """Whether a value consists of numbers, text, tensors that are not the module's, and built-in containers of these."""
         kind = type(value)
         if kind in (list, tuple, set):
             return all(map(self._is_plain, value))
@@ -72,7 +72,7 @@ def _tells_its_state(callback: Callback) -> bool:
 
 
 class _Hash:
-    """A file of which only the hash is kept."""
+    """A file that keeps only a hash of what is written to it."""
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
@@ -91,10 +91,10 @@ class _Pickler(pickle.Pickler):
 
 
 def _digest(value: Any, shared: dict[int, str]) -> bytes | None:
-    """A hash of a value's content; None where it does not show (open files, locks)."""
+    """A hash of a value's content; None if it can't be pickled (open files, locks)."""
     content = _Hash()
     try:
         _Pickler(content, shared).dump(value)
-    except Exception:  # pickling calls what any class defines for it
+    except Exception:  # pickling calls methods of any class, which may raise anything
         return None
     return content.hash.digest()

@@ -1,4 +1,4 @@
-"""From what is known of the items to a query."""
+"""Lets a strategy choose a query from what is known of the items."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from al_lightning.errors import UserError
 
 
 def seeded_order(candidates: Tensor, total: int, generator: torch.Generator) -> Tensor:
-    """Items ``(n,)`` in a random order, in which two of them come the same way round whatever else is there.
+    """Items ``(n,)`` in a random order. Which of two items comes first does not depend on the other candidates.
 
     Args:
         candidates: ``(n,)`` dataset indices.
         total: number of items in the data set.
-        generator: of the order.
+        generator: the source of the order.
     """
     order, among = torch.empty(total, dtype=torch.int64), torch.zeros(total, dtype=torch.bool)
     order[torch.randperm(total, generator=generator)] = torch.arange(total)
@@ -26,14 +26,14 @@ def seeded_order(candidates: Tensor, total: int, generator: torch.Generator) -> 
 
 
 class Knowledge:
-    """What a query knows of items.
+    """What a query knows of the items that were scored.
 
     Args:
-        strategy: that chooses.
-        indices: ``(n,)`` dataset indices of the items that were scored.
-        ranking_keys: float64 ``(n,)`` of these; None where the strategy scores no items.
-        gathered: their representations; None where the strategy wants none.
-        item: names an index.
+        strategy: the strategy that chooses.
+        indices: ``(n,)``, dataset indices of these items.
+        keys: float64 ``(n,)``, their ranking keys; None if the strategy scores no single items.
+        gathered: their representations; None if the strategy needs none.
+        item: gives the name of an index.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Knowledge:
         self._places[indices] = torch.arange(len(indices))
 
     def scored(self, order: Tensor, labeled: Tensor, stride: int = 1, cycle: int = 0) -> Scored:
-        """What the strategy is to choose from.
+        """What the strategy chooses from.
 
         Args:
-            order: ``(n,)`` the items that can be queried, see :func:`seeded_order`.
-            labeled: ``(m,)`` the others; they were scored, if the strategy asks for them.
-            stride: of a ranking.
-            cycle: the number of the cycle that chooses.
+            order: ``(n,)``, the items that can be queried, see :func:`seeded_order`.
+            labeled: ``(m,)``, the labeled items, which must have been scored if the strategy looks at them.
+            stride: stride of a ranking.
+            cycle: number of the cycle that queries.
 
         Raises:
             UserError: a representation is not finite.
@@ -66,10 +66,10 @@ class Knowledge:
         return Items(indices, keys, self.gathered.rows(indices))
 
     def choose(self, scored: Scored, size: int, generator: torch.Generator) -> Choice:
-        """Lets the strategy choose, as many as are wanted or there.
+        """Lets the strategy choose ``size`` items, or all if there are fewer.
 
         Raises:
-            UserError: the strategy's own, or numbers that it looks at are too large to compute with.
+            UserError: the strategy refuses, or numbers that it looks at are too large to compute with.
         """
         if (size := min(size, len(scored.unlabeled.indices))) <= 0:
             return Choice(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
@@ -82,12 +82,12 @@ class Knowledge:
             raise
         if isinstance(chosen, Choice):
             return Choice(chosen.indices.cpu(), chosen.scores.double().cpu())
-        if self.ranking_keys is None:  # it says nothing but the order
+        if self.ranking_keys is None:  # the strategy gives nothing but an order: scores 0, -1, -2, ... show it
             return Choice(chosen, -torch.arange(len(chosen), dtype=torch.float64))
         return Choice(chosen, self.strategy.score(self.ranking_keys[self._places[chosen]]))
 
     def scores_of(self, indices: Tensor, choice: Choice) -> Tensor:
-        """What is said of items ``(n,)``, float64: by a choice of them; of others by the strategy, or NaN where it scores no items."""
+        """Scores of items, float64 ``(n,)``: those of the choice; of other items the strategy's, or NaN if it scores no single items."""
         said = dict(zip(choice.indices.tolist(), choice.scores.tolist(), strict=True))
         others = torch.full((len(indices),), torch.nan, dtype=torch.float64)
         if self.ranking_keys is not None:
@@ -97,17 +97,17 @@ class Knowledge:
 
 
 def refuse_not_finite(item: Callable[[int], str], indices: Tensor, finite: Tensor, what: str, when: str = "") -> None:
-    """Refuses numbers that are none.
+    """Refuses numbers that are NaN or infinite.
 
     Args:
-        item: names an index.
-        indices: ``(n,)``.
-        finite: bool ``(n,)``, whether what is known of these items are numbers.
-        what: is known, in words that "... items" follows.
-        when: in words, after a blank.
+        item: gives the name of an index.
+        indices: ``(n,)``, the items.
+        finite: bool ``(n,)``, whether their numbers are finite.
+        what: begins the message, as "The score of"; the number of items follows.
+        when: ends its first half, as " in cycle 3", with a space before it.
 
     Raises:
-        UserError: some are not.
+        UserError: an item's number is not finite.
     """
     if not bool(finite.all()):
         names = [item(int(index)) for index in indices[~finite]]

@@ -1,4 +1,4 @@
-"""What lets a person see when to stop: how sure a cycle's metric is, and whether querying beats drawing lots."""
+"""Tables that help a person to decide when to stop: how certain a cycle's metric is, and whether querying beats a random draw."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,22 +18,22 @@ from al_lightning.tasks import Task
 
 
 class Control:
-    """Measures a cycle's network by each evaluation image, and by what it has asked for; in the first process.
+    """Measures a cycle's network on each evaluation image, and on the items that it queried; in the first process only.
 
     Args:
-        record: of the run, open.
-        data: of the run.
-        task: whose network.
-        context: in which the network computes.
+        record: the run's record, open.
+        data: the run's data.
+        task: its network is measured.
+        context: makes the context in which the network computes, such as autocast.
     """
 
     def __init__(self, record: RunRecord, data: PoolDataModule, task: Task, context: Callable[[], AbstractContextManager[Any]]) -> None:
         self._record, self._data, self._task, self._context = record, data, task, context
 
     def measure_evaluation(self, cycle: int) -> None:
-        """Writes what each evaluation image counts for in a mean IoU: an interval of that takes more than itself.
+        """Writes each evaluation image's counts of pixels: a confidence interval of the mean IoU needs more than the mean IoU itself.
 
-        It looks at these images once more. An accuracy needs no such table.
+        The network sees these images once more. The interval of an accuracy needs no such table.
         """
         if not isinstance(data := self._data, SceneDataModule):
             return
@@ -51,7 +51,7 @@ class Control:
         self._record.run.write_control(self._record.run.evaluated(cycle), ["item", *columns], rows)
 
     def measure_answers(self, cycle: int) -> None:
-        """Writes how wrong the network is that asked, on what was labeled then: on its strategy's picks, and on those drawn at random."""
+        """Writes the querying network's errors on the items labeled since: on the strategy's choices, and on randomly drawn items."""
         run = self._record.run
         drawn = run.read_random(cycle)
         answered = [row.index for row in run.read_queries() if row.cycle == cycle + 1]
@@ -63,7 +63,7 @@ class Control:
         run.write_control(run.errors(cycle), [*ERROR_COLUMNS], rows)
 
     def catch_up(self) -> None:
-        """Measures what was labeled since, by the checkpoints of the cycles that asked, where they were kept."""
+        """Measures the answers of cycles that have no table yet, with their checkpoints, where these were kept."""
         run = self._record.run
         for row in run.read_curve():
             missing = run.random(row.cycle).is_file() and not run.errors(row.cycle).is_file()
@@ -72,7 +72,7 @@ class Control:
                     self.measure_answers(row.cycle)
 
     def _errors(self, indices: Sequence[int]) -> Iterator[tuple[int, float]]:
-        """Of each item the share of its labeled pixels, or 1 or 0 of a whole image, that the network has wrong."""
+        """Each item's index and error: the share of its labeled pixels that the network gets wrong; 0 or 1 for an image with one class."""
         for inputs, batch in self._data.pool_batches(self._data.scoring_batches(torch.tensor(sorted(indices)))):
             predicted = self._predicted(inputs).cpu()
             targets = self._data.oracle_labels(batch).cpu()

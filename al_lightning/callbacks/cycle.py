@@ -1,4 +1,4 @@
-"""What a cycle came to: what hooks are told, tables hold and a person reads."""
+"""The result of a cycle, as hooks receive it, as tables store it, and as a person reads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ class Query:
     """What a cycle chose to label.
 
     Attributes:
-        indices: int64 ``(n,)``, in rank order, which is that of the choice.
-        scores: float64 ``(n,)``, what the strategy says of these; NaN of one that it has not chosen (drawn at random) and gives no score.
-        pool_indices: int64 ``(N,)``, of every unlabeled item, sorted.
-        pool_scores: float64 ``(N,)``, of these; None where the strategy gives no item a score of its own.
-        recorded: by name, further scores ``(N,)`` of these, which decided nothing.
-        tied_share: share of the pool's ranking keys that another one equals; 0 where there are none.
-        notes: sentences for a person who watches.
-        seconds: for scoring and selecting.
-        at_random: int64 ``(m,)``, those of the indices that were drawn at random, and not chosen.
-        peak_bytes: memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
+        indices: int64 ``(n,)``, the items in the order of their ranks.
+        scores: float64 ``(n,)``, the strategy's scores of these; NaN for an item that was drawn at random and has no score.
+        pool_indices: int64 ``(N,)``, sorted, all items that could be queried.
+        pool_scores: float64 ``(N,)``, their scores; None if the strategy gives single items no score.
+        recorded: scores ``(N,)`` of these by further strategies, by name; they did not affect the choice.
+        tied_share: share of the pool's ranking keys that equal another one, in [0, 1]; 0 if there are no keys.
+        notes: sentences to show to the user.
+        seconds: time for scoring and choosing.
+        peak_bytes: peak memory, see :class:`~al_lightning.callbacks.scoring.PeakMemory`.
+        at_random: int64 ``(m,)``, those of the indices that were drawn at random, not chosen by the strategy.
     """
 
     indices: Tensor
@@ -42,17 +42,17 @@ class Query:
 
 @dataclass(frozen=True)
 class FinishedCycle:
-    """What a cycle came to: the argument of the hook ``on_cycle_end``.
+    """The result of a cycle: the argument of the hook ``on_cycle_end``.
 
     Attributes:
         cycle: its number, from 0.
         labeled: size of its training set.
-        metrics: the evaluation's, by name.
-        epochs: finished epochs.
-        train_steps: optimizer steps.
-        train_seconds: for training, with the validation in it.
-        logged_steps: steps of all cycles so far, as the loggers count them.
-        query: None in the last cycle.
+        metrics: metrics of the evaluation, by name.
+        epochs: number of finished epochs.
+        train_steps: number of optimizer steps.
+        train_seconds: time for training and the validation during it.
+        logged_steps: number of steps of all cycles so far, as the loggers count them.
+        query: the cycle's query; None in the last cycle.
     """
 
     cycle: int
@@ -78,18 +78,18 @@ class FinishedCycle:
         """One line for a person.
 
         Args:
-            cycles: how many there will be; None if nobody knows.
-            growth: items that each further cycle trains on beyond the one before, the last going on; 0 where its length does not depend
-                on them.
-            stopped: why this was the last cycle, if it was.
+            cycles: number of all cycles; None if it is not known.
+            growth: number of items that each further cycle adds to the training set, whose last one repeats; ``[0]`` if the length of a
+                training does not depend on the set's size.
+            stopped: why this was the last cycle; None if it was not.
         """
-        # A third part, as in val/iou/road, is for tables.
+        # Metrics of single classes, as val/iou/road, are for tables.
         metrics = [told(name, value) for name, value in self.metrics.items() if name.count("/") < 2]
         shown = [f"{self.labeled:,} labeled", *metrics]
         shown.append(f"{self.train_seconds:.1f} s training")
         if self.query is not None:
             shown.append(f"{self.query.seconds:.1f} s query")
-        if self.query is not None and cycles is not None and self.train_steps > 0:  # what was taken over says nothing of the others
+        if self.query is not None and cycles is not None and self.train_steps > 0:  # no step: weights were taken over, not trained
             later = cycles - self.cycle - 1
             left = _trained_on(self.labeled, growth, later) / self.labeled * self.train_seconds + self.query.seconds * later
             shown.append(f"about {clock(left)} left")
@@ -100,7 +100,7 @@ class FinishedCycle:
 
 
 def _trained_on(labeled: int, growth: Sequence[int], cycles: int) -> int:
-    """Items that so many further cycles train on, all together."""
+    """The sum of the sizes of the training sets of the next ``cycles`` cycles."""
     *first, last = growth[: cycles + 1]
     sizes = [labeled := labeled + more for more in first]
     rest = cycles - len(first)

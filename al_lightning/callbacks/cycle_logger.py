@@ -1,4 +1,4 @@
-"""Puts each finished cycle into the trainer's loggers."""
+"""Logs each finished cycle with the trainer's loggers."""
 
 import base64
 import html
@@ -25,13 +25,13 @@ X_AXIS = "active_learning/labeled"
 
 
 class CycleLogger(Callback):
-    """Metrics by number of labeled items for every logger; for Weights & Biases also score histograms and a table of what was queried.
+    """Logs metrics by number of labeled items; with Weights & Biases also score histograms and a table of the queried items.
 
     Args:
-        images: how many of the first queried items to show.
+        images: number of queried items in that table, the first ones of the query.
 
     Attributes:
-        hyperparameters: what the run is, by name: the command line fills it, and every logger is told.
+        hyperparameters: the run's settings by name, for every logger; the command line fills them in.
     """
 
     across_cycles = True
@@ -42,7 +42,7 @@ class CycleLogger(Callback):
         self.hyperparameters: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says what the run is, and makes the number of labeled items the x-axis of the learning curve's panels."""
+        """Logs the run's settings, and makes the number of labeled items the x-axis of the learning curve's panels."""
         for logger in trainer.loggers:
             if self.hyperparameters:
                 logger.log_hyperparams(self.hyperparameters)
@@ -68,7 +68,7 @@ class CycleLogger(Callback):
         step = finished.logged_steps
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and query is not None and trainer.is_global_zero:
-                # One row of W&B's log: what shares a row shares its x-axis.
+                # In one call, because values of one row in W&B's log share its x-axis.
                 logger.log_metrics({**values, **self._media(trainer.datamodule, query)}, step)  # type: ignore[attr-defined]
             else:
                 logger.log_metrics(values, step)
@@ -78,7 +78,7 @@ class CycleLogger(Callback):
     def _media(self, datamodule: PoolDataModule, query: Query) -> dict[str, Any]:
         import wandb
 
-        # A page, for one of W&B's own tables is an artifact of many files: ten times the work, in each cycle.
+        # HTML, because W&B's own tables are artifacts of many files, which take ten times as long in each cycle.
         media = {"active_learning/queried": wandb.Html(self._table(datamodule, query))}
         if query.pool_scores is None:
             return media
@@ -86,7 +86,7 @@ class CycleLogger(Callback):
         return {"active_learning/scores": wandb.Histogram(np_histogram=np.histogram(scores, bins=bin_edges(scores, 64))), **media}
 
     def _table(self, datamodule: PoolDataModule, query: Query) -> str:
-        """The first queried items as a table of HTML."""
+        """The first queried items as a table in HTML."""
         rows = ["<tr><th>rank</th><th>index</th><th>item</th><th>score</th><th></th></tr>"]
         for rank, index in enumerate(query.indices[: self.images].tolist()):
             item = html.escape(printable(datamodule.item(index)))
@@ -98,9 +98,9 @@ class CycleLogger(Callback):
 
 
 def _summary(run: RunDirectory) -> dict[str, float]:
-    """What a run came to: labels that were queried, the last metrics, and the area under the learning curve of each, see :func:`alc`."""
+    """A run's results: the number of queried labels, the last metrics, and the area under each one's learning curve, see :func:`alc`."""
     cycles = run.read_curve() if run.finished() else []
-    if not cycles:  # a check of the code leaves nothing behind
+    if not cycles:  # a fast_dev_run writes no learning curve
         return {}
     labeled = [row.labeled for row in cycles]
     spent = labeled[-1] - labeled[0]
@@ -114,7 +114,7 @@ def _summary(run: RunDirectory) -> dict[str, float]:
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> str:
-    """A picture for people, no larger than they need, in base 64."""
+    """A picture as a PNG in base 64, made smaller if an edge has more than ``_LARGEST`` pixels."""
     picture, file = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
     picture.thumbnail((_LARGEST, _LARGEST))
     picture.save(file, "PNG")

@@ -1,4 +1,4 @@
-"""What a run remembers of its data: the images it began with, the labels its cycles have read, and what the queried items hold."""
+"""What a run records of its data: the images that it began with, the labels that its cycles have read, and what queried items contain."""
 
 from collections.abc import Container, Sequence
 from contextlib import suppress
@@ -14,23 +14,23 @@ from al_lightning.sources import ADDED, EVALUATION, POOL, VALIDATION, ReadLabel
 
 
 class DataRecord:
-    """Reads and writes images.csv, labels.csv and the cycles' queried.csv; for the first process alone, except :meth:`oracle_labels`.
+    """Reads and writes images.csv, labels.csv and the cycles' queried.csv; for the first process only, except :meth:`oracle_labels`.
 
-    A resumed run is to be what an undisturbed one on the data as they are now would be. So the images must be the same, and the labels that
-    finished cycles have read; a label that none of them has read may be mended.
+    A resumed run must equal an undisturbed run on the current data. So the images must be the same, and so must the labels that finished
+    cycles have read. Other labels may be corrected.
 
     Args:
-        run: whose files.
-        data: set up.
+        run: the run directory.
+        data: the data module, set up.
     """
 
     def __init__(self, run: RunDirectory, data: PoolDataModule) -> None:
         self.run = run
         self.data = data
         self._oracle_has_read = False
-        self._to_tabulate: dict[int, Sequence[int]] = {}  # by cycle the items that it queried, where queried.csv is still to be written
+        self._to_tabulate: dict[int, Sequence[int]] = {}  # the queried items of each cycle whose queried.csv is still to be written
 
-    # Beginning and going on
+    # Beginning and resuming
 
     def start(self) -> None:
         """Records the images, in a directory that holds no run."""
@@ -39,19 +39,19 @@ class DataRecord:
             self.run.write_crops(*crops)
 
     def discard(self) -> None:
-        """Removes what a start has left."""
+        """Removes the files of a start that was killed."""
         for path in (self.run.images, self.run.labels, self.run.crops, self.run.evaluation):
             path.unlink(missing_ok=True)
 
     def refuse_other_images(self, run: RunDirectory, whose: str) -> None:
-        """Makes sure that a run was started with the data as they are now.
+        """Makes sure that a run was started with the images that are there now.
 
         Args:
             run: the run.
-            whose: what it is called in the message.
+            whose: what the message calls it.
 
         Raises:
-            UserError: it was not; the message names the files.
+            UserError: the images differ; the message names the files.
         """
         then, now = run.read_environment().get("data", {}), self.data.fingerprint()
         if then == now:
@@ -64,32 +64,32 @@ class DataRecord:
         raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}.")
 
     def _refuse_other_added(self, run: RunDirectory, whose: str) -> None:
-        """As above, of the images that came when the run had begun."""
+        """Makes the same check for images that were added after the run had begun."""
         listings = sources.read_images(run.images), self.data.sources()
         then, now = ({source.file: source.identity for source in listing if source.split == ADDED} for listing in listings)
         if changed := sources.differences(then, {file: now.get(file) for file in then}):
             raise UserError(f"Expected the images that {whose} in {run.path} has taken in, but they are not the same: {changed}.")
 
     def take_in_added(self) -> None:
-        """Records the images that came since: their indices stay theirs from now on."""
+        """Records the images that were added since, so that they keep their indices from now on."""
         known = sources.read_images(self.run.images)
         files = {source.file for source in known}
         if added := [source for source in self.data.sources() if source.split == ADDED and source.file not in files]:
             sources.write_images(self.run.images, [*known, *added])
 
     def refuse_other_labels(self, run: RunDirectory, whose: str, labeled: Sequence[Labeled], finished: int) -> None:
-        """Makes sure that the labels which finished cycles have read are as they were.
+        """Makes sure that the labels which finished cycles have read are unchanged.
 
         Args:
             run: the run.
-            whose: what it is called in the message.
-            labeled: its labeled items; those of later cycles do not matter.
+            whose: what the message calls it.
+            labeled: its labeled items; those of later cycles are not checked.
             finished: number of its finished cycles.
 
         Raises:
-            UserError: a label changed, or is missing; the message names the files.
+            UserError: a label was changed, or is missing; the message names the files.
         """
-        files = [*self.data.label_files([row.index for row in labeled if row.cycle < finished]), *self._labels_to_evaluate_by()]
+        files = [*self.data.label_files([row.index for row in labeled if row.cycle < finished]), *self._evaluation_labels()]
         if files and finished and (changed := self.changed_labels(run, range(finished), files)):
             raise UserError(
                 f"Expected the labels that finished cycles of {whose} in {run.path} have read, but they are not the same: {changed}. "
@@ -97,12 +97,12 @@ class DataRecord:
             )
 
     def changed_labels(self, run: RunDirectory, cycles: Container[int], files: Sequence[str] = ()) -> str:
-        """What is not the same in the labels that some cycles of a run were the first to read, in words; empty where all is.
+        """The changes in the labels that some cycles of a run were the first to read, in words; empty if there are none.
 
         Args:
             run: the run.
-            cycles: whose labels.
-            files: names of labels that must be among them.
+            cycles: the cycles.
+            files: names of labels that must be among those that were read.
 
         Raises:
             UserError: labels.csv is missing or damaged, or a label can't be read.
@@ -111,23 +111,23 @@ class DataRecord:
         return sources.differences(then, {file: self.data.label_sha256(file) for file in {**then, **dict.fromkeys(files)}})
 
     def changed_in_unfinished(self, cycle: int) -> str:
-        """What is not the same in the labels that the first part of a cycle's training has read, in words; empty where all is.
+        """The changes in the labels that the first part of a cycle's training has read, in words; empty if there are none.
 
         Raises:
-            UserError: as of :meth:`changed_labels`.
+            UserError: see :meth:`changed_labels`.
         """
         files = self.data.label_files((self.data.pool.labeled_in == cycle).nonzero().flatten().tolist())
         return self.changed_labels(self.run, [cycle], files) if files else ""
 
     def go_on(self, labeled: Sequence[Labeled], finished: int) -> None:
-        """Writes the tables of queried items that are missing. The last one is written again: its labels may have been mended.
+        """Writes the tables of queried items that are missing. The last one is written again: its labels may have been corrected.
 
         Args:
             labeled: the labeled items.
             finished: number of finished cycles.
 
         Raises:
-            UserError: a label that is now given can't be read.
+            UserError: an item's label can't be read.
         """
         if (crops := self._crops()) is not None:
             self.run.write_crops(*crops)
@@ -144,19 +144,19 @@ class DataRecord:
             UserError: one of them can't be read.
         """
         self._tabulate()
-        earlier = [label for label in self._labels() if label.cycle < cycle] if cycle else []  # what a dead start left may be damaged
+        earlier = [label for label in self._labels() if label.cycle < cycle] if cycle else []  # a killed start's file may be damaged
         self._add_labels(earlier, cycle, self.data.pool.labeled_in == cycle)
 
     def finish(self, cycle: int, queried: Tensor) -> None:
-        """Writes what the items hold that a cycle has queried, and with an oracle, which has read them, the labels of the whole pool."""
+        """Writes what a cycle's queried items contain; if an oracle strategy has read the labels of the whole pool, records these, too."""
         if self._oracle_has_read:
             self._add_labels(self._labels(), cycle, self.data.pool.unlabeled & self.data.pool.answerable)
         self._to_tabulate[cycle] = queried.tolist()
-        with suppress(UserError):  # a bad label is the next cycle's, which says so when it begins: this cycle is not lost
+        with suppress(UserError):  # the next cycle reports a bad label when it begins: this cycle is not lost
             self._tabulate()
 
     def oracle_labels(self, indices: Tensor) -> Tensor:
-        """Labels for an oracle, see :meth:`PoolDataModule.oracle_labels`. What it chooses depends on them: they count as read."""
+        """Labels for an oracle strategy, see :meth:`PoolDataModule.oracle_labels`. Its choice depends on them, so they count as read."""
         self._oracle_has_read = True
         return self.data.oracle_labels(indices)
 
@@ -170,18 +170,18 @@ class DataRecord:
         return sources.read_labels(self.run.labels) if self.run.labels.is_file() else []
 
     def _add_labels(self, known: list[ReadLabel], cycle: int, items: Tensor) -> None:
-        """Adds what is not known yet: the labels of pool items ``(N,)``, and in cycle 0 of what is validated and evaluated on."""
+        """Records labels that are not in ``known``: of pool items, bool ``(N,)``, and in cycle 0 those for validation and evaluation."""
         files = dict.fromkeys(self.data.label_files(items.nonzero().flatten().tolist()), POOL)
         if cycle == 0:
-            files |= self._labels_to_evaluate_by()
+            files |= self._evaluation_labels()
         for file in {label.file for label in known} & set(files):
             del files[file]
         if known or files:
             read = [ReadLabel(cycle, split, file, self._sha256(file)) for file, split in files.items()]
             sources.write_labels(self.run.labels, known + read)
 
-    def _labels_to_evaluate_by(self) -> dict[str, str]:
-        """The files of these labels, each with the split that it is of."""
+    def _evaluation_labels(self) -> dict[str, str]:
+        """The files of the labels for validation and for evaluation, each with its split."""
         validation = dict.fromkeys(self.data.label_files(self.data.validation.tolist()), VALIDATION)
         return validation | dict.fromkeys(self.data.evaluation_label_files(), EVALUATION)
 

@@ -1,4 +1,4 @@
-"""What a cycle's weights come to: on the images that a training may look at, and on those for evaluation."""
+"""The metrics of a cycle's weights: on the images for validation, and on those for evaluation."""
 
 from lightning.pytorch import Trainer
 from torch import float64, nn
@@ -12,21 +12,21 @@ Metrics = dict[str, float]
 
 
 class Evaluation:
-    """Evaluates the current weights, and does not do again what the training has done.
+    """Evaluates the current weights, and reuses the training's own validation if it was of the same weights.
 
     Args:
-        restart: runs evaluations.
-        data: knows whether there are images for validation.
-        module: whose weights.
+        restart: runs the evaluations.
+        data: tells whether there are images for validation alone.
+        module: its weights are evaluated.
     """
 
     def __init__(self, restart: FitRestart, data: PoolDataModule, module: nn.Module) -> None:
         self._restart, self._data, self._module = restart, data, module
-        self._validated: tuple[float, Metrics] | None = None  # the sum of which weights, and what came out
+        self._validated: tuple[float, Metrics] | None = None  # the sum of the weights that were validated, and their metrics
         self._tested: Metrics = {}
 
     def forget(self) -> None:
-        """To be called where other weights come."""
+        """To be called when other weights are loaded."""
         self._validated = None
 
     def validated(self, trainer: Trainer) -> None:
@@ -38,12 +38,12 @@ class Evaluation:
         self._tested = _metrics(trainer, TESTED)
 
     def metrics(self) -> Metrics:
-        """Of the weights as they are; the training's own validation will do where no step and no averaging came after it.
+        """The metrics of the current weights. The training's own validation is reused if no step and no averaging came after it.
 
-        The evaluation set, where it is another one than that for validation, is looked at here alone.
+        An evaluation set that differs from the validation set is used here and nowhere else.
 
         Raises:
-            UserError: nothing was measured on it.
+            UserError: it gave no metrics.
         """
         if self._validated is None or self._validated[0] != self._sum_of_weights():
             self._restart.evaluate()
@@ -55,7 +55,7 @@ class Evaluation:
         if not self._tested:
             raise UserError(
                 f"Expected metrics test/... of the evaluation set, beside {', '.join(validated) or 'none'} of the images for validation, "
-                "got none. Does the task name them by evaluated_on, and is trainer.limit_test_batches not 0?"
+                "got none. Check that the task names its metrics by evaluated_on, and that trainer.limit_test_batches is not 0."
             )
         return self._tested | validated
 

@@ -1,4 +1,4 @@
-"""What one process does for all."""
+"""Work that the first process does for all processes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,11 @@ _T = TypeVar("_T")
 
 
 def in_first(trainer: Trainer, work: Callable[[], _T]) -> _T:
-    """Does something in the first process; its result, or its error, is every process's."""
+    """Does some work in the first process; every process gets its result, or its error.
+
+    Raises:
+        UserError: the work raised it; an OSError likewise.
+    """
     outcome: Any = None
     if trainer.is_global_zero:
         try:

@@ -1,4 +1,4 @@
-"""The representations of all items, in the first process."""
+"""Collects the representations of all items in the first process."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -12,12 +12,12 @@ from al_lightning.acquisition.representations import Rows
 
 
 class Gathered:
-    """Rows of items, in memory that is taken once, when the first of them come.
+    """Rows of items, in memory that is allocated once, when the first rows arrive.
 
     Args:
-        order: ``(n,)`` dataset indices, in the order that the rows shall have.
+        order: ``(n,)`` dataset indices, in the order in which their rows are stored.
         total: number of items in the data set.
-        device: where they shall lie.
+        device: the device that stores the rows.
     """
 
     def __init__(self, order: Tensor, total: int, device: torch.device) -> None:
@@ -26,33 +26,33 @@ class Gathered:
         self._places = torch.full((total,), -1)
         self._places[order] = torch.arange(len(order))
         self._rows: Rows = ()
-        self._lock = Lock()  # several threads bring rows
+        self._lock = Lock()  # several threads put rows
 
     def put(self, indices: Tensor, rows: Rows) -> None:
-        """Takes the rows of a batch.
+        """Stores the rows of a batch.
 
         Args:
-            indices: ``(B,)`` their items.
-            rows: ``(B, *)`` each, on any device.
+            indices: ``(B,)``, the items of the batch.
+            rows: each ``(B, *)``, on any device.
         """
         with self._lock:
             if not self._rows:
                 size = len(self._finite)
-                with torch.inference_mode(False):  # or nothing could be made of them later
+                with torch.inference_mode(False):  # autograd can't use inference tensors later
                     self._rows = tuple(torch.empty(size, *part.shape[1:], dtype=part.dtype, device=self.device) for part in rows)
         places = self._places[indices].to(self.device)
         here = [part.to(self.device) for part in rows]
         for own, part in zip(self._rows, here, strict=True):
             own.index_copy_(0, places, part)
-        # A sum has NaN or infinity where a number has, and takes one look.
+        # A row's sum is NaN or infinite if one of its numbers is, and is quick to check.
         self._finite[places] = torch.stack([part.flatten(1).sum(dim=1, dtype=torch.float32) for part in here]).sum(dim=0).isfinite()
 
     def finite_of(self, indices: Tensor) -> Tensor:
-        """Bool ``(B,)``, on the CPU, of items: whether their row has come, and has no NaN or infinity in it."""
+        """Bool ``(B,)``, on the CPU: whether the rows of items ``(B,)`` have arrived, without NaN or infinity in them."""
         return self._finite.cpu()[self._places[indices]]
 
     def rows(self, indices: Tensor) -> Rows:
-        """The rows of items ``(B,)``; without a copy where these lie together and in their order."""
+        """The rows of items ``(B,)``; without a copy if they are stored next to each other in this order."""
         places = self._places[indices]
         if not len(places):
             return tuple(part[:0] for part in self._rows)
@@ -62,26 +62,26 @@ class Gathered:
 
 
 class FromAllProcesses:
-    """Brings the rows of all processes to the first one, a batch of each at a time: no other one keeps any.
+    """Sends the rows of all processes to the first one, in rounds of one batch from each. The other processes keep none.
 
     Args:
         trainer: knows the processes.
-        share: the batches of each, of which the first process has as many as any other.
-        gathered: of the first process.
+        share: the batches of each process. The first process has at least as many as any other.
+        gathered: stores the rows, in the first process.
     """
 
     def __init__(self, trainer: Trainer, share: Sequence[Sequence[Tensor]], gathered: Gathered) -> None:
         self.trainer = trainer
         self.gathered = gathered
         self._rounds = [*zip_longest(*share, fillvalue=torch.empty(0, dtype=torch.int64))]
-        self._empty: Rows | None = None  # what a process brings that has no batch left
+        self._empty: Rows | None = None  # what a process sends that has no batch left
 
     def put(self, indices: Tensor, rows: Rows | None) -> None:
-        """Takes this process's next batch; to be called in each process as often.
+        """Sends this process's next batch; to be called equally often in each process.
 
         Args:
-            indices: ``(B,)`` their items.
-            rows: ``(B, *)`` each; None where it has none left.
+            indices: ``(B,)``, the items of the batch.
+            rows: each ``(B, *)``; None if this process has no batch left.
         """
         strategy = self.trainer.strategy
         batches = self._rounds.pop(0)
@@ -101,6 +101,6 @@ class FromAllProcesses:
                     self.gathered.put(batch, tuple(part[rank, : len(batch)] for part in of_all))
 
     def finish(self) -> None:
-        """Takes part in the rounds that are left to others."""
+        """Takes part in the remaining rounds, in which only other processes have a batch."""
         while self._rounds:
             self.put(torch.empty(0, dtype=torch.int64), None)

@@ -1,4 +1,4 @@
-"""The items of cycle 0, where a strategy chooses them."""
+"""The items of cycle 0, if a strategy chooses them."""
 
 import copy
 from collections.abc import Callable
@@ -20,33 +20,33 @@ from al_lightning.tasks import Task
 
 
 def refuse_initial(strategy: Strategy | None) -> None:
-    """Refuses what can't choose an initial set; None is no strategy, and fine.
+    """Refuses a strategy that can't choose an initial set; no strategy (None) is fine.
 
     Raises:
-        UserError: the strategy asks the head of this run's network, which is not trained yet.
+        UserError: the strategy needs the outputs of this run's network, which is not trained yet.
     """
     if strategy is None or all(isinstance(inference, ByExpert) for inference in strategy.inferences):
         return
     if strategy.inference is not None or not _looks_at_features(strategy):
         raise UserError(
             f"Expected an active_learning.initial_strategy that needs no trained network of this run, got {strategy}. Take Random, Order, "
-            "FromFile, one that looks at features alone (CoreSet, TypiClust, ProbCover, MaxHerding), or an Expert with the checkpoint of "
+            "FromFile, one that uses features alone (CoreSet, TypiClust, ProbCover, MaxHerding), or an Expert with the checkpoint of "
             "another run."
         )
 
 
 def first_choice(strategy: Strategy | None, data: PoolDataModule, task: Task, asks: bool, query_size: int) -> Callable[[], Choice] | None:
-    """What chooses the items of cycle 0; None where the data module has drawn them.
+    """The function that chooses the items of cycle 0; None if the data module's draw is used.
 
     Args:
-        strategy: chooses; None for that draw or, where nothing is labeled, for lots.
-        data: set up.
-        task: as of :func:`choose_initial`.
-        asks: whether somebody can be asked for labels.
-        query_size: of the first query: as many are asked for, where the data say no number.
+        strategy: chooses the items; None for the data module's draw or, if nothing is labeled, for a uniform one.
+        data: the data module, set up.
+        task: see :func:`choose_initial`.
+        asks: whether a person can be asked for labels.
+        query_size: size of the first query: so many items are asked for if ``initial_size`` is ``all``.
 
     Raises:
-        UserError: nothing is labeled, and nobody can be asked.
+        UserError: nothing is labeled, and nobody can be asked, or images for validation are to be drawn from what is labeled.
     """
     if bool(data.pool.labeled.any()):
         return None if strategy is None else lambda: choose_initial(strategy, data, task)
@@ -57,19 +57,20 @@ def first_choice(strategy: Strategy | None, data: PoolDataModule, task: Task, as
         )
     if data.validation_size is not None:
         raise UserError(
-            f"Expected labels to draw data.init_args.validation_size={data.validation_size:g} of, but there are none yet. Leave it out."
+            f"Expected labeled images, to draw data.init_args.validation_size={data.validation_size:g} from them, but nothing is labeled "
+            "yet. Leave validation_size out."
         )
     size = query_size if data.initial_size == "all" else data.initial_size
     return lambda: choose_initial(strategy or Random(), data, task, size)
 
 
 def refuse_no_query(data: PoolDataModule, cycles: int | None, label_budget: int | None) -> None:
-    """Makes sure that something can be asked for after cycle 0, where more cycles are wanted.
+    """Makes sure that there are items to query after cycle 0, if more cycles are wanted.
 
     Args:
-        data: with the initial set labeled.
-        cycles: how many are wanted; None for as many as there can be.
-        label_budget: of all labels; None for no limit.
+        data: the data module, with the initial set labeled.
+        cycles: number of cycles wanted; None for as many as possible.
+        label_budget: largest number of labels; None for no limit.
 
     Raises:
         UserError: nobody can answer, or the initial set is larger than the budget.
@@ -92,17 +93,20 @@ def _looks_at_features(strategy: Strategy) -> bool:
 def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: int | None = None) -> Choice:
     """Chooses items from the whole pool; nothing is changed.
 
-    Features of a network that nobody has trained in this run are what enters the first layer whose weights are drawn: what a pretrained
-    encoder makes of an image, or the pixels themselves, where a linear layer comes first and takes them as they are.
+    The network is not trained yet. Its features are therefore the inputs of the first layer whose weights are drawn at random: the output
+    of a pretrained encoder, or the pixels themselves if the first layer is linear.
 
     Args:
-        strategy: chooses.
-        data: with its own draw labeled.
-        task: whose networks are looked at, or have the shape of the strategy's expert.
-        size: how many of all that have no label, where nothing is labeled; None for as many as the data module has drawn.
+        strategy: chooses the items.
+        data: the data module, with its own draw labeled, if anything has a label.
+        task: makes the network for the features; an Expert's network has the same layers.
+        size: number of items to choose from all that are not labeled, if nothing is labeled; None for as many as the data module has drawn.
+
+    Returns:
+        The chosen indices and their scores, the first choice first.
 
     Raises:
-        UserError: the data have a list of their own, a score is not finite, or no layer with given weights comes before the drawn ones.
+        UserError: the data have a list of initial items, a score is not finite, or no pretrained layer comes before the drawn ones.
     """
     if data.initial_items is not None:
         raise UserError(
@@ -111,7 +115,8 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: i
         )
     network = task.new_network(seeds.derive(data.initial_seed, "initial weights"))
     if any(not isinstance(inference, ByExpert) for inference in strategy.inferences):
-        strategy = _of_given_features(strategy, network, task.new_network(seeds.derive(data.initial_seed, "other weights")), data.example())
+        other = task.new_network(seeds.derive(data.initial_seed, "other weights"))
+        strategy = _with_pretrained_features(strategy, network, other, data.example())
     pool, total = data.pool, len(data.pool.labeled)
     members = pool.unlabeled if size is not None else pool.labeled | pool.unlabeled & pool.answerable
     candidates = members.nonzero().flatten()
@@ -132,8 +137,8 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: i
     return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
 
 
-def _of_given_features(strategy: Strategy, network: nn.Module, other: nn.Module, example: Tensor) -> Strategy:
-    """The strategy with features that no drawn weight has touched, unless it names a layer."""
+def _with_pretrained_features(strategy: Strategy, network: nn.Module, other: nn.Module, example: Tensor) -> Strategy:
+    """The strategy with features that depend on no drawn weight, unless it names a layer itself."""
     assert strategy.represented is not None
     features = strategy.represented.kind
     assert isinstance(features, Features)
@@ -145,7 +150,11 @@ def _of_given_features(strategy: Strategy, network: nn.Module, other: nn.Module,
 
 
 def _first_drawn(network: nn.Module, other: nn.Module, example: Tensor, strategy: Strategy) -> str | None:
-    """The first layer that runs whose weights are not those of a network that was drawn with another seed; None where there is none."""
+    """The first layer whose weights are drawn: they differ from those of a network with another seed. None if no layer is drawn.
+
+    Raises:
+        UserError: it is the first layer of all, and its inputs are images, not features.
+    """
     names = {part: name for name, part in network.named_modules() if has_weights(part)}
     others = dict(other.named_modules())
     ran: list[tuple[str, int]] = []

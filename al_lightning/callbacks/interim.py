@@ -1,4 +1,4 @@
-"""A cycle's training is kept between its epochs: a death costs minutes of it, not hours."""
+"""Checkpoints within a cycle's training, between its epochs: a killed run loses minutes of it, not hours."""
 
 import os
 import time
@@ -21,13 +21,16 @@ _KEY = "al_lightning interim"
 
 
 class Interim:
-    """Runs trainings, and keeps how far they have come in ``cycles/NNN/training.ckpt``.
+    """Runs trainings, and writes checkpoints of them to ``cycles/NNN/training.ckpt``.
 
     Args:
-        restart: knows what a training consists of.
-        record: of the run, open.
-        minutes: between two checkpoints at least; None for no checkpoints.
-        say: shows a line to a person.
+        restart: collects and restores the state of a training.
+        record: the run's record, open.
+        minutes: least time between two checkpoints; None for no checkpoints.
+        say: shows a line to the user.
+
+    Attributes:
+        found: the checkpoint to continue from; None if there is none.
     """
 
     def __init__(self, restart: FitRestart, record: RunRecord, minutes: float | None, say: Callable[[str], None]) -> None:
@@ -38,18 +41,22 @@ class Interim:
         self._say = say
         self._cycle = 0
         self._earlier = 0.0  # seconds of this cycle's training in processes that died
-        self._began: float | None = None  # when this process began the training that is going on
-        self._written = 0.0  # when it wrote a checkpoint last
-        self._problem: str | None = None
-        self.found: dict[str, Any] | None = None  # a checkpoint to go on from
+        self._began: float | None = None  # when this process began the current training
+        self._written = 0.0  # when it last wrote a checkpoint
+        self._problem: str | None = None  # the last one that the user was told of
+        self.found: dict[str, Any] | None = None
 
-    # Keeping
+    # Writing checkpoints
 
     def run(self, train: Stage, cycle: int) -> float:
-        """Trains.
+        """Runs a cycle's training.
+
+        Args:
+            train: the training.
+            cycle: number of the cycle.
 
         Returns:
-            The seconds that it took, with those before a death.
+            Its duration in seconds, together with the part of it that ran in processes which died.
         """
         self._cycle = cycle
         if self._minutes is not None:
@@ -62,7 +69,7 @@ class Interim:
         return seconds
 
     def between_epochs(self) -> None:
-        """Writes a checkpoint if it is time. What trains for reasons of its own (a search for a learning rate) is not kept."""
+        """Writes a checkpoint if it is time; but not within other fits, such as a search for a learning rate."""
         if self._began is not None:
             self._restart.carry_over()
             self._keep_if_due(trained=False)
@@ -80,12 +87,12 @@ class Interim:
             if self._trainer.strategy.reduce_boolean_decision(problem is None):
                 problem = self._keep(trained)
             if problem is not None and problem != self._problem:
-                self._say(f"No checkpoint of this training can be kept, so a death costs more than minutes of it: {problem}.")
+                self._say(f"No checkpoint of this training can be kept, so it begins anew if the run is killed: {problem}.")
             self._problem = problem
             self._written = time.perf_counter()
 
     def _keep(self, trained: bool) -> str | None:
-        """Writes a checkpoint; returns what is wrong with it, if anything is."""
+        """Writes a checkpoint; returns why it can't be used, or None if it can."""
         path = self._record.run.training(self._cycle)
         own = {
             "identity": self._identity(),
@@ -97,19 +104,20 @@ class Interim:
         return self._record.on_rank_zero(lambda: _write(path, state))
 
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a training to go on."""
+        """What must be the same for a training to continue."""
         identity: dict[str, Any] = {"run": self._record.id, "cycle": self._cycle, "number of processes": self._trainer.world_size}
-        if self._trainer.checkpoint_callbacks:  # they know their files by path
+        if self._trainer.checkpoint_callbacks:  # they remember the paths of their files
             identity["directory"] = os.path.abspath(self._record.run.path)
         return identity | {name: version(name) for name in ("torch", "lightning")}
 
-    # Going on
+    # Continuing
 
     def find(self, cycle: int) -> list[str]:
         """Looks for a checkpoint of an unfinished cycle.
 
         Returns:
-            The files that belong to it in the cycle's directory. What else is there came later, and will come again.
+            The files in the cycle's directory that belong to the checkpoint, or none. Other files were written after it, and will be
+            written again.
         """
         self._cycle = cycle
         path = self._record.run.training(cycle)
@@ -123,27 +131,27 @@ class Interim:
         return [path.name, *files]
 
     def _refusal(self, path: Path) -> str | None:
-        """Why a checkpoint is not gone on from; empty where there is none."""
+        """Why the checkpoint can't be used; empty if there is no checkpoint, None if it can be used."""
         if self._minutes is None or not path.is_file():
             return ""
         try:
             with zipfile.ZipFile(path) as archive:
                 if damaged := damaged_part(archive):
                     return f"is damaged in {damaged}"
-            then, now = dict(_peek(path)[_KEY]["identity"]), self._identity()
-        except Exception as error:  # whatever bytes it holds, the cycle can be trained anew
+            then, now = dict(_load_without_values(path)[_KEY]["identity"]), self._identity()
+        except Exception as error:  # a damaged file may raise anything, and the cycle can be trained anew
             return f"can't be read ({type(error).__name__})"
         changed = [f"{name} was {then.get(name)} and is {now.get(name)}" for name in {**then, **now} if then.get(name) != now.get(name)]
         if changed:
-            return f"was written under other circumstances: {'; '.join(changed)}"
+            return f"does not fit this run any more: {'; '.join(changed)}"
         try:
             labels = self._record.data_record.changed_in_unfinished(self._cycle)
         except UserError as error:
-            return f"is of labels that nobody knows any more ({error})"
-        return f"was trained by other labels: {labels}" if labels else None
+            return f"was trained with labels that can't be compared any more ({error})"
+        return f"was trained with other labels: {labels}" if labels else None
 
     def restore(self, train: Stage) -> Stage:
-        """Brings the training to where the found checkpoint is; returns what is left to do of it."""
+        """Restores the training's state from the checkpoint that was found; returns the rest of the training."""
         assert self.found is not None
         checkpoint, self.found = self.found, None
         self._restart.end()
@@ -151,7 +159,7 @@ class Interim:
         own = checkpoint[_KEY]
         self._earlier = own["seconds"]
         where = "its training" if own["trained"] else f"epoch {self._trainer.current_epoch} of its training"
-        self._say(f"Cycle {self._cycle} goes on after {where} ({own['seconds'] / 60:.1f} minutes).")
+        self._say(f"Cycle {self._cycle} continues after {where} ({own['seconds'] / 60:.1f} minutes).")
         return self._restart.carry_over if own["trained"] else train
 
 
@@ -163,8 +171,8 @@ def _write(path: Path, state: dict[str, Any]) -> str | None:
     with replacing(path) as file:
         torch.save(state, file)
     try:
-        _peek(path)
-    except Exception as error:  # a safe load refuses what is no plain data, wherever it comes from
+        _load_without_values(path)
+    except Exception as error:  # a safe load refuses all but plain data; what it raises depends on where that is
         path.unlink()
         lines = str(error).splitlines() or [type(error).__name__]
         return f"its state can't be loaded safely ({next((line for line in lines if 'error:' in line), lines[0]).strip()})"
@@ -172,7 +180,7 @@ def _write(path: Path, state: dict[str, Any]) -> str | None:
 
 
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
-    """A checkpoint, its tensors on the CPU if they were there, else on the device."""
+    """A checkpoint; tensors that were on the CPU stay there, others go to the device."""
 
     def place(storage: Any, location: str) -> Any:
         return default_restore_location(storage, "cpu" if location == "cpu" else str(device))
@@ -181,7 +189,7 @@ def _load(path: Path, device: torch.device) -> dict[str, Any]:
     return content
 
 
-def _peek(path: Path) -> dict[str, Any]:
-    """A checkpoint without the content of its tensors."""
+def _load_without_values(path: Path) -> dict[str, Any]:
+    """A checkpoint without the values of its tensors."""
     content: dict[str, Any] = torch.load(path, map_location="meta", weights_only=True, mmap=True)
     return content

@@ -31,36 +31,50 @@ _WHAT_FOR = {EVALUATION_FIRST: " of images drawn for evaluation", INITIAL: " to 
 
 
 class Oracle(ABC):
-    """Answers queries; in the first process alone, but for :meth:`prepare` and :meth:`shown_to_strategies`.
+    """Answers queries; in the first process only, except :meth:`prepare` and :meth:`shown_to_strategies`.
 
     Attributes:
-        asks: whether it has to be asked for what the data have no label of, and can be.
+        asks: whether it can be asked for labels that the data don't have.
     """
 
     asks = False
 
-    def prepare(self, data: PoolDataModule) -> None:  # noqa: B027  the data set answers for what it has labels of
-        """Is told of the data, whose initial set is labeled: says in ``data.pool`` what it can answer for."""
+    def prepare(self, data: PoolDataModule) -> None:  # noqa: B027  the pool already knows which items have a label
+        """Marks in ``data.pool`` the items that it can label; called when the pool is built."""
 
     def ask(  # noqa: B027  the data set needs no telling
         self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None
     ) -> None:
-        """Is asked to label items, before the cycle that asks is a finished one; the network, where one is trained, may say how."""
+        """Asks for labels of items, before the cycle is recorded as finished.
+
+        Args:
+            run: the run that asks.
+            data: the data module.
+            asked: rows of the items, in the order of their ranks.
+            network: predicts labels to begin with; None if none is trained yet.
+
+        Raises:
+            UserError: an image can't be read, or the oracle can't label such data.
+        """
 
     @abstractmethod
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
-        """Those of the asked items that are labeled, with ranks of their own; empty where it is too early to go on.
+        """The asked items that are labeled, ranked anew from 0; empty if it is too early to continue.
 
         Raises:
-            UserError: a label is wrong, or what was asked for are no items of these data.
+            UserError: a label is wrong, or an asked item is not in these data.
         """
 
     def request(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
-        """What is to be done before it can answer, in a sentence."""
+        """A sentence that says what a person has to do before it can answer.
+
+        Raises:
+            NotImplementedError: it answers at once.
+        """
         raise NotImplementedError(f"{type(self).__name__} answers at once.")
 
     def shown_to_strategies(self, oracle_labels: OracleLabels) -> OracleLabels:
-        """What a strategy gets that looks at labels which nobody has given yet."""
+        """The function from which a strategy gets labels of items that are not labeled yet."""
         return oracle_labels
 
 
@@ -68,21 +82,21 @@ class DatasetOracle(Oracle):
     """The data set, whose labels are there: a simulation."""
 
     def prepare(self, data: PoolDataModule) -> None:
-        """Says of how many items it can't."""
+        """Logs how many unlabeled items it has no label for."""
         if unlabeled := int((data.pool.unlabeled & ~data.pool.answerable).sum()):
             log.info("%d images of the pool have no label: a simulation never asks for them, as nobody would answer", unlabeled)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
-        """See :meth:`Oracle.answer`; all of them, at once."""
+        """See :meth:`Oracle.answer`; it answers for all items at once."""
         return [*asked]
 
 
 class HumanOracle(Oracle):
-    """A person, who draws masks or says classes.
+    """A person, who draws masks or names classes.
 
     Args:
-        enough: share of what was asked for with which a run goes on; of an evaluation set it needs all.
-        tools: what the package of images is made for.
+        enough: the share of the asked items that must be labeled before a run continues; an evaluation set must be labeled completely.
+        tools: the tools that get files in the package of images.
     """
 
     asks = True
@@ -92,19 +106,22 @@ class HumanOracle(Oracle):
         self.tools = tools
 
     def prepare(self, data: PoolDataModule) -> None:
-        """A person can answer for every item.
+        """Marks all items: a person can label every one.
 
         Raises:
-            UserError: nobody can add labels to these data, or they are none that the tools can have.
+            UserError: labels can't be added to these data, or a tool can't be used for them.
         """
         data.image_and_label(0)
         refuse_tools(self.tools, classes_of(data))
         data.pool.answerable.fill_(True)
 
     def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
-        """Writes the images to label, what to do with them, and last asked.csv.
+        """Writes the images to label, a README.txt, the tools' files, and asked.csv at last.
 
-        Where some were drawn at random, nothing here has scores, by which one would see it; random.csv has them.
+        If some items were drawn at random, none of these files has scores, which would give the random ones away; random.csv has them.
+
+        Raises:
+            UserError: an image can't be read, or a tool can't show it.
         """
         cycle = asked[0].cycle - 1
         if run.read_random(cycle):
@@ -133,7 +150,7 @@ class HumanOracle(Oracle):
         write_tools(folder, [*map(item, asked, package_names(data, asked))], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
-        """See :meth:`Oracle.answer`; as soon as there are enough."""
+        """See :meth:`Oracle.answer`; it answers when enough items are labeled."""
         refuse_other_items(data, asked)
         there = _there(data, asked)
         if len(there) < self._needed(asked):
@@ -155,27 +172,27 @@ class HumanOracle(Oracle):
         return f"{there} of {which} labels{whatfor} are there: put {what}, then go on with the same command and --resume."
 
     def shown_to_strategies(self, oracle_labels: OracleLabels) -> OracleLabels:
-        """See :meth:`Oracle.shown_to_strategies`; a person is asked first."""
+        """See :meth:`Oracle.shown_to_strategies`; the function refuses, because nobody has labeled these items."""
 
         def refuse(indices: Tensor) -> NoReturn:
             raise UserError(
-                "Expected strategies that look at no labels which nobody has given yet, with active_learning.oracle=human. Take another "
-                "strategy, or oracle=dataset."
+                "Expected strategies that read no labels of unlabeled items, with active_learning.oracle=human. Take another strategy, or "
+                "oracle=dataset."
             )
 
         return refuse
 
     def _needed(self, asked: Sequence[Labeled]) -> int:
-        # What nobody labels of an evaluation set is no sample of it: the metric would be one of the easy images.
+        # Images that people leave out are often the hard ones: a part of an evaluation set is no random sample of it.
         enough = 1.0 if asked[0].cycle - 1 == EVALUATION_FIRST else self.enough
         return math.ceil(enough * len(asked) - 1e-9)
 
 
 def refuse_other_items(data: PoolDataModule, asked: Sequence[Labeled]) -> None:
-    """Makes sure that what was asked for are items of these data.
+    """Makes sure that the items that were asked for are in these data.
 
     Raises:
-        UserError: they are not.
+        UserError: an item is not.
     """
     for row in asked:
         if row.index >= len(data.pool.labeled) or data.item(row.index) != row.item:
@@ -187,10 +204,13 @@ def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
 
 
 def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> list[str]:
-    """What the images that a person gets are called there: as their files, or with their folder in front where two would be called so."""
+    """File names of items' images in a package, each once: their files' names, with the folder or the index in front if two are equal."""
     images = [data.image_and_label(row.index)[0] for row in asked]
     count = Counter(image.name for image in images)
-    return [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
+    names = [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
+    if len({*names}) == len(names):
+        return names
+    return [f"{row.index}-{image.name}" for row, image in zip(asked, images, strict=True)]
 
 
 def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
@@ -198,15 +218,17 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -
     if data.answers_in_table:
         lines = [f"  {name}" for name in names]
         what = [
-            f"The images of this folder are to be labeled: {data.label_key()} for each.",
-            f"Write them into {places[0].resolve()} (a line each: name,class), or into any table of that kind, or",
-            "sort copies of the images into a folder for each class; and take such a table or folder in by",
+            f"Please label the images of this folder: {data.label_key()} for each.",
+            f"Write the classes into {places[0].resolve()} (a line for each image: name,class).",
+            "Or write them into another table of that kind, or sort copies of the images into a folder for each class, and take in that",
+            "table or folder by",
         ]
     else:
         lines = [f"  {name} -> {place.name}" for name, place in zip(names, places, strict=True)]
         what = [
-            f"The images of this folder are to be labeled: a mask for each, as large as the image is shown, with {data.label_key()}.",
-            f"Masks go, called as below, into {places[0].parent.resolve()}, or from any folder of yours through",
+            f"Please label the images of this folder: a mask for each, as large as the image is shown, with {data.label_key()}.",
+            f"Put the masks, named as below, into {places[0].parent.resolve()}.",
+            "Or put them into any folder, and take in that folder by",
         ]
     return "\n".join(
         [
@@ -214,11 +236,11 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -
             "",
             f"    python -m al_lightning ingest {shlex.quote(str(run.path))} FROM",
             "",
-            "which checks them first. Then go on with the same command as before and --resume:",
+            "which checks the labels first. Then go on with the same command as before and --resume:",
             "",
             f"    python -m al_lightning fit --resume --run_dir {shlex.quote(str(run.path))}",
             "",
-            "The most wanted one is the first:",
+            "The images, most wanted first:",
             "",
             *lines,
             "",

@@ -1,4 +1,4 @@
-"""Shows what a segmentation experiment sees: predictions and score maps of images, and the pool's scores."""
+"""Pictures of a segmentation experiment: predictions and score maps of images, and the pool's scores."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,11 +29,11 @@ from al_lightning.text import printable
 
 
 class ScenePictures(Callback):
-    """Draws each cycle into the run directory, and into Weights & Biases where it is a logger.
+    """Draws pictures of each cycle into the run directory, and logs them to Weights & Biases if that is one of the loggers.
 
-    ``evaluation.png`` and ``queried.png``: image, ground truth, prediction and the strategy's pixel scores, of a few fixed evaluation
-    images and of the first queried ones; ``scores.png``: histogram of the pool's scores; ``iou_by_class.png``: the run's so far. What a
-    killed process did not get to is drawn when the run goes on, by the cycle's checkpoint.
+    ``evaluation.png`` and ``queried.png`` show image, ground truth, prediction and the strategy's pixel scores, of a few fixed evaluation
+    images and of the first queried ones. ``scores.png`` is a histogram of the pool's scores, ``iou_by_class.png`` the IoU of each class in
+    all cycles so far. Pictures that a killed process did not draw are drawn when the run is resumed, with the cycle's checkpoint.
 
     Args:
         evaluation: number of evaluation images.
@@ -48,13 +48,17 @@ class ScenePictures(Callback):
         self.queried = queried
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses data that are no scenes."""
+        """Refuses data that are no scenes.
+
+        Raises:
+            UserError: the data module is no SceneDataModule.
+        """
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, SceneDataModule):
             raise UserError(f"Expected segmented scenes for ScenePictures, got {type(data).__name__}. Remove the callback.")
 
     def on_query(self, trainer: Trainer, pl_module: LightningModule, query: Query) -> None:
-        """Draws the pool's scores, if items have any."""
+        """Draws a histogram of the pool's scores, if the strategy scores single items."""
         if _draws(trainer) and query.pool_scores is not None:
             learning = _learning(trainer)
             path = RunDirectory(trainer.default_root_dir).cycle(learning.cycle) / "scores.png"
@@ -69,7 +73,7 @@ class ScenePictures(Callback):
             self._draw(trainer, pl_module, finished.cycle, finished.labeled, queried)
 
     def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws what a killed process did not get to, where the cycle's checkpoint was kept."""
+        """Draws the pictures that are missing, of cycles whose checkpoint was kept."""
         if not _draws(trainer):
             return
         run = RunDirectory(trainer.default_root_dir)
@@ -83,14 +87,14 @@ class ScenePictures(Callback):
                     self._draw(trainer, pl_module, row.cycle, row.labeled, queried)
             else:
                 lost.append(str(row.cycle))
-        plots.draw_iou(run, _palette(trainer))  # a cycle's pictures may all be there, and this one not
+        plots.draw_iou(run, _palette(trainer))  # it may be missing although all pictures of the cycles are there
         if lost:
             tqdm.write(
-                f"Pictures of cycles {', '.join(lost)} are missing, and so are the checkpoints to draw them by (active_learning.keep)."
+                f"Pictures of cycles {', '.join(lost)} are missing, and so are the checkpoints to draw them with (active_learning.keep)."
             )
 
     def _wanted(self, queried: Sequence[int]) -> list[str]:
-        """The pictures of a cycle that are drawn by its weights."""
+        """File names of the pictures of a cycle that need its weights."""
         return ["evaluation.png"] * bool(self.evaluation) + ["queried.png"] * bool(self.queried and queried)
 
     def _draw(self, trainer: Trainer, module: LightningModule, cycle: int, labeled: int, queried: Sequence[int]) -> None:
@@ -102,7 +106,7 @@ class ScenePictures(Callback):
             examples = [data.evaluation_example(position) for position in positions.tolist()]
             media["evaluation"] = _draw_scenes(trainer, module, cycle, examples, title, run.cycle(cycle) / "evaluation.png")
         examples = []
-        with suppress(UserError):  # a bad label, which the next cycle refuses when it begins; the picture is drawn when the run goes on
+        with suppress(UserError):  # the next cycle refuses a bad label when it begins; the resumed run then draws the picture
             examples = [data.pool_example(index) for index in queried[: self.queried]]
         if examples:
             media["queried_scenes"] = _draw_scenes(trainer, module, cycle, examples, f"{title}: queried", run.cycle(cycle) / "queried.png")
@@ -124,7 +128,7 @@ def _title(trainer: Trainer, cycle: int, labeled: int) -> str:
 
 
 def _palette(trainer: Trainer) -> dict[str, list[int]]:
-    """The colours of the classes."""
+    """The colour of each class, by name, as red, green and blue from 0 to 255."""
     classes = trainer.datamodule.classes  # type: ignore[attr-defined]
     return dict(zip(classes.names, classes.palette.tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""What a network says of single images, for people who label them."""
+"""A network's predictions of single images, for the people who label them."""
 
 import torch
 from torch import nn
@@ -9,11 +9,11 @@ from al_lightning.data.scenes.scene import Pixels
 
 
 def predicted(network: nn.Module, data: object, picture: Pixels) -> Pixels | str | None:
-    """The class of each pixel, uint8 ``(H, W)``, or the name of the image's class; None of data without ``inputs_of``.
+    """The predicted class of each pixel, uint8 ``(H, W)``, or the name of the image's class; None if the data have no ``inputs_of``.
 
     Args:
-        network: on its device; it is left as it came.
-        data: that it was trained on.
+        network: the network, on its device; its modules' modes are the same afterwards.
+        data: the data module that it was trained on.
         picture: uint8 ``(H, W, 3)``, RGB.
     """
     if not isinstance(data, TakesPictures):

@@ -1,4 +1,4 @@
-"""One bar for the training of a cycle, one for scoring, and a word on choosing."""
+"""Progress bars of a cycle: one for its training, one for scoring, and a line while a query is chosen."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from al_lightning.numbers import NonNegativeInt, checked
 
-_WORTH_A_BAR = 0.5  # seconds: what is over sooner needs none, and Weights & Biases takes half a millisecond for each thing drawn
+_DELAY = 0.5  # seconds before a bar appears: short work needs none, and Weights & Biases takes half a millisecond for each line drawn
 
 
 def _is_terminal() -> bool:
@@ -18,10 +18,10 @@ def _is_terminal() -> bool:
 
 
 class CycleProgressBar(TQDMProgressBar):
-    """A bar for the training, through all epochs of a cycle; one for scoring, through the pool; then for choosing; in a terminal only.
+    """Shows a bar for all training epochs of a cycle, a bar for scoring the pool, and a line while a query is chosen; in a terminal only.
 
     Args:
-        refresh_rate: update after this many batches, ten times a second at most; 0 shows nothing.
+        refresh_rate: update a bar after this many batches, at most ten times a second; 0 shows nothing.
     """
 
     @checked
@@ -31,7 +31,7 @@ class CycleProgressBar(TQDMProgressBar):
 
     def init_train_tqdm(self) -> Any:
         """The bar of a cycle's training."""
-        return Tqdm(desc="training", leave=False, dynamic_ncols=True, delay=_WORTH_A_BAR, disable=self.is_disabled or not _is_terminal())
+        return Tqdm(desc="training", leave=False, dynamic_ncols=True, delay=_DELAY, disable=self.is_disabled or not _is_terminal())
 
     def init_sanity_tqdm(self) -> Any:
         """No bar: the training bar stands for the cycle."""
@@ -60,7 +60,7 @@ class CycleProgressBar(TQDMProgressBar):
             self.train_progress_bar.update(done - self.train_progress_bar.n)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing: its bar is none, and the training bar shows the metrics at the end of the epoch."""
+        """Does nothing: validation has no bar, and the training bar shows the metrics at the end of the epoch."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the metrics."""
@@ -72,20 +72,20 @@ class CycleProgressBar(TQDMProgressBar):
         self.train_progress_bar.close()
 
     def on_scoring(self, trainer: Trainer, done: int, total: int) -> None:
-        """Moves the scoring bar on; opens and closes it."""
+        """Opens, updates and closes the scoring bar."""
         if self._bar is None:
             disable = self.is_disabled or not _is_terminal()
-            self._bar = tqdm(total=total, desc="scoring", leave=False, delay=_WORTH_A_BAR, disable=disable, unit=" items")
+            self._bar = tqdm(total=total, desc="scoring", leave=False, delay=_DELAY, disable=disable, unit=" items")
         self._bar.update(done - self._bar.n)
         if done == total:
             self._end_bar()
 
     def on_choosing(self, *_: Any) -> None:
-        """Says that all is scored, and a query is chosen now."""
+        """Shows that all items are scored, and that a query is chosen now."""
         self._bar = tqdm(desc="choosing", leave=False, disable=self.is_disabled or not _is_terminal(), bar_format="{desc} ...")
 
     def on_query(self, *_: Any) -> None:
-        """Closes what was said."""
+        """Removes the line."""
         self._end_bar()
 
     def _end_bar(self) -> None:

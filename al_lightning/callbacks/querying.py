@@ -1,4 +1,4 @@
-"""A cycle's query: the pool is scored on every process, and what is worth most is chosen."""
+"""A cycle's query: all processes score the pool, and the strategy chooses items."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from al_lightning.errors import UserError
 
 
 class Wanted(NamedTuple):
-    """What a query is to be.
+    """What a query shall contain.
 
     Attributes:
-        size: items, if there are so many.
+        size: number of items, if the pool has so many.
         stride: every stride-th item of the ranking is taken.
-        drawn: items that are drawn at random from the pool, and not chosen.
-        again: indices ``(m,)`` of items that were asked for before and stay so; they come first.
-        again_at_random: those of them that were drawn at random.
+        drawn: number of items that are drawn at random from the pool, not chosen by the strategy.
+        again: indices ``(m,)`` of items that an earlier query has asked for and that stay asked for; they come first.
+        again_at_random: those of ``again`` that were drawn at random.
     """
 
     size: int
@@ -49,17 +49,17 @@ def query_pool(
     """Chooses the items to label in the current cycle; nothing is changed.
 
     Args:
-        trainer: knows the processes, which all get the same query: the first one chooses.
-        data: the pool.
-        network: on its device.
-        strategies: the first one chooses, the scores of the others are recorded.
-        wanted: what the query is to be.
-        seed: of the experiment.
-        progress: as of :func:`~al_lightning.callbacks.scoring.score_pool`.
-        before_choice: called when all is scored.
+        trainer: knows the processes. The first one chooses, and all get the same query.
+        data: the data module, with its pool.
+        network: the network that scores, on its device.
+        strategies: the first one chooses; the scores of the others are recorded.
+        wanted: what the query shall contain.
+        seed: the experiment's seed.
+        progress: see :func:`~al_lightning.callbacks.scoring.score_pool`.
+        before_choice: called when all items are scored.
 
     Raises:
-        UserError: a score or a representation is not finite.
+        UserError: a score or a representation is not finite, or one item does not fit into the device's memory.
     """
     started = time.perf_counter()
     memory = PeakMemory(data.device)
@@ -67,10 +67,10 @@ def query_pool(
     candidates = data.pool.candidates
     again = torch.tensor(wanted.again, dtype=torch.int64)
     drawn = _drawn(_without(candidates, again), min(wanted.drawn, wanted.size - len(again)), total, seed, cycle)
-    settled = torch.cat([again, drawn])  # who chooses beside them sees them as labeled
+    settled = torch.cat([again, drawn])  # to the strategy, these are like labeled items
     ordered = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
     free = _without(ordered, settled)
-    order = torch.cat([free, settled])  # and has what it knows of both in the order that it wants it in
+    order = torch.cat([free, settled])  # in which their representations lie, so that those of either part are found without a copy
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.ranking_keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
@@ -98,7 +98,7 @@ def query_pool(
 
 
 def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) -> Tensor:
-    """Draws items uniformly: which ones depends on no score, and not on who else is in the pool."""
+    """Draws items uniformly, independently of scores; which of two items comes first does not depend on the rest of the pool."""
     if count <= 0:
         return candidates[:0]
     order = torch.randperm(items, generator=seeds.generator(seed, "random picks", cycle))
@@ -106,23 +106,28 @@ def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) ->
 
 
 def _without(indices: Tensor, others: Tensor) -> Tensor:
-    """Those of the indices that are not among the others; mostly there are none of these, and nothing needs to be compared."""
+    """The indices that are not among the others. Mostly there are no others, and nothing needs to be compared."""
     return indices[~torch.isin(indices, others)] if len(others) else indices
 
 
 def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:
-    """Refuses what makes no sense of a strategy that chooses items together.
+    """Refuses settings that make no sense with strategies that choose a query as a whole.
+
+    Args:
+        strategy: the one that chooses.
+        strides: its stride in each cycle.
+        recorded: strategies whose scores are to be recorded.
 
     Raises:
-        UserError: it has strides but no ranking, or scores are to be recorded of one that gives no item a score of its own.
+        UserError: a stride is set for a strategy without a ranking, or a strategy without scores of single items is to be recorded.
     """
     if not strategy.ranks and any(stride != 1 for stride in strides):
         raise UserError(
             f"Expected active_learning.stride to be 1 with {strategy}, got {', '.join(map(str, strides))}: it chooses a query as a whole, "
-            "and leaves no ranking of which every so manieth item could be taken."
+            "and makes no ranking from which a stride could take items."
         )
     if without := [str(other) for other in recorded if not other.scores_items]:
         raise UserError(
-            f"Expected also_record to name strategies that score each item, got {', '.join(without)}: what they say of an item depends on "
-            "the others that they choose."
+            f"Expected also_record to name strategies that score each item by itself, got {', '.join(without)}: they judge an item by the "
+            "others that they choose."
         )

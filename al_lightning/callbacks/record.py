@@ -1,4 +1,4 @@
-"""The run directory as the experiment uses it: opened by the first process, known to all."""
+"""The run directory as the experiment uses it: the first process reads and writes it, and tells the others."""
 
 import os
 import shutil
@@ -30,8 +30,8 @@ from al_lightning.tasks import Task
 
 _T = TypeVar("_T")
 Choice = Callable[[], tuple[Tensor, Tensor]]
-"""Chooses items; gives their indices ``(n,)`` and their scores ``(n,)``, first one first."""
-MARKED_BY = "ActiveLearningCallback"  # whose state in a checkpoint says which run and cycle it is of
+"""Chooses items; returns their indices ``(n,)`` and their scores ``(n,)``, the first choice first."""
+MARKED_BY = "ActiveLearningCallback"  # the callback whose state in a checkpoint names the checkpoint's run and cycle
 
 
 class RunRecord:
@@ -39,15 +39,16 @@ class RunRecord:
 
     Args:
         trainer: its ``default_root_dir`` is the run directory.
-        data: set up, with the initial set labeled.
-        oracle: who labels what is queried.
-        run: the directory, where the caller holds it already, and has written its configuration.
+        data: the data module, set up, with the initial set labeled, if anything has a label.
+        oracle: labels what is queried.
+        run: the directory, if the caller already holds it and has written its configuration; None in a Python script.
 
     Attributes:
-        script: whether nobody has: a Python script makes the run.
-        data_record: what the run remembers of its data.
-        waiting: what a person is asked to do before the run can go on, in a sentence; None where it waits for nobody.
-        id: what tells this run's checkpoints from those of others; None in a run of a version that had none.
+        script: whether a Python script makes the run, so that this object holds the directory and writes its configuration.
+        data_record: the run's record of its data.
+        beginning: what is done before the first cycle is finished.
+        waiting: a sentence that asks a person to do something before the run can continue; None if it waits for nobody.
+        id: identifies this run's checkpoints; None if the run was begun by a version that had no such ids.
     """
 
     def __init__(self, trainer: Trainer, data: PoolDataModule, oracle: Oracle, run: RunDirectory | None = None) -> None:
@@ -62,19 +63,19 @@ class RunRecord:
         self.waiting: str | None = None
 
     def open(self, seed: int, resume: bool, initial_run: RunDirectory | None = None, choose: Choice | None = None) -> list[CycleRow]:
-        """Starts a run, or brings the pool to where the run is.
+        """Starts a run, or labels in the pool what an earlier process of the run has labeled.
 
         Args:
-            seed: for the record of the environment.
-            resume: whether a run may be there already.
-            initial_run: whose initial set is taken; None for the one that the data module has drawn.
-            choose: chooses the initial set in place of the draw; asked in the first process, when the run begins.
+            seed: the experiment's seed, to be recorded.
+            resume: whether the directory may already hold a run.
+            initial_run: the run whose initial set is taken; None for the one that the data module has drawn.
+            choose: chooses the initial set in place of the data module's draw; called in the first process, when the run begins.
 
         Returns:
-            The rows of its finished cycles.
+            The rows of the run's finished cycles.
 
         Raises:
-            UserError: there is a run already, the one to resume does not fit, or the one to begin with has other data.
+            UserError: the directory already holds a run, the run to resume does not fit, or the initial run has other data.
         """
         begin = self._choice_of(initial_run, choose)
         opened = self.on_rank_zero(lambda: self._start_or_go_on(seed, resume, initial_run, begin))
@@ -90,13 +91,13 @@ class RunRecord:
         return opened.cycles
 
     def describe(self, settings: str) -> None:
-        """Records what a script's run is, before :meth:`open`, or makes sure that it still is that.
+        """Writes the configuration of a script's run, before :meth:`open`; if there is a run, makes sure that it has the same one.
 
         Args:
-            settings: in YAML.
+            settings: the configuration, in YAML.
 
         Raises:
-            UserError: it is another one now.
+            UserError: the run in the directory has another configuration.
         """
 
         def write() -> None:
@@ -105,21 +106,21 @@ class RunRecord:
                 return self.run.write_config(settings)
             stored = self.run.read_config() if self.run.config.is_file() else {}
             changed = names.differences(names.flat(stored), names.flat(yaml.safe_load(settings)))
-            if changed and stored.get(MADE_IN_PYTHON):  # what `fit` has made says more than a script can
-                raise UserError(f"Expected the run that {self.run.config} tells of, but it differs: {'; '.join(changed)}.")
+            if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
+                raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
             return None
 
         self.on_rank_zero(write)
 
     def begin(self, cycle: int, keep: Sequence[str] = ()) -> str:
-        """Removes what a killed process left of a cycle that now begins, and records the labels that it will read.
+        """Removes what a killed process left of a cycle that now begins, and records the labels that the cycle will read.
 
         Args:
             cycle: its number.
-            keep: files, relative to the cycle's directory, from which the cycle goes on.
+            keep: files from which the cycle continues, relative to its directory.
 
         Returns:
-            The cycle's directory, whose being there says that the cycle has begun.
+            The cycle's directory. If it exists, the cycle has begun.
 
         Raises:
             UserError: one of these labels can't be read.
@@ -139,7 +140,7 @@ class RunRecord:
         return str(directory)
 
     def mark(self) -> dict[str, Any]:
-        """What is written into each checkpoint: which run and cycle it is of."""
+        """What is written into each checkpoint: the run and cycle that it belongs to."""
         return {} if self.id is None else {"run": self.id, "cycle": self.data.pool.cycle}
 
     def save_checkpoint(self, cycle: int) -> None:
@@ -157,7 +158,7 @@ class RunRecord:
         """The module's state in a cycle's checkpoint.
 
         Raises:
-            UserError: it is missing, or is another run's or cycle's.
+            UserError: the checkpoint is missing, or belongs to another run or cycle.
         """
         path = self.run.checkpoint(cycle)
         if not path.is_file():
@@ -165,10 +166,14 @@ class RunRecord:
         return marked_weights(path, self.id, cycle, self.trainer.lightning_module)
 
     def finish(self, finished: FinishedCycle, keep_earlier: bool) -> Tensor | None:
-        """Makes a cycle a finished one. The row of the learning curve comes last: it says that all before it is there.
+        """Records a cycle as finished. The row of the learning curve is written last: it says that all other files are there.
+
+        Args:
+            finished: the cycle.
+            keep_earlier: whether the checkpoint of the cycle before stays.
 
         Returns:
-            Indices ``(n,)`` of what is labeled now; None where the cycle made no query, or the run waits for labels.
+            Indices ``(n,)`` of the items that are labeled now; None if the cycle made no query, or the run waits for labels.
         """
 
         def write() -> tuple[Tensor | None, str | None]:
@@ -184,7 +189,7 @@ class RunRecord:
         return answer
 
     def _ask(self, cycle: int, query: Query) -> Tensor | None:
-        """Has a query answered; gives the indices of what is labeled, None where that has to wait."""
+        """Has the oracle answer a query; returns the indices of the labeled items, or None if the run has to wait."""
         if query.recorded:
             self._write_scores(cycle, query)
         asked = self._rows(cycle + 1, query.indices, query.scores)
@@ -192,7 +197,7 @@ class RunRecord:
             self.run.write_random(cycle, asked, drawn)
         self.oracle.ask(self.run, self.data, asked, cast(Task, self.trainer.lightning_module).network)
         answered: list[Labeled] = []
-        with suppress(UserError):  # a person's label that is wrong is named when the run goes on: this cycle is not lost
+        with suppress(UserError):  # a person's wrong label is reported when the run is resumed: this cycle is not lost
             answered = self.oracle.answer(self.data, asked)
         if not answered:
             return None
@@ -202,7 +207,7 @@ class RunRecord:
         return indices
 
     def asked_again(self, cycle: int) -> tuple[list[int], list[int]]:
-        """The items of the last query that nobody has labeled and that are still to be, and those of them that were drawn at random."""
+        """The items of the last query that are not labeled yet and stay asked for, and those of them that were drawn at random."""
 
         def read() -> tuple[list[int], list[int]]:
             again = self.run.still_asked(cycle - 1) if cycle else []
@@ -251,7 +256,7 @@ class RunRecord:
         return Opened(known.get("run"), cycles, [*labeled, *answered], waiting)
 
     def _choice_of(self, initial_run: RunDirectory | None, choose: Choice | None) -> Callable[[], list[Labeled]] | None:
-        """What makes the rows of an initial set that the data module has not drawn; None where it has."""
+        """The function that makes the rows of an initial set that the data module has not drawn; None if the data module has drawn it."""
         if initial_run is not None:
             return lambda: self.beginning.initial_set_of(initial_run)
         return None if choose is None else lambda: self._rows(0, *choose())
@@ -260,7 +265,7 @@ class RunRecord:
         return self.beginning.rows(cycle, indices.tolist(), scores.tolist())
 
     def on_rank_zero(self, work: Callable[[], _T]) -> _T:
-        """Does something in the first process; its result, or its error, is every process's."""
+        """Does some work in the first process, see :func:`in_first`."""
         return in_first(self.trainer, work)
 
 
@@ -268,13 +273,13 @@ def marked_weights(path: Path, run: str | None, cycle: int, module: nn.Module) -
     """The state of a module in a checkpoint, on the CPU.
 
     Args:
-        path: of the checkpoint.
-        run: the id of the run that it must be of; None where the run has none.
-        cycle: which it must be of.
-        module: what it must be the state of.
+        path: the checkpoint.
+        run: id of the run that the checkpoint must belong to; None if the run has none.
+        cycle: the cycle that it must belong to.
+        module: the module that the state must fit.
 
     Raises:
-        UserError: it is missing or damaged, or another run's, another cycle's or another module's.
+        UserError: the checkpoint is missing or damaged, or belongs to another run, cycle or module.
     """
     with reading(path, "a checkpoint"):
         content = unpickled(path)

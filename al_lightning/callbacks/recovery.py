@@ -1,4 +1,4 @@
-"""What a run has finished, held against all else that the run and its data say. Nothing is changed here."""
+"""The finished part of a run, compared with the run's other files and its data. Nothing is changed here."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,20 +8,21 @@ from al_lightning.runs import RunDirectory
 
 
 def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> tuple[list[CycleRow], list[Labeled]]:
-    """The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle.
+    """The finished cycles, and the items that are labeled after them: the initial set, and the query of each finished cycle.
 
     Args:
-        run: what follows this part was cut off by a crash.
-        size: of the data set.
-        item: an index's name there.
+        run: the run; its rows after this part were left by a crash, and don't count.
+        size: number of items in the data set.
+        item: gives the name of an index there.
 
     Raises:
-        UserError: rows are missing, doubled, out of order or of other data, or later cycles were finished than the table says.
+        UserError: rows are missing, doubled, out of order or of other data, or files show that more cycles were finished than the
+            learning curve has.
     """
     finished = run.finished()
     if run.implied() > finished:
         raise UserError(
-            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, for what came after them is there, got "
+            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, because cycle {run.implied()} has begun, got "
             f"{finished}: rows were lost. Nothing was changed. Put the table back; or, to do later cycles again, remove their "
             f"directories and the rows of {run.queries} after cycle {finished}."
         )
@@ -33,9 +34,9 @@ def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> t
 
 
 def wrong_rows(rows: Sequence[Labeled], size: int, item: Callable[[int], str]) -> str | None:
-    """What is wrong with the rows of queries.csv, in a sentence.
+    """What is wrong with the rows of queries.csv, in a sentence; None if nothing is.
 
-    Cycles follow each other from 0, ranks within each; an index is in the data set, has its item's name there, and comes once.
+    Cycles must count up from 0, and ranks from 0 within each. Each index must be in the data set, with its item's name, and come once.
     """
     seen: set[int] = set()
     cycle, rank = -1, 0

@@ -1,4 +1,4 @@
-"""Callbacks of Lightning's that an experiment can't have, and why; all others do in each cycle what they do in a fresh fit."""
+"""Lightning's callbacks that an experiment can't have, and why. All others do in each cycle what they do in a fresh fit."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
     """Refuses callbacks before anything is computed.
 
     Raises:
-        UserError: one can't be part of an experiment; the message says why.
+        UserError: a callback can't be part of an experiment; the message says why.
     """
     for callback in callbacks:
         for kind, why in _REFUSED.items():

@@ -1,8 +1,8 @@
 """Restarts training inside one ``trainer.fit``, so that what follows equals a fit in a fresh process.
 
-What is protected in Lightning is used in this module, so that an upgrade has one place to look at (block training in tasks/base.py
-moves two counters beside it). The process group, the DDP wrapper, the devices, the loggers and the signal handlers live on; loops,
-optimizers, gradient scaler and the other callbacks begin anew, and every hook of the callbacks that a fresh fit would call is called.
+Protected names of Lightning's loops and trainer are used in this module, so that an upgrade has one place to look at; only block training
+in tasks/base.py moves two counters by itself. The process group, the DDP wrapper, the devices, the loggers and the signal handlers stay;
+loops, optimizers, gradient scaler and the other callbacks begin anew, and all hooks of callbacks are called that a fresh fit would call.
 """
 
 import copy
@@ -29,7 +29,7 @@ _REST = "al_lightning"  # a checkpoint's key for what Lightning leaves out
 
 
 class _Epochs(_FitLoop):
-    """Calls a function between any two epochs: validation, hooks and schedulers of the one are done, nothing of the other has begun."""
+    """A fit loop that calls a function between epochs: all hooks and schedulers of the last epoch are done, the next one has not begun."""
 
     def __init__(self, trainer: Trainer, min_epochs: int | None, max_epochs: int | None, between: Stage) -> None:
         super().__init__(trainer, min_epochs, max_epochs)
@@ -43,11 +43,11 @@ class _Epochs(_FitLoop):
 
 
 class FitRestart:
-    """Remembers how everything was before the first fit, and brings it back.
+    """Remembers the state of everything before the first fit, and restores it.
 
     Args:
-        trainer: inside its ``setup`` hooks; best in the first callback's, so that the others are remembered as they were made.
-        owner: the callback that restarts; it is left alone.
+        trainer: the trainer, during its ``setup`` hooks; best in the first callback's, so that the others are remembered as they were made.
+        owner: the callback that restarts; its own state is not changed.
         between_epochs: called between any two epochs of a fit.
     """
 
@@ -69,10 +69,10 @@ class FitRestart:
     # Running several fits as one
 
     def replace_stage(self, run: Callable[[Stage, Stage], None]) -> None:
-        """Makes the trainer call ``run(first, again)`` where it would run its fit.
+        """Makes the trainer call ``run(first, again)`` instead of its own stage.
 
-        ``first`` is the trainer's own stage (sanity check and fit loop), ``again`` the fit loop alone. It is not the fit loop that is
-        replaced, because Lightning's tuners run that themselves.
+        ``first`` is that stage (sanity check and fit loop), ``again`` the fit loop alone. The fit loop itself is not replaced, because
+        Lightning's tuners run it, too.
         """
         own_stage = self.trainer._run_stage
 
@@ -88,17 +88,18 @@ class FitRestart:
         self.trainer._signal_connector._slurm_sigusr_handler_fn = self._requeue  # type: ignore[assignment, method-assign]
 
     def restore_stage(self) -> None:
-        """Undoes :meth:`replace_stage`, and lets loading processes go: Lightning leaves those of training when evaluation fails."""
+        """Undoes :meth:`replace_stage`, and ends loading processes: Lightning leaves those of training running if evaluation fails."""
         self.end_loading()
         vars(self.trainer).pop("_run_stage", None)
         vars(self.trainer._checkpoint_connector).pop("_restore_modules_and_callbacks", None)
         vars(self.trainer._signal_connector).pop("_slurm_sigusr_handler_fn", None)
 
     def _restore(self, path: str | Path | None = None, weights_only: bool | None = None) -> None:
-        """Leaves the checkpoint that Lightning would begin with: an experiment goes on from its run directory.
+        """Ignores a checkpoint that Lightning would start from: an experiment continues from its run directory.
 
         Raises:
-            UserError: it is not one that Lightning found by itself, of a requeue by SLURM or of an OnExceptionCheckpoint.
+            UserError: the user gave the checkpoint: it is not one that Lightning finds by itself, after a requeue by SLURM or of an
+                OnExceptionCheckpoint.
         """
         if path is not None and Path(path).name.startswith(".lr_find_"):  # a LearningRateFinder undoes its search
             connector = self.trainer._checkpoint_connector
@@ -109,9 +110,9 @@ class FitRestart:
             raise UserError(f"Expected no ckpt_path, got {path}: an experiment goes on from its run directory, with resume=True.")
 
     def _requeue(self, number: int, frame: Any) -> None:
-        """Has SLURM run the job again, as Lightning does, but without a checkpoint of its own.
+        """Makes SLURM run the job again, as Lightning does, but without Lightning's own checkpoint.
 
-        The run directory is enough, and a checkpoint needs all processes, which may be anywhere when a signal comes.
+        The run directory is enough. Besides, a checkpoint needs all processes, which may do anything when the signal comes.
         """
         connector = self.trainer._signal_connector
         self.trainer.save_checkpoint = lambda *_: None  # type: ignore[method-assign]
@@ -121,25 +122,25 @@ class FitRestart:
             del self.trainer.save_checkpoint
 
     def remember_optimizers(self) -> None:
-        """To be called in ``on_fit_start``, when they exist: a module may return the same objects in every fit."""
+        """Remembers the optimizers' state, as a module may return the same objects in every fit. To be called in ``on_fit_start``."""
         strategy = self.trainer.strategy
         self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
         self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]
         self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
 
     def end(self) -> None:
-        """What a trainer does after a fit: the closing hooks of all callbacks and of the module."""
+        """Does what a trainer does after a fit: calls the closing hooks of all callbacks and of the module."""
         self._call("on_fit_end")
         self.module.on_fit_end()
         self._call("teardown", stage=TrainerFn.FITTING)
 
     def begin(self, draw_weights: Callable[[], None], checkpoint_dir: str, checkpoint: dict[str, Any] | None = None) -> None:
-        """What a trainer does up to the fit loop.
+        """Does what a trainer does before the fit loop.
 
         Args:
             draw_weights: gives the module the weights to begin with.
-            checkpoint_dir: for the checkpoint callbacks that were not told where to write.
-            checkpoint: of :meth:`checkpoint`; the fit goes on from there, when :meth:`carry_over` was called.
+            checkpoint_dir: directory for checkpoint callbacks without a ``dirpath``.
+            checkpoint: made by :meth:`checkpoint`; the fit continues from there, once :meth:`carry_over` is called.
         """
         for callback, state in self._callbacks:
             if not getattr(callback, "across_cycles", False):
@@ -165,15 +166,15 @@ class FitRestart:
             self._restore_training(checkpoint)
 
     def aim_checkpoints(self, directory: str) -> None:
-        """Gives a directory to the checkpoint callbacks that were not told where to write."""
+        """Gives a directory to the checkpoint callbacks without a ``dirpath``."""
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = os.path.abspath(directory)  # its files are known by path, wherever another process is started
+                callback.dirpath = os.path.abspath(directory)  # it remembers its files' paths, and a resuming process may start elsewhere
 
-    # Going on in the middle of a fit
+    # Continuing in the middle of a fit
 
     def watch(self) -> None:
-        """To be called when a training begins, for :meth:`checkpoint` to know what has changed since."""
+        """Remembers the callbacks' state when a training begins, so that :meth:`checkpoint` knows what has changed since."""
         trainer = self.trainer
         shared = [trainer, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks, *trainer.optimizers]  # type: ignore[attr-defined]
         callbacks = [callback for callback in self._restarted() if not getattr(callback, "across_cycles", False)]
@@ -181,13 +182,13 @@ class FitRestart:
         self._names = [*self.module.state_dict()]
 
     def problem(self) -> str | None:
-        """Why a checkpoint can't carry this training; None if it can."""
+        """Why a checkpoint can't store the state of this training; None if it can."""
         if [*self.module.state_dict()] != self._names:
             return "the names of the module's weights have changed while it trains"
         return next((problem for watched in self._watched if (problem := watched.problem())), None)
 
     def checkpoint(self) -> dict[str, Any]:
-        """All that :meth:`begin` needs to go on from here: Lightning's checkpoint, and what that leaves out, of each process.
+        """All that :meth:`begin` needs to continue from here: Lightning's checkpoint, and what it leaves out, of each process.
 
         To be called in every process, between two epochs or after the training.
         """
@@ -195,7 +196,7 @@ class FitRestart:
         rest = {
             "should_stop": trainer.should_stop,
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
-            "metrics": dict(trainer.callback_metrics),  # those of earlier epochs, which schedulers and callbacks may still look at
+            "metrics": dict(trainer.callback_metrics),  # of earlier epochs: schedulers and callbacks may still read them
             "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
             "settings": [settings(part) for part in module.modules()],
             "callbacks": [watched.attributes() for watched in self._watched],
@@ -220,11 +221,11 @@ class FitRestart:
         connector.restore_training_state()
         connector._loaded_checkpoint = {}
         for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
-            loop.on_iteration_done()  # as between any two epochs: what Lightning has to go on in the middle of one is not wanted
+            loop.on_iteration_done()  # as between two epochs: Lightning would continue in the middle of one
         self._rest = checkpoint[_REST][trainer.global_rank]
 
     def carry_over(self) -> None:
-        """What Lightning leaves out. After ``on_train_start``, where callbacks may have made ready for a training from its start."""
+        """Restores what Lightning leaves out. To be called after ``on_train_start``, in which callbacks may have reset their state."""
         trainer, module, rest = self.trainer, self.module, self._rest
         if rest is None:
             return
@@ -237,14 +238,14 @@ class FitRestart:
         for part, values in zip(module.modules(), rest["settings"], strict=True):
             vars(part).update(values)
         for watched, attributes in zip(self._watched, rest["callbacks"], strict=True):
-            attributes.pop("_last_time_checked", None)  # by ModelCheckpoint on this machine's clock, which another one does not have
+            attributes.pop("_last_time_checked", None)  # ModelCheckpoint's time, by a clock that differs from machine to machine
             vars(watched.callback).update(attributes)
 
     def evaluate(self) -> None:
         """Runs the evaluation that ``trainer.validate`` runs, so that callbacks can tell it from validation within the fit."""
         trainer, within = self.trainer, self.trainer.fit_loop.epoch_loop.val_loop
         within.setup_data()
-        if within._combined_loader is not None:  # the same loaders, for their processes are there
+        if within._combined_loader is not None:  # use the same loaders, because their processes already run
             trainer.validate_loop._data_source.instance = within._combined_loader.iterables
         trainer.validating = True
         self._run_evaluation(trainer.validate_loop, TrainerFn.VALIDATING)
@@ -256,7 +257,7 @@ class FitRestart:
 
     def _run_evaluation(self, loop: _EvaluationLoop, fn: TrainerFn) -> None:
         loop.verbose = False
-        loop.inference_mode = False  # metrics that met inference tensors can't go on in the fit's own validation
+        loop.inference_mode = False  # metrics that hold inference tensors can't be updated in the fit's own validation
         self.trainer.state.fn = fn
         try:
             loop.run()
@@ -265,7 +266,7 @@ class FitRestart:
             self.trainer.training = True
 
     def end_loading(self) -> None:
-        """Lets the processes go that load for training and evaluation: both are over."""
+        """Ends the processes that load data for training and evaluation."""
         fit = self.trainer.fit_loop
         for loop in (fit, fit.epoch_loop.val_loop, self.trainer.validate_loop, self.trainer.test_loop):
             if loop._data_fetcher is not None:
@@ -273,12 +274,12 @@ class FitRestart:
                 loop._data_fetcher = None
 
     def forward_context(self) -> Any:
-        """Autocast, where the trainer's precision asks for it."""
+        """Autocast, if the trainer's precision asks for it."""
         return self.trainer.precision_plugin.forward_context()
 
     @property
     def logged_steps(self) -> int:
-        """Steps on the loggers' axis: all cycles together."""
+        """Number of steps of all cycles together, which is the loggers' x-axis."""
         return self.trainer.fit_loop.epoch_loop._batches_that_stepped
 
     @logged_steps.setter
@@ -289,11 +290,11 @@ class FitRestart:
 
     @property
     def module(self) -> LightningModule:
-        """The module in training, without a wrapper."""
+        """The module in training, without a wrapper such as DDP's."""
         return self.trainer.lightning_module
 
     def _restarted(self) -> list[Callback]:
-        """Callbacks that begin anew; a progress bar and the summary of the model do not."""
+        """Callbacks that begin anew in each cycle; a progress bar and the model's summary do not."""
         return [c for c in self.trainer.callbacks if c is not self.owner and not isinstance(c, (ProgressBar, ModelSummary))]  # type: ignore[attr-defined]
 
     def _copied_state(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -317,7 +318,7 @@ class FitRestart:
         new.epoch_loop = _TrainingEpochLoop(trainer, self._min_steps, self._max_steps)
         new._data_source = old._data_source
         new.epoch_loop.val_loop._data_source = old.epoch_loop.val_loop._data_source
-        new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' axis goes on
+        new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' x-axis continues
         trainer.fit_loop = new
         trainer.should_stop = False
         trainer.accumulate_grad_batches = self._accumulate_grad_batches

@@ -1,6 +1,7 @@
-"""Scores the unlabeled pool on every process."""
+"""Scores the unlabeled pool in all processes."""
 
 import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,17 +19,21 @@ from al_lightning.callbacks.gathering import FromAllProcesses, Gathered
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
-_UNSEEN_AT_ONCE = 2**16  # items that nobody looks at
+_UNSEEN_AT_ONCE = 2**16  # items in a batch if no strategy looks at the inputs
 
 
 def shares(batches: Sequence[Tensor], world: int) -> list[list[Tensor]]:
-    """Shares batches out among processes.
+    """Distributes batches among processes.
 
-    The batches do not depend on the number of processes, so an item is scored beside the same others, and its score is the same to
-    the last bit, however many take part.
+    The batches do not depend on the number of processes. So an item is always scored in a batch with the same others, and its score is the
+    same to the last bit, however many processes there are.
+
+    Args:
+        batches: all batches.
+        world: number of processes.
 
     Returns:
-        For each process its batches; every batch is in exactly one.
+        The batches of each process; every batch is in exactly one share.
     """
     return [list(batches[rank::world]) for rank in range(world)]
 
@@ -37,9 +42,9 @@ class PoolScores(NamedTuple):
     """What a query knows of the pool, in every process.
 
     Attributes:
-        indices: ``(n,)``, sorted, of the items that were scored.
-        ranking_keys: float64 ``(S, n)`` of these, for the S strategies that score items.
-        gathered: in the first process, the representations that the first strategy wants; None where it wants none.
+        indices: ``(n,)``, sorted, the items that were scored.
+        ranking_keys: float64 ``(S, n)``, their ranking keys by the S strategies that score single items.
+        gathered: the representations that the first strategy needs, filled in the first process; None if it needs none.
     """
 
     indices: Tensor
@@ -56,19 +61,22 @@ def score_pool(
     order: Tensor,
     progress: Callable[[int, int], None],
 ) -> PoolScores:
-    """Scores what can be queried, and the labeled items where the first strategy asks for them; every process does its share.
+    """Scores all items that can be queried, and the labeled items if the first strategy needs them; every process does its share.
 
-    All of them learn the keys. Representations go to the first process, batch by batch: it has 4 (or 2) bytes for each of their numbers,
-    and no process has anything else that grows with the pool, but for indices and keys.
+    All processes get all ranking keys. Representations are sent to the first process, batch by batch: they take 4 (or 2) bytes for each of
+    their numbers there. Beside these, only indices and keys grow with the pool.
 
     Args:
         trainer: knows the processes.
-        data: the pool.
-        strategies: give the keys; the first one is to choose.
-        network: on its device.
-        seed: of what is random in the strategies.
-        order: ``(n,)`` the items that can be queried, in the order that representations shall have; labeled ones come after them.
-        progress: told after each batch how many of this process's items are done, and how many there are.
+        data: the data module, with its pool.
+        strategies: compute the ranking keys; the first one will choose.
+        network: the network that scores, on its device.
+        seed: seed of what is random in the strategies.
+        order: ``(n,)``, the items that can be queried, in the order in which their representations are stored; labeled ones follow.
+        progress: called after each batch with the number of this process's items that are done, and the number of all its items.
+
+    Raises:
+        UserError: not even one item fits into the device's memory.
     """
     chooser = strategies[0]
     labeled = data.pool.labeled_indices if chooser.sees_labeled else order[:0]
@@ -99,12 +107,12 @@ def score_pool(
 
 
 def scoring_ones(strategies: Sequence[Strategy]) -> list[Strategy]:
-    """Those that give each item a score of its own."""
+    """The strategies that score single items."""
     return [strategy for strategy in strategies if strategy.scores_items]
 
 
 def batches_of(data: PoolDataModule, strategies: Sequence[Strategy], indices: Tensor) -> list[Tensor]:
-    """Items in the data module's batches, or in large ones where no strategy looks at an item."""
+    """Cuts items into the data module's batches, or into large ones if no strategy looks at the inputs."""
     if any(strategy.inferences for strategy in strategies):
         return data.scoring_batches(indices)
     return list(indices.split(_UNSEEN_AT_ONCE)) if len(indices) else []
@@ -119,16 +127,16 @@ def score_batches(
     after_batch: Callable[[int], None],
     put: Callable[[Tensor, Rows], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Ranking keys of the items of some batches.
+    """Computes the ranking keys of the items in some batches.
 
     Args:
-        strategies: give the keys; what they share is computed once.
-        network: on its device; it is scored in eval mode and left as it came.
+        strategies: compute the keys; computations that they share are done once.
+        network: the network that scores, on its device; it runs in eval mode, and its modules' modes are restored.
         batches: dataset indices of each batch.
-        load: from batches to (inputs, indices) of each.
-        seed: of what is random in the strategies.
+        load: makes (inputs, indices) of each batch.
+        seed: seed of what is random in the strategies.
         after_batch: called with the number of items of each finished batch.
-        put: takes the indices of each batch, and the rows that the first strategy wants of it.
+        put: takes the indices of each batch, and its rows of the first strategy's representation.
 
     Returns:
         Indices ``(n,)`` and keys ``(S, n)``, float64, both on the CPU, for the S strategies that score items.
@@ -136,17 +144,17 @@ def score_batches(
     Raises:
         UserError: not even one item fits into the device's memory.
     """
-    looks = any(strategy.inferences for strategy in strategies)
-    loaded = load(batches) if looks else ((torch.empty(len(batch), 0), batch) for batch in batches)
+    sees_inputs = any(strategy.inferences for strategy in strategies)
+    loaded = load(batches) if sees_inputs else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     scoring = len(scoring_ones(strategies))
     represented = strategies[0].represented if put is not None else None
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(scoring, 0, dtype=torch.float64, device=device)]
-    with _scoring(strategies), evaluating(network), joint_looker(strategies, represented, network, seed) as look:
-        look = _fitting(look)
+    with _gradient_mode(strategies), evaluating(network), joint_looker(strategies, represented, network, seed) as look:
+        look = _in_parts_that_fit(look)
         for inputs, batch in loaded:
             its, rows = look(inputs, batch.to(device))
-            # Left there: to fetch them is to wait for a card that could have gone on.
+            # They stay on the device: fetching them would keep a GPU waiting.
             keys.append(torch.stack(its) if its else keys[0].new_empty(0, len(batch)))
             indices.append(batch)
             if put is not None:
@@ -155,8 +163,8 @@ def score_batches(
     return torch.cat(indices), torch.cat(keys, dim=1).cpu()
 
 
-def _fitting(look: Looker) -> Looker:
-    """Looks in parts, where a batch does not fit into the device's memory; parts that were too large are not tried again."""
+def _in_parts_that_fit(look: Looker) -> Looker:
+    """Cuts a batch into parts if it does not fit into the device's memory; a size that was too large is not tried again."""
     most: int | None = None
 
     def look_in_parts(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor], Rows]:
@@ -193,7 +201,7 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def constant_scores(strategies: Sequence[Strategy], keys: Sequence[Tensor]) -> Iterator[str]:
-    """A sentence about each strategy that gives all items, more than one, the same key."""
+    """A sentence about each strategy that gives all items the same key, if there are at least two."""
     for strategy, its in zip(strategies, keys, strict=True):
         if len(its) > 1 and bool((its == its[0]).all()):
             score = float(strategy.score(its[:1]))
@@ -206,27 +214,27 @@ def pixel_scores(
     """Logits ``(B, C, H, W)`` of a plain pass, and each strategy's scores ``(B, H, W)`` as a person reads them.
 
     Args:
-        strategies: whose scores; what they share is computed once. One that looks at no item has none.
-        network: on its device; it is left as it came.
+        strategies: their scores are computed; what they share is computed once. A strategy that looks at no inputs has None.
+        network: the network, on its device; its modules' modes are restored.
         inputs: ``(B, 3, H, W)``, on the device.
         indices: ``(B,)`` dataset indices, on the device.
-        seed: of what is random in the strategies.
+        seed: seed of what is random in the strategies.
     """
-    with _scoring(strategies), evaluating(network), joint_measurer(strategies, network, seed) as measure:
+    with _gradient_mode(strategies), evaluating(network), joint_measurer(strategies, network, seed) as measure:
         logits = network(for_network(network, inputs))
         measured = measure(inputs, indices)
     return logits, [None if its is None else strategy.readable(its) for strategy, its in zip(strategies, measured, strict=True)]
 
 
-def _scoring(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
-    """No gradients; and no inference tensors for a strategy that takes gradients itself."""
+def _gradient_mode(strategies: Sequence[Strategy]) -> AbstractContextManager[Any]:
+    """Disables gradients; without inference tensors if a strategy computes gradients itself."""
     takes_gradients = any(inference.needs_grad for strategy in strategies for inference in strategy.inferences)
     return torch.no_grad() if takes_gradients else torch.inference_mode()
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Has a network in eval mode, and leaves each module as it came."""
+    """Puts a network into eval mode within the block, and restores each module's mode afterwards."""
     modes = [(part, part.training) for part in network.modules()]
     network.eval()
     try:
@@ -237,7 +245,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 class PeakMemory:
-    """Peak memory since it was made: allocated on a GPU, resident in the process otherwise."""
+    """Peak memory since this object was made: allocated on a GPU, otherwise resident in the process."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -247,13 +255,13 @@ class PeakMemory:
             _CLEAR.write_text("5", encoding="utf-8")
 
     def bytes(self) -> int:
-        """The peak so far. Where the system can't reset its record, it is the process's peak since it began."""
+        """The peak so far, in bytes. If the system can't reset its record, it is the peak since the process began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         if _CLEAR.exists():
             (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
             return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 _CLEAR = Path("/proc/self/clear_refs")  # "5" resets the record of peak memory

@@ -1,4 +1,4 @@
-"""What can be told of an experiment that a Python script has made: as a configuration, for whoever compares runs."""
+"""The settings of an experiment that a Python script makes, written as a configuration, so that runs can be compared."""
 
 import functools
 import hashlib
@@ -18,19 +18,19 @@ from al_lightning.tasks import Task
 
 _TRAINER = ("max_epochs", "max_steps", "precision", "gradient_clip_val", "accumulate_grad_batches")
 _PLAIN = (bool, int, float, str, type(None))
-_DEEPEST = 4  # classes inside of classes
+_DEEPEST = 4  # levels of objects in objects that are described
 
 
 def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: Any) -> str:
-    """A run's settings in YAML, as far as objects show them.
+    """A run's settings in YAML, as far as they can be read from its objects.
 
-    A class's arguments are what it keeps under their names; a network's those of the ``functools.partial`` that makes it, and where none
-    does, what its layers are.
+    An object's arguments are its attributes of the same names. A network's arguments are those of the ``functools.partial`` that makes it;
+    without a partial, a hash of its layers stands for them.
 
     Args:
-        trainer: that runs the experiment.
-        task: its module.
-        data: its data.
+        trainer: the trainer that runs the experiment.
+        task: the module that it trains.
+        data: the data module.
         learning: the experiment's callback.
     """
     model = _class(task)
@@ -41,14 +41,14 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
         "stride": _one_or_all(budget.strides),
         "cycles": budget.cycles,
         "label_budget": budget.labels,
-        "target": _told(budget.target),
+        "target": _as_yaml(budget.target),
         "oracle": type(learning.oracle).__name__.lower(),
         "initial_run": None if learning.initial_run is None else str(learning.initial_run.path),
     }
     settings = {
         MADE_IN_PYTHON: True,
         "seed_everything": learning.seed,
-        "trainer": {name: _told(getattr(trainer, name, None)) for name in _TRAINER},
+        "trainer": {name: _as_yaml(getattr(trainer, name, None)) for name in _TRAINER},
         "model": model,
         "data": _class(data),
         "active_learning": {name: value for name, value in experiment.items() if name not in ("seed", "resume")},
@@ -57,10 +57,10 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
 
 
 def _class(thing: Any, depth: int = 0) -> dict[str, Any]:
-    """A class by its path, with the arguments that an object of it keeps."""
+    """The path of an object's class, and those of its arguments that it keeps as attributes."""
     missing = object()
     kept = {name: getattr(thing, name, missing) for name in _arguments(type(thing))}
-    told = {name: _told(value, depth + 1) for name, value in kept.items() if value is not missing}
+    told = {name: _as_yaml(value, depth + 1) for name, value in kept.items() if value is not missing}
     return {"class_path": _path(type(thing)), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
 
 
@@ -71,17 +71,17 @@ def _one_or_all(values: Sequence[int]) -> int | list[int]:
 _UNKNOWN = object()
 
 
-def _told(value: Any, depth: int = 0) -> Any:
-    """A value as YAML can have it; a marker where it can't."""
+def _as_yaml(value: Any, depth: int = 0) -> Any:
+    """A value as YAML can hold it, or ``_UNKNOWN`` if YAML can't."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, list | tuple):
-        parts = [_told(part, depth) for part in value]
+        parts = [_as_yaml(part, depth) for part in value]
         return _UNKNOWN if any(part is _UNKNOWN for part in parts) else parts
     if isinstance(value, Mapping):
-        entries = {str(key): _told(part, depth) for key, part in value.items()}
+        entries = {str(key): _as_yaml(part, depth) for key, part in value.items()}
         return _UNKNOWN if any(part is _UNKNOWN for part in entries.values()) else entries
     if type(value).__module__.partition(".")[0] in ("builtins", "torch", "numpy") or callable(value) or depth > _DEEPEST:
         return _UNKNOWN
@@ -89,7 +89,7 @@ def _told(value: Any, depth: int = 0) -> Any:
 
 
 def _arguments(kind: type) -> list[str]:
-    """Names of a constructor's arguments, with those that it hands to the class above it as ``**kwargs``."""
+    """Names of a constructor's arguments, with those that it passes to its base class as ``**kwargs``."""
     names: dict[str, None] = {}
     for each in kind.__mro__:
         if "__init__" in vars(each):
@@ -101,13 +101,13 @@ def _arguments(kind: type) -> list[str]:
 
 
 def _made_by(factory: Any, made: nn.Module | None = None) -> dict[str, Any]:
-    """What a factory makes: a class, or a partial of one; else the class of what it made, and a sign of its layers."""
+    """The class and arguments of a factory (a class, or a partial of one); otherwise the made object's class and a hash of its layers."""
     arguments: dict[str, Any] = {}
     while isinstance(factory, functools.partial):
         arguments = inspect.signature(factory.func).bind_partial(*factory.args, **factory.keywords).arguments | arguments
         factory = factory.func
     if isinstance(factory, type) or made is None:
-        told = {name: _told(value) for name, value in arguments.items()}
+        told = {name: _as_yaml(value) for name, value in arguments.items()}
         return {"class_path": _path(factory), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
     return {"class_path": _path(type(made)), "init_args": {"layers": hashlib.sha256(repr(made).encode()).hexdigest()[:8]}}
 

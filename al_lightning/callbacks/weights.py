@@ -1,4 +1,4 @@
-"""Weights that a cycle does not train, or does not end with."""
+"""Weights that a cycle takes from a checkpoint: those of another run's cycle 0, or the best ones of its own training."""
 
 from pathlib import Path
 
@@ -12,28 +12,30 @@ from al_lightning.runs import RunDirectory
 
 
 def weights_of_cycle_0(run: RunDirectory, module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module that cycle 0 of another run has left.
+    """The state of a module in the checkpoint of another run's cycle 0.
 
     Raises:
-        UserError: its checkpoint is missing, or none of this module.
+        UserError: the checkpoint is missing, or does not fit this module.
     """
     path = run.checkpoint(0)
     if not path.is_file():
-        raise UserError(f"Expected the checkpoint {path} of the initial run, but it is missing. Was the run made with keep: all?")
+        raise UserError(
+            f"Expected the checkpoint {path} of the initial run, but it is missing. Take a run that was made with active_learning.keep=all."
+        )
     return marked_weights(path, run.read_environment().get("run"), 0, module)
 
 
 def best_weights(trainer: Trainer, run: str | None, cycle: int, module: nn.Module) -> dict[str, Tensor]:
-    """The state of a module that a ModelCheckpoint with a monitored metric has found best in this cycle.
+    """The state of a module that was the best in this cycle, by a ModelCheckpoint with a monitored metric.
 
     Args:
-        trainer: whose callbacks.
+        trainer: has the ModelCheckpoint among its callbacks.
         run: the run's id.
         cycle: the cycle's number.
-        module: what is trained.
+        module: the module in training.
 
     Raises:
-        UserError: there is no such callback, or it has kept nothing.
+        UserError: there is no such callback, or it has written no checkpoint.
     """
     monitoring = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
     if not monitoring or not monitoring[0].best_model_path:

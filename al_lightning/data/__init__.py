@@ -1,4 +1,4 @@
-"""Data sets and their pools: which items are labeled, and loaders over them."""
+"""Data sets and their pools: which items are labeled, and loaders for them."""
 
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.images.datamodule import ResidentDataModule

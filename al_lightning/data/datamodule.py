@@ -1,4 +1,4 @@
-"""What the active-learning callback asks of a data set."""
+"""What the active-learning callback needs from a data module."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -31,23 +31,23 @@ class PoolDataModule(LightningDataModule, ABC):
     """A data module whose training set is the labeled part of a pool.
 
     Args:
-        batch_size: items in a training batch, on each device.
-        eval_batch_size: items in a batch of evaluation and of scoring.
-        seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of what is drawn before cycle 0, to draw the same under several seeds; None for ``seed``.
-        initial_items: file of the items that are labeled before cycle 0, one a line, by name or by index, in place of a draw; None draws.
-        validation_size: labeled items that are held out of the pool for validation, a count or, below 1, a share, drawn by
-            ``initial_seed``. ``val/...`` is then of these, and ``test/...`` of the evaluation set. None for none: ``val/...`` is of the
-            evaluation set.
+        batch_size: number of items in a training batch, on each device.
+        eval_batch_size: number of items in a batch of evaluation and of scoring.
+        seed: seed of the batch order. The command line links it to ``seed_everything``.
+        initial_seed: seed of what is drawn before cycle 0, so that several seeds can have the same draw; None for ``seed``.
+        initial_items: file that lists the items labeled before cycle 0, one in a line, by name or by index; None draws them.
+        validation_size: number of labeled items that are held out of the pool for validation, or their share if it is below 1, drawn by
+            ``initial_seed``. Metrics ``val/...`` are then of these, and ``test/...`` of the evaluation set. None for none: ``val/...`` are
+            of the evaluation set.
 
     Attributes:
-        pool: filled by ``setup``, which also labels the initial set, if anything has a label.
-        initial_size: items in a draw of the initial set, or ``all``.
-        validation: sorted indices of the items for validation, none without a ``validation_size``; filled by ``setup``.
-        class_names: of the classes, in the order of a network's outputs.
-        run: whose data they are, for who has no trainer; to be set before ``setup``.
-        group: the expression that finds an image's group in its name, where images have groups.
-        evaluated: the items that a run evaluates on, where it draws its evaluation set from the pool; they take no part there.
+        pool: made by ``setup``, which also labels the initial set, if anything has a label.
+        initial_size: number of items in a drawn initial set, or ``all``.
+        validation: sorted indices of the items for validation, empty without a ``validation_size``; made by ``setup``.
+        class_names: names of the classes, in the order of a network's outputs.
+        run: the run that the data belong to, for callers without a trainer; to be set before ``setup``.
+        group: the regular expression that finds an image's group in its name; None if images have no groups.
+        evaluated: indices that a run evaluates on, if it draws its evaluation set from the pool; they are not in the pool then.
     """
 
     run: RunDirectory | None = None
@@ -78,31 +78,31 @@ class PoolDataModule(LightningDataModule, ABC):
 
     @property
     def shuffle_seed(self) -> int:
-        """Seed of this cycle's batch order. It depends on the cycle but not on the strategy; samplers add the epoch."""
+        """Seed of this cycle's batch order. It depends on the cycle, but not on the strategy; samplers add the epoch."""
         return seeds.derive(self.seed, "shuffle", self.pool.cycle)
 
     @property
     def rank_and_world(self) -> tuple[int, int]:
-        """This process and the number of processes; (0, 1) without a trainer."""
+        """The number of this process, from 0, and the number of all processes; (0, 1) without a trainer."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     @property
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device on which this process computes; the CPU without a trainer."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     @abstractmethod
     def example(self) -> Tensor:
-        """Inputs ``(1, *)`` of the shape of a training item's, on the CPU: to find out what a network makes of them."""
+        """Inputs ``(1, *)`` in the shape of a training item's, on the CPU, to try a network with."""
 
     def least_batch(self, share: int) -> int:
-        """Items that the network needs in a training batch.
+        """Smallest number of items that the network needs in a training batch.
 
         Args:
-            share: items that this process trains on.
+            share: number of items that this process trains on.
 
         Raises:
-            UserError: there are none so large.
+            UserError: no batch is so large.
         """
         module: Any = None if self.trainer is None else self.trainer.lightning_module
         least: int = getattr(module, "least_batch", 1)
@@ -115,14 +115,14 @@ class PoolDataModule(LightningDataModule, ABC):
         return least
 
     def begin(self, pool: Pool, labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
-        """Makes this the pool: takes out of it what is for evaluation and validation, and labels what is labeled before cycle 0.
+        """Takes this pool: removes the items for evaluation and validation from it, and labels the initial set.
 
-        These are the listed items, or a draw; none where nothing has a label.
+        The initial set is that of ``initial_items``, or a draw; it is empty if nothing has a label.
 
         Args:
-            pool: of which nothing is labeled.
-            labels: of a draw that is balanced by them, see :func:`draw_initial`.
-            staying: indices that are not drawn for validation, such as those of copies; neither is what is listed to be labeled.
+            pool: the pool, in which nothing is labeled yet.
+            labels: classes for a class-balanced draw, see :func:`draw_initial`; None for a uniform one.
+            staying: indices that are not drawn for validation, such as those of copies. Listed initial items are not drawn either.
 
         Raises:
             UserError: the list can't be read or is of other data, or there are not enough candidates.
@@ -140,10 +140,10 @@ class PoolDataModule(LightningDataModule, ABC):
         generator = seeds.generator(self.initial_seed, "initial")
         pool.label(draw_initial(pool.candidates, self.initial_size, generator, labels) if items is None else torch.tensor(listed))
 
-    # What a run evaluates on by its own choice
+    # An evaluation set that the run itself draws from the pool
 
     def _items_to_evaluate_on(self) -> list[int]:
-        """What the run has taken out of its pool, or asks for, or draws now."""
+        """The items that the run has taken out of its pool for evaluation, or asks for, or draws now."""
         run = self._run()
         if run is None or not run.has_begun():
             learning = self._learning()
@@ -160,30 +160,41 @@ class PoolDataModule(LightningDataModule, ABC):
         return self._learning() is not None
 
     def _learning(self) -> Any:
-        """The callback that has asked for an evaluation set of the run's own."""
+        """The callback that wants the run to draw its own evaluation set; None if there is none."""
         callbacks: Sequence[Any] = () if self.trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
         return next((callback for callback in callbacks if getattr(callback, "evaluation_first", None) is not None), None)
 
     def _drawn_for_evaluation(self, size: int, asks: bool) -> list[int]:
-        """Draws the evaluation set from the whole pool, by groups where there are some."""
+        """Draws the evaluation set from the whole pool, in whole groups if there are groups."""
         indices = (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()
         if size >= len(indices):
             raise UserError(f"Expected active_learning.evaluation_first below the {len(indices)} images of the pool, got {size}.")
         return self.drawn_of(indices, size / len(indices))
 
     def drawn_of(self, indices: Sequence[int], share: float) -> list[int]:
-        """A share of items, in their order; whole groups, where there are some."""
+        """Draws a share of some items, in whole groups if there are groups.
+
+        Args:
+            indices: the items.
+            share: the share of them to draw, in (0, 1).
+
+        Returns:
+            The drawn items, in the order of ``indices``.
+
+        Raises:
+            UserError: there are fewer than two groups.
+        """
         names = {self.item(index): index for index in indices}
         held = draw_evaluation(sorted(names), share, lambda name: self.group_of(names[name]), self.initial_seed)
         return [index for index in indices if self.group_of(index) in held]
 
     def evaluate_on(self, indices: Sequence[int]) -> None:
-        """Takes items out of the pool, and evaluates on them in place of whatever was for evaluation.
+        """Takes items out of the pool, and evaluates on them instead of the previous evaluation set.
 
-        What belongs together with them takes no part. What was taken out before comes back.
+        Other items of their groups are taken out, too, but not used. Items of an earlier call come back into the pool.
 
         Args:
-            indices: of the items; none leaves the evaluation set as it is.
+            indices: the items; if it is empty, the evaluation set stays as it is.
         """
         if not indices and not self.evaluated:
             return
@@ -195,25 +206,25 @@ class PoolDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def evaluate_items(self, indices: Sequence[int]) -> None:
-        """Evaluates on these items of the listing in place of whatever was for evaluation."""
+        """Evaluates on these items of the pool's listing instead of the previous evaluation set."""
 
     def evaluation_among(self, indices: Sequence[int]) -> list[int]:
-        """Those of the items that were labeled first which are for evaluation: none where there is an evaluation set already."""
+        """The part of the first labeled items that is held out for evaluation; empty if there already is an evaluation set."""
         return []
 
     def name_of(self, image: Path) -> str:
-        """What an image would be called here, wherever it lies, for ``group`` to find its group in."""
+        """The name that an image would have in these data, wherever it lies, so that ``group`` can find its group."""
         return image.stem
 
     def group_of(self, index: int) -> str:
-        """What an item belongs to that is held out as a whole: itself, where nobody says more."""
+        """The group of an item, which is held out as a whole; an item without a group is one by itself."""
         return str(index)
 
     def introduce(self, what: str, evaluation: int) -> None:
-        """Says what there is, once the pool is made.
+        """Logs the sizes of pool, validation and evaluation set, once the pool is made.
 
         Args:
-            what: name of the data, and where they lie.
+            what: name of the data, and where they are.
             evaluation: number of images for evaluation.
         """
         members = self.pool.labeled | self.pool.unlabeled
@@ -221,12 +232,12 @@ class PoolDataModule(LightningDataModule, ABC):
         log.info("%s: %d images in the pool%s, %d for evaluation", what, int(members.sum()), held, evaluation)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
-        """Cuts pool items into batches to score, in their order; by ``eval_batch_size`` here."""
+        """Cuts pool items into batches for scoring, in their order; here of ``eval_batch_size``."""
         return list(indices.split(self.eval_batch_size)) if len(indices) else []
 
     @abstractmethod
     def pool_batches(self, batches: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
-        """Inputs of pool items under the evaluation transform, without a look at their labels.
+        """Inputs of pool items under the evaluation transform; labels are not read.
 
         Args:
             batches: dataset indices ``(B,)`` of each batch.
@@ -241,29 +252,28 @@ class PoolDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def oracle_labels(self, indices: Tensor) -> Tensor:
-        """Labels of pool items whether anybody has labeled them or not, ``(B, *)``: for oracles alone, which cheat on purpose."""
+        """Labels ``(B, *)`` of pool items, also of unlabeled ones: only for oracle strategies, which read labels on purpose."""
 
     @abstractmethod
     def picture(self, index: int) -> npt.NDArray[np.uint8]:
-        """An item as a person looks at it: ``(H, W)`` or ``(H, W, 3)``."""
+        """An item's picture for a person, uint8 ``(H, W)`` or ``(H, W, 3)``."""
 
     def labeled_images(self) -> list[Path]:
-        """Files of images that have a label now, whatever a run knows of it, where images are a person's own files. Needs no ``setup``."""
+        """A person's own image files that have a label now, whether a run knows it or not; otherwise empty. Needs no ``setup``."""
         return []
 
     def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
-        """Top, left, height and width of the part of each image that is the item, in pixels; None where items are whole."""
+        """Top, left, height and width, in pixels, of the part of each image that is the item; None if items are whole images."""
         return None
 
     def content(self, index: int) -> dict[str, Any] | None:
-        """What an item holds by its label, by column of queried.csv; None where there is nothing to count, as in a class of an image."""
+        """What an item contains by its label, by column of queried.csv; None if nothing is counted, as for an image with one class."""
         return None
 
     def recorded(self) -> dict[str, str]:
-        """By file, in the run's order, the split that it had when the run began: what was drawn once is not drawn again.
+        """The split of each file when the run began, in the run's order, so that nothing is drawn again; empty if the run begins now.
 
-        Empty where nothing is lost by beginning anew. What is for validation was labeled and in the pool then, and is drawn from the same
-        items once more.
+        Items for validation count as labeled items of the pool: they are drawn from the same items once more.
 
         Raises:
             UserError: the run's tables are damaged.
@@ -276,30 +286,30 @@ class PoolDataModule(LightningDataModule, ABC):
     def _run(self) -> RunDirectory | None:
         return self.run if self.trainer is None else RunDirectory(self.trainer.default_root_dir)
 
-    # Identity. What resuming checks, and by which it names what changed: the images all at once, labels as cycles come to read them.
+    # Identity: what a resumed run compares, to name what has changed. Images are compared all at once, labels as cycles read them.
 
     @property
     def evaluation_size(self) -> int | None:
-        """Number of items for evaluation; None where a data module does not tell."""
+        """Number of items for evaluation; None if a data module does not tell."""
         return None
 
     @abstractmethod
     def sources(self) -> list[Source]:
-        """The files that pool and evaluation set are taken from, each once and in their order.
+        """The files of pool and evaluation set, each once and in their order.
 
-        A label that is read when its item is labeled is none of them; see :meth:`label_files`.
+        Label files that are read only when their item is labeled are not among them; see :meth:`label_files`.
         """
 
     def label_files(self, indices: Sequence[int]) -> list[str]:
-        """The files of pool items' labels, by names that do not depend on where the data lie; none where all labels are read at once."""
+        """Names of pool items' label files, the same wherever the data are; empty if all labels are read at once."""
         return []
 
     def evaluation_label_files(self) -> list[str]:
-        """The files of the evaluation set's labels, likewise."""
+        """Names of the evaluation set's label files, likewise."""
         return []
 
     def split_of(self, index: int, has_label: bool, is_added: bool) -> str:
-        """What an item is: of the pool, with a label or without one, added to it, or held out of it for validation."""
+        """The split of an item: in the pool with a label or without one, added to it later, or held out of it for validation."""
         return ADDED if is_added else UNLABELED if not has_label else VALIDATION if index in self._held_out else POOL
 
     @cached_property
@@ -307,25 +317,25 @@ class PoolDataModule(LightningDataModule, ABC):
         return frozenset(self.validation.tolist())
 
     def image_and_label(self, index: int) -> tuple[Path, Path]:
-        """Where an item's image lies, and where its label does, or would if there were one.
+        """The file of an item's image, and the file in which its label is, or would be if there were one.
 
         Raises:
-            UserError: no label of these data is a file of its own.
+            UserError: a person can't add labels to these data.
         """
         raise UserError(
-            f"Expected data whose labels are files, each of an image, to ask a person for labels, got {type(self).__name__}. Set "
-            "active_learning.oracle=dataset, or take FolderSegmentationDataModule or FolderClassificationDataModule."
+            f"Expected data to which a person can add labels, got {type(self).__name__}. Set active_learning.oracle=dataset, or take "
+            "FolderSegmentationDataModule or FolderClassificationDataModule."
         )
 
     answers_in_table = False
-    """Whether a person answers by a row in a table, in place of a file for each image."""
+    """Whether a person adds labels as rows of a table, and not as a file for each image."""
 
     def is_answered(self, index: int) -> bool:
-        """Whether somebody has given an item's label, whatever a run knows of it."""
+        """Whether an item has a label now, whether a run knows it or not."""
         raise NotImplementedError(f"{type(self).__name__} has no labels that somebody could add.")
 
     def check_answer(self, index: int) -> None:
-        """Makes sure that the label which somebody has given to an item is one.
+        """Makes sure that the label which a person has given to an item can be used.
 
         Raises:
             UserError: it can't be read, or is no label of this image.
@@ -333,7 +343,7 @@ class PoolDataModule(LightningDataModule, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no labels that somebody could add.")
 
     def label_in(self, index: int, file: Path) -> Tensor:
-        """Classes of the pixels of an item's whole image by a label file, wherever that lies; int64 ``(H, W)``, 255 is ignored.
+        """Reads a label file, wherever it is, as the label of an item's whole image: classes int64 ``(H, W)``, 255 is ignored.
 
         Raises:
             UserError: it can't be read, or is no label of this image.
@@ -341,18 +351,18 @@ class PoolDataModule(LightningDataModule, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def label_key(self) -> str:
-        """What the numbers or colours in a label file mean, in words."""
+        """What the numbers or colours in a label file mean, or which classes there are, in words."""
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def label_sha256(self, file: str) -> str | None:
-        """Hash of a label file's content, by a name from above; None where there is no such file."""
+        """Hash of a label file's content, by its name from :meth:`label_files`; None if there is no such file."""
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
 
     def fingerprint(self) -> dict[str, int | str]:
-        """What identifies the data: the number of ``items``, and ``sha256``, a hash of the sources; of what the run began with.
+        """Identifies the data with which a run began: the number of ``items``, and ``sha256``, a hash of the sources.
 
-        Runs whose ``sha256`` is the same can be compared, whatever their seeds; what a seed draws of it has a hash of its own
-        (``crops_sha256``; ``validation_sha256`` beside the number of ``validation`` items).
+        Runs with the same ``sha256`` can be compared, whatever their seeds. What a seed draws from the data has hashes of its own:
+        ``crops_sha256``, and ``validation_sha256`` beside the number of ``validation`` items.
         """
         sources = [source._replace(split=POOL) if source.split == VALIDATION else source for source in self.sources()]
         began = [source for source in sources if source.split != ADDED]
@@ -368,5 +378,5 @@ class PoolDataModule(LightningDataModule, ABC):
         return self.pool.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over the pool of a checkpoint."""
+        """Restores the pool's state from a checkpoint."""
         self.pool.load_state_dict(state_dict)

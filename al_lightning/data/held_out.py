@@ -12,15 +12,15 @@ from al_lightning.errors import UserError
 
 
 def draw_groups(sizes: Mapping[str, int], wanted: float, seed: int) -> set[str]:
-    """Draws groups, until taking another one would bring their size no nearer to what is wanted.
+    """Draws groups whose sizes add up to about a wanted sum: in a random order, it takes each group that brings the sum nearer to it.
 
     Args:
-        sizes: of at least two groups, by name.
-        wanted: their size together.
-        seed: of the draw.
+        sizes: sizes of at least two groups, by name.
+        wanted: the sum of the sizes of the drawn groups.
+        seed: seed of the draw.
 
     Returns:
-        The groups: one at least, never all.
+        The drawn groups: at least one, never all.
     """
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
@@ -33,20 +33,20 @@ def draw_groups(sizes: Mapping[str, int], wanted: float, seed: int) -> set[str]:
 
 
 def draw_validation(pool: Pool, size: float, group_of: Callable[[int], str], staying: Container[int], seed: int) -> Tensor:
-    """Draws groups of items to validate by.
+    """Draws groups of items for validation.
 
     Args:
-        pool: of which nothing is labeled.
-        size: items that are wanted; below 1 the share of those that can be drawn. Groups come as near to it as their sizes allow.
-        group_of: the group of an index.
-        staying: indices that stay in the pool, and keep their groups there.
-        seed: of the draw.
+        pool: the pool, in which nothing is labeled yet.
+        size: number of labeled items to draw; below 1, their share of those that can be drawn. It is met as nearly as groups allow.
+        group_of: gives the group of an index.
+        staying: indices that stay in the pool, with their whole groups.
+        seed: seed of the draw.
 
     Returns:
-        Sorted indices of all items of the groups, those among them that nobody can answer for.
+        Sorted indices of all items in the drawn groups, including those without a label.
 
     Raises:
-        UserError: they would leave no item that can be labeled.
+        UserError: the size is no share and no count below that of the pool's labels, or fewer than two groups can be drawn.
     """
     members: dict[str, list[int]] = {}
     for index in pool.unlabeled_indices.tolist():

@@ -1,4 +1,4 @@
-"""The one place that opens image files: what it accepts, and what numbers their pixels become."""
+"""The one place that opens image files: which ones it accepts, and which numbers their pixels become."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,16 +12,16 @@ from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
 MAX_PIXELS = 89_478_485
-"""Pixels in an image; Pillow's own bound against files that unpack to more than they seem to hold."""
+"""Largest number of pixels in an image. It is Pillow's own limit, against small files that unpack to huge images."""
 
-# Pillow knows more, and starts another program for some (EPS).
+# Pillow knows more formats, and starts another program for some (EPS).
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000")
-_LABEL_FORMATS = ("PNG", "TIFF", "BMP")  # what keeps numbers as they are
-_BESIDE_THE_PICTURE = ("MPO",)  # a phone's JPEG, whose further pictures are views, depths or brightness of the first
-_LEAST_MAXIMUM = 4096
+_LABEL_FORMATS = ("PNG", "TIFF", "BMP")  # formats that keep numbers as they are
+_FIRST_OF_SEVERAL = ("MPO",)  # formats whose first picture is the one meant: a phone's JPEG with further views, depths or gain maps
+_LEAST_MAXIMUM = 4096  # 2**12
 _ORIENTATION = 0x0112
 _Array = npt.NDArray[np.uint8]
-# What viewers do with stored pixels ``(H, W, *)``, by EXIF's orientation; https://exiftool.org/TagNames/EXIF.html
+# How viewers turn stored pixels ``(H, W, *)``, by EXIF's orientation; https://exiftool.org/TagNames/EXIF.html
 _TURNS: dict[object, Callable[[_Array], _Array]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -31,15 +31,15 @@ _TURNS: dict[object, Callable[[_Array], _Array]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
-_ON_ITS_SIDE = (5, 6, 7, 8)
-# What to do with a mask that holds no ids
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that swap height and width
+# What a user can do with a mask that holds no ids
 _AS_GREY = "Save it as 8-bit grey"
 _BY_COLOR = "name the classes by their colours (data.init_args.classes)"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """An image whose header was read; whatever goes wrong with it in the block is one error with its name.
+    """Opens an image and reads its header. Any error that a decoder raises within the block becomes a UserError with the file's name.
 
     Raises:
         UserError: the file is missing, no image, too large, truncated or corrupted, or has several pictures.
@@ -47,7 +47,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     with ExitStack() as stack:
         with _naming(path, "Expected an image in {path}, but it can't be read: {error}."):
             require_regular(path)
-            file = stack.enter_context(path.open("rb"))  # by its name Pillow maps a raw TIFF, and mixes up one that is to be turned
+            file = stack.enter_context(path.open("rb"))  # given a path, Pillow maps a raw TIFF into memory, and then turns it wrongly
             image = stack.enter_context(Image.open(file, "r", _FORMATS))
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"Expected at most {MAX_PIXELS:,} pixels in {path}, got {image.width}x{image.height}. Cut it into parts.")
@@ -57,10 +57,10 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def _refuse_several(image: ImageFile.ImageFile, path: Path) -> None:
-    """Refuses pages of a TIFF and frames of an animation, of which the first one would be taken without a word."""
+    """Refuses a TIFF with several pages, and an animation: of these, Pillow silently reads the first picture."""
     count = getattr(image, "n_frames", 1)
-    if count > 1 and image.format not in _BESIDE_THE_PICTURE:
-        raise UserError(f"Expected one picture in {path}, got {count} (pages or frames). Save the one that is meant as a file of its own.")
+    if count > 1 and image.format not in _FIRST_OF_SEVERAL:
+        raise UserError(f"Expected one picture in {path}, got {count} (pages or frames). Save the right one as a file of its own.")
 
 
 @contextmanager
@@ -75,19 +75,19 @@ def _naming(path: Path, message: str) -> Iterator[None]:
 
 
 def size_of_opened(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Height and width as viewers show it."""
+    """Height and width of an image as viewers show it."""
     if image.format == "TIFF" and image.tag_v2.get(_ORIENTATION) in _ON_ITS_SIDE:  # type: ignore[attr-defined]
-        image.load()  # which turns it; some versions of Pillow know its size before that, others after it
+        image.load()  # this turns the image; some versions of Pillow swap its height and width only then
     return (image.width, image.height) if _orientation(image) in _ON_ITS_SIDE else (image.height, image.width)
 
 
 def rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
-    """Pixels as 8-bit RGB, ``(H, W, 3)``, turned as viewers turn them: of every kind of image that has a range of its own.
+    """Pixels as 8-bit RGB, ``(H, W, 3)``, turned as viewers turn them.
 
-    Grey of 12 or 16 bits is scaled from the full range of its file's type, transparency is left out: a pixel keeps its colour.
+    Grey values of 12 or 16 bits are scaled from the full range of the file's type. Transparency is dropped: a pixel keeps its colour.
 
     Raises:
-        UserError: numbers without a range (32-bit integers, floats), or 16 bits that use no more than 12 of them.
+        UserError: the pixels have no known range (32-bit integers, floats), or are 16-bit ones below 4,096.
     """
     return _turned(_orientation(image), _rgb_of(image, path))
 
@@ -99,20 +99,20 @@ def _rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
-        raise UserError(f"Expected an image of 8 or 16 bits a channel in {path}, got {kind}, whose range nobody knows. Scale it to 8 bits.")
+        raise UserError(f"Expected an image of 8 or 16 bits a channel in {path}, got {kind}, whose range is unknown. Scale it to 8 bits.")
     pixels: _Array = np.array(image.convert("RGB"))
-    if ";16" in stored:  # Pillow has kept the upper 8 bits
+    if ";16" in stored:  # Pillow keeps the upper 8 bits
         _refuse_few_bits(int(pixels.max()) * 256 + 255, path)
     return pixels
 
 
 def ids_of(image: ImageFile.ImageFile, path: Path) -> _Array:
-    """Label ids ``(H, W)``: the numbers of an 8-bit grey image, or the places in the palette of colours of an image that has one.
+    """Label ids, uint8 ``(H, W)``: the values of an 8-bit grey image, or the palette indices of an image with a palette of colours.
 
-    They are turned where their own file says so, whatever their image's says.
+    They are turned if the label file itself has an EXIF orientation; the image's orientation is not used.
 
     Raises:
-        UserError: they are not 8-bit integers in one channel, or the format does not keep them, or nobody can tell ids from greys.
+        UserError: the file has no 8-bit integers in one channel, its format may change them, or its palette has only greys.
     """
     refuse_lossy(image, path)
     if image.mode != "P" and (image.mode, _stored(image) or "L") != ("L", "L"):
@@ -126,22 +126,22 @@ def ids_of(image: ImageFile.ImageFile, path: Path) -> _Array:
 
 
 def refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
-    """Refuses labels in a format that may change numbers and colours.
+    """Refuses a label file whose format may change numbers and colours.
 
     Raises:
-        UserError: it is such a format.
+        UserError: the format is not PNG, TIFF or BMP.
     """
     if image.format not in _LABEL_FORMATS:
         raise UserError(f"Expected labels in {path} as one of {', '.join(_LABEL_FORMATS)}, got {image.format}, which may change them.")
 
 
 def _orientation(image: ImageFile.ImageFile) -> object:
-    """How a file that was opened and not read yet is to be turned, as EXIF counts; Pillow turns TIFF itself, when it reads it."""
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):  # a PNG would be read to its end to look for it
+    """EXIF's orientation of an image that was opened, but not decoded yet; None for TIFF, which Pillow turns itself when it decodes."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):  # Pillow would read a PNG to its end for it
         return None
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # EXIF of any program, of which Pillow makes SyntaxError, struct.error, ...: viewers show such an image as stored
+    except Exception:  # for bad EXIF, Pillow raises SyntaxError, struct.error, ...; viewers show such an image as stored
         return None
 
 
@@ -150,16 +150,16 @@ def _turned(orientation: object, pixels: _Array) -> _Array:
 
 
 def _refuse_greys(palette: npt.NDArray[np.int_], used: npt.NDArray[np.uint8], path: Path) -> None:
-    """Refuses a palette of greys other than their places: what programs make of a grey image to save bytes."""
+    """Refuses a palette of greys that differ from their indices: programs write it to store a grey image in fewer bytes."""
     if bool((palette == palette[:, :1]).all()) and bool((palette[used, 0] != used).any()):
         raise UserError(
-            f"Expected label ids as grey values or as places in a palette of colours in {path}, got a palette of greys. {_AS_GREY}, or "
+            f"Expected label ids as grey values or as indices of a palette of colours in {path}, got a palette of greys. {_AS_GREY}, or "
             f"{_BY_COLOR}."
         )
 
 
 def _kind(image: ImageFile.ImageFile) -> str:
-    """What an image is that holds no label ids."""
+    """Says what an image contains instead of label ids, and what to do."""
     if image.mode.startswith(("I", "F")):
         least, most = image.getextrema()
         return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map? Save ids of classes as 8-bit grey."
@@ -174,14 +174,14 @@ def _kind(image: ImageFile.ImageFile) -> str:
 
 
 def _stored(image: ImageFile.ImageFile) -> str:
-    """How the file holds its pixels, in Pillow's words (``I;12``, ``L;4``), before they are read; empty where it has but one way."""
+    """Pillow's name for how the file stores its pixels (``I;12``, ``L;4``), before they are decoded; empty if Pillow names none."""
     arguments = image.tile[0][3] if image.tile else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
 
 def _scaled_grey(image: ImageFile.ImageFile, full: int, path: Path) -> npt.NDArray[np.uint8]:
-    inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]  # white is 0: Pillow minds it for 8 bits
+    inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0  # type: ignore[attr-defined]  # 0 is white; Pillow inverts 8 bits only
     image.load()
     values = np.array(image).astype(np.uint32)
     if full == 65535:
@@ -190,7 +190,7 @@ def _scaled_grey(image: ImageFile.ImageFile, full: int, path: Path) -> npt.NDArr
 
 
 def _refuse_few_bits(largest: int, path: Path) -> None:
-    """Refuses what would be almost black: 16 bits that hold numbers of 12 bits or fewer, which no header tells."""
+    """Refuses 16-bit pixels that have values of at most 12 bits: they would be almost black, and the header does not tell their range."""
     if 0 < largest < _LEAST_MAXIMUM:
         raise UserError(
             f"Expected 16-bit pixels up to 65,535 in {path}, got none above {largest:,}, which is almost black. If they have 12 bits or "

@@ -1,10 +1,10 @@
-"""The files of MNIST and Fashion-MNIST, by what is in them."""
+"""Checksums of the files of MNIST and Fashion-MNIST."""
 
 import hashlib
 
 from torch import Tensor
 
-# MD5 of the unpacked files, as their publishers give it; of the packed ones it depends on who packed them.
+# MD5 of the publishers' files, unpacked; that of a packed file depends on the program that packed it.
 _MD5 = {
     ("MNIST", "train-images-idx3-ubyte"): "6bbc9ace898e44ae57da46a324031adb",
     ("MNIST", "train-labels-idx1-ubyte"): "a25bea736e30d166cdddb491f175f624",
@@ -20,12 +20,12 @@ _FULL_SIZES = (60_000, 10_000)
 
 
 def doubt(content: Tensor, name: str, title: str) -> str | None:
-    """Why a file may not be what its name says; None where nothing speaks against it, as for a part of a data set.
+    """Why a file's content may not be what its name says; None if it may be, as for a part of a data set.
 
     Args:
-        content: uint8, as :func:`~al_lightning.data.images.idx.read_idx` gives it.
-        name: of the file, without .gz.
-        title: of the data set that it is taken for.
+        content: uint8, as read by :func:`~al_lightning.data.images.idx.read_idx`.
+        name: name of the file, without ``.gz``.
+        title: name of the data set that the file should belong to.
     """
     header = bytes([0, 0, 8, content.ndim]) + b"".join(size.to_bytes(4) for size in content.shape)
     digest = hashlib.md5(header, usedforsecurity=False)

@@ -1,4 +1,4 @@
-"""A person's own files: found by patterns, known by their names, and held out for evaluation by groups of names."""
+"""A person's own image files: found by patterns, identified by their names, and held out for evaluation by groups of names."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -10,19 +10,19 @@ from al_lightning.errors import UserError
 from al_lightning.sources import ADDED, EVALUATION, POOL, UNLABELED, differences
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Kinds of files that are taken for images; others lie beside them."""
+"""Suffixes of image files; other files are ignored."""
 
 
 def by_name(root: Path, pattern: str) -> dict[str, Path]:
-    """The images that a pattern stands for, sorted by name.
+    """The image files that match a pattern, sorted by name.
 
     Args:
         root: folder in which the pattern begins.
-        pattern: of paths, with one ``*`` in its last part, which stands for the name; a suffix may follow: ``images/*``,
+        pattern: a path with one ``*`` in its last part, which stands for the name; a suffix may follow: ``images/*``,
             ``masks/*_mask.png``.
 
     Raises:
-        UserError: the pattern has no ``*`` there, or two files have one name.
+        UserError: the pattern has not one ``*`` there or leaves the folder, or two files have the same name.
     """
     *folders, last = Path(pattern).parts or [""]
     if last.count("*") != 1 or "*" in "".join(folders) or ".." in folders or Path(pattern).is_absolute():
@@ -35,8 +35,8 @@ def by_name(root: Path, pattern: str) -> dict[str, Path]:
     suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name)
-        # Names with a dot in front are what systems put beside files: "._x.png" of macOS is no image.
+        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name, re.DOTALL)  # a name may have a line feed
+        # Systems put files with a dot in front beside images: macOS's "._x.png" is no image.
         if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
         if (other := found.setdefault(match[1], path)) is not path:
@@ -45,14 +45,14 @@ def by_name(root: Path, pattern: str) -> dict[str, Path]:
 
 
 def grouping(pattern: str | None) -> Callable[[str], str]:
-    """From a name to its group.
+    """Makes the function that gives the group of a name.
 
     Args:
-        pattern: a regular expression that is searched for in a name: what it finds is the group, or the first part of it in brackets. None
-            for groups of one.
+        pattern: a regular expression that is searched for in the name. The group is the text that it matches, or that its first
+            parentheses match. None makes each name a group of its own.
 
     Raises:
-        UserError: it is no regular expression. The function raises one for a name in which nothing is found.
+        UserError: the pattern is no regular expression. The function that is returned raises one for a name without a match.
     """
     if pattern is None:
         return lambda name: name
@@ -67,7 +67,13 @@ def grouping(pattern: str | None) -> Callable[[str], str]:
 
 
 def beside(names: Sequence[str], others: Iterable[str], pattern: str | None) -> list[int]:
-    """The places of names that are of one group with others; what no group is found in is of none, and without a pattern nothing is."""
+    """The positions of names whose group is also the group of one of the others. A name without a match has no group.
+
+    Args:
+        names: the names.
+        others: the other names.
+        pattern: see :func:`grouping`; None for no groups, so that no position is returned.
+    """
     if pattern is None:
         return []
     find = _finding(pattern)
@@ -76,7 +82,7 @@ def beside(names: Sequence[str], others: Iterable[str], pattern: str | None) -> 
 
 
 def _finding(pattern: str) -> Callable[[str], str | None]:
-    """From a name to the group that is found in it, if one is."""
+    """Makes the function that gives the group of a name, or None if the pattern does not match."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -88,16 +94,16 @@ def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], s
     """Draws groups that are held out for evaluation, see :func:`~al_lightning.data.held_out.draw_groups`.
 
     Args:
-        names: all that have a label.
-        share: of them that is wanted.
-        group: see :func:`grouping`.
-        seed: of the draw.
+        names: names of all images that have a label.
+        share: the share of them that is wanted.
+        group: gives the group of a name, see :func:`grouping`.
+        seed: seed of the draw.
 
     Returns:
-        The groups: one at least, never all.
+        The drawn groups: at least one, never all.
 
     Raises:
-        UserError: there is but one group.
+        UserError: there are fewer than two groups.
     """
     sizes: dict[str, int] = {}
     for name in names:
@@ -111,14 +117,14 @@ def draw_evaluation(names: Sequence[str], share: float, group: Callable[[str], s
 
 
 def evaluation_share(evaluation: float | str, drawn_first: bool) -> float | None:
-    """The share of the labeled images that is drawn for evaluation; None where others are.
+    """The share of the labeled images that is drawn for evaluation; None if the evaluation set comes from elsewhere.
 
     Args:
-        evaluation: of the data module: a share, or a folder.
-        drawn_first: whether a run draws its evaluation set from the whole pool.
+        evaluation: the data module's argument: a share, or a folder.
+        drawn_first: whether the run draws its evaluation set from the whole pool (``active_learning.evaluation_first``).
 
     Raises:
-        UserError: both a folder and such a run.
+        UserError: a folder is given, although the run draws its evaluation set.
     """
     if not isinstance(evaluation, str):
         return None if drawn_first else evaluation
@@ -138,19 +144,19 @@ def settled_splits(
     group: str | None,
     seed: int,
 ) -> dict[str, str]:
-    """What each image is: of the pool, unlabeled in the pool, or for evaluation; as a run has settled it when it began.
+    """The split of each image, as it was when the run began: in the pool, in the pool without a label, added later, or for evaluation.
 
     Args:
-        files: by name of an image its file, as runs record it, sorted.
-        labeled: names of those that have a label.
-        recorded: by file what it was when the run began that goes on, in the run's order; empty where a run begins. Labels that came later
-            are unknown to it, and files that came later are added behind.
-        share: of the labeled ones that is drawn for evaluation; None where others are for evaluation.
+        files: the file of each image as runs record it, by the image's name, sorted.
+        labeled: names of the images that have a label now.
+        recorded: the split of each file when the resumed run began, in the run's order; empty if the run begins now. Images that got
+            their label later are still unlabeled for the run; files that came later are added at the end.
+        share: share of the labeled images that is drawn for evaluation; None if the evaluation set comes from elsewhere.
         group: see :func:`grouping`.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Returns:
-        By name, in the run's order. What is unlabeled is left out where its group is for evaluation.
+        The splits by name, in the run's order. An image without a label is left out if its group is for evaluation.
 
     Raises:
         UserError: an image or a label is missing that the run began with.
@@ -179,15 +185,15 @@ def _refuse_missing(files: Mapping[str, str], labeled: Collection[str], recorded
 
 
 def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: str | None) -> None:
-    """Refuses a split that somebody made, where images of one group are on both sides.
+    """Refuses a given split if it has images of one group on both sides.
 
     Args:
-        pool: names.
-        evaluation: likewise.
-        group: see :func:`grouping`; None where nobody has said what belongs together.
+        pool: names of the pool's images.
+        evaluation: names of the images for evaluation.
+        group: see :func:`grouping`; None if images have no groups.
 
     Raises:
-        UserError: there is such a group.
+        UserError: a group is on both sides.
     """
     group_of = grouping(group)
     if group is not None and (shared := sorted({group_of(name) for name in pool} & {group_of(name) for name in evaluation})):
@@ -198,5 +204,5 @@ def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: 
 
 
 def shown(names: Sequence[str], most: int = 5) -> str:
-    """The first of many names."""
+    """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -11,11 +11,11 @@ from al_lightning.numbers import PositiveInt
 
 
 class Repeat(TypedDict):
-    """An item that is in the pool several times more: whether a strategy sees that copies teach nothing.
+    """An item of which the pool gets copies, to find out whether a strategy avoids what the network already knows.
 
     Attributes:
-        item: by name or by index.
-        copies: beside itself.
+        item: its name or its index.
+        copies: number of copies beside the item itself.
     """
 
     item: str | int
@@ -23,19 +23,19 @@ class Repeat(TypedDict):
 
 
 class Pool:
-    """Two boolean masks over a data set's own indices; only :meth:`label` gives labels.
+    """Two boolean masks over a data set's own indices. Only :meth:`label` marks items as labeled.
 
     Args:
         size: number of items in the data set, N.
-        members: indices that take part; None for all. Others are in neither mask.
-        answerable: bool ``(N,)``, the items whose label somebody can give; None for all. The others are never asked for.
+        members: indices of the items in the pool; None for all. Other items are in neither mask.
+        answerable: bool ``(N,)``, the items for which the oracle has a label; None for all. Other items are never queried.
 
     Attributes:
-        labeled: bool ``(N,)``.
-        unlabeled: bool ``(N,)``.
-        answerable: bool ``(N,)``.
-        labeled_in: int32 ``(N,)``, the cycle whose training set the item first joined; -1 where it is not labeled.
-        cycle: how often :meth:`label` was called, less one: the cycle that the labeled items are the training set of.
+        labeled: bool ``(N,)``, the labeled items of the pool.
+        unlabeled: bool ``(N,)``, the other items of the pool.
+        answerable: bool ``(N,)``, see above.
+        labeled_in: int32 ``(N,)``, the cycle whose training set the item first joined; -1 if it is not labeled.
+        cycle: the current cycle, whose training set the labeled items are: the number of calls of :meth:`label`, less one.
     """
 
     def __init__(self, size: int, members: Tensor | None = None, answerable: Tensor | None = None) -> None:
@@ -56,22 +56,22 @@ class Pool:
 
     @property
     def unlabeled_indices(self) -> Tensor:
-        """Sorted indices of the items that nobody has labeled."""
+        """Sorted indices of the unlabeled items."""
         return self.unlabeled.nonzero().flatten()
 
     @property
     def candidates(self) -> Tensor:
-        """Sorted indices of the items that can be queried: they are unlabeled, and somebody can answer."""
+        """Sorted indices of the items that can be queried: they are unlabeled, and the oracle has a label for them."""
         return (self.unlabeled & self.answerable).nonzero().flatten()
 
     def label(self, indices: Tensor) -> None:
-        """Moves items to the labeled side and begins the next cycle.
+        """Marks items as labeled and begins the next cycle.
 
         Args:
             indices: int64 ``(n,)``, each of them a candidate.
 
         Raises:
-            UserError: an index is out of range, comes twice, is labeled already, is not part of the pool, or nobody can answer. Nothing is
+            UserError: an index is out of range, comes twice, is labeled already, is not part of the pool, or has no label. Nothing is
                 changed then.
         """
         size = len(self.labeled)
@@ -91,11 +91,15 @@ class Pool:
         self.labeled_in[indices] = self.cycle
 
     def leave_out(self, indices: Tensor) -> None:
-        """Takes unlabeled items out of the pool: they are in neither mask then."""
+        """Takes unlabeled items out of the pool; they are in neither mask then."""
         self.unlabeled[indices] = False
 
     def begin_with(self, indices: Tensor) -> None:
-        """Takes back what is labeled, and labels these as the initial set."""
+        """Unmarks all labeled items, and labels these as the initial set.
+
+        Raises:
+            UserError: see :meth:`label`.
+        """
         self.unlabeled |= self.labeled
         self.labeled.zero_()
         self.labeled_in.fill_(-1)
@@ -103,7 +107,7 @@ class Pool:
         self.label(indices)
 
     def set_apart(self, apart: Tensor) -> None:
-        """Takes items out of both masks; what was taken out before comes back, unlabeled.
+        """Takes items out of both masks. Items of an earlier call come back, unlabeled.
 
         Args:
             apart: bool ``(N,)``.
@@ -115,7 +119,7 @@ class Pool:
         self.labeled_in[apart] = -1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`load_state_dict` needs: tensors and builtins only, and as bits, for every checkpoint has them."""
+        """Everything that :meth:`load_state_dict` needs, as tensors and builtins; masks as bits, because every checkpoint has them."""
         return {
             "size": len(self.labeled),
             "unlabeled": _packed(self.unlabeled),
@@ -125,10 +129,10 @@ class Pool:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over another pool's state.
+        """Restores a pool's state.
 
         Raises:
-            UserError: the state is of a pool of another size.
+            UserError: it is the state of a pool of another size.
         """
         size = len(self.labeled)
         if state["size"] != size:
@@ -152,16 +156,16 @@ def draw_initial(candidates: Tensor, size: int | Literal["all"], generator: torc
 
     Args:
         candidates: indices to draw from.
-        size: how many; ``all`` makes a run on the whole pool, the reference of normalised curves.
+        size: number of items to draw; ``all`` makes a run on the whole pool, the reference of normalised curves.
         generator: source of the draw.
-        labels: ``(N,)`` class of each item of the data set, for a class-balanced draw (which uses labels that a real annotator has not
-            given yet); None draws uniformly. Where the size is no multiple of the number of classes, the first classes get one more.
+        labels: ``(N,)``, the class of each item in the data set, for a class-balanced draw (which uses labels that a real annotator has not
+            given yet); None draws uniformly. If the size is no multiple of the number of classes, the first classes get one item more.
 
     Returns:
         ``(size,)`` indices, in the order of the draw.
 
     Raises:
-        UserError: there are not enough candidates.
+        UserError: there are not enough candidates, or not enough of a class.
     """
     if size == "all":
         size = len(candidates)

@@ -463,7 +463,7 @@ def test_an_initial_run_that_does_not_fit_is_refused(tmp_path):
             run_experiment(tmp_path / str(number), **{"initial_run": str(initial.path), **arguments})
         assert not RunDirectory(tmp_path / str(number)).holds_run()  # nothing is left in the way
     initial.checkpoint(0).unlink()
-    with pytest.raises(UserError, match="Was the run made with keep: all"):
+    with pytest.raises(UserError, match=r"Take a run that was made with active_learning\.keep=all"):
         run_experiment(tmp_path / "no checkpoint", initial_run=str(initial.path))
 
 

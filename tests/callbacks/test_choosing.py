@@ -162,7 +162,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(fit, capsys):
     assert "stride to be 1 with Diverse(strategy=Entropy), got 4, 1" in refused(
         capsys, fit, strategy={"class_path": "Diverse", "init_args": {"strategy": "Entropy"}}, stride=[4, 1]
     )
-    assert "also_record to name strategies that score each item, got BADGE" in refused(capsys, fit, also_record=["Margin", "BADGE"])
+    assert "also_record to name strategies that score each item by itself, got BADGE" in refused(
+        capsys, fit, also_record=["Margin", "BADGE"]
+    )
     assert "ranks items by a score of each for Inverse" in refused(
         capsys, fit, strategy={"class_path": "Inverse", "init_args": {"strategy": "CoreSet"}}
     )

@@ -249,7 +249,7 @@ def test_on_the_command_line(tmp_path, capsys):
     seconds = torch.load("run/cycles/001/training.ckpt", weights_only=True)["al_lightning interim"]["seconds"]
     capsys.readouterr()
     cli.main(["fit", "--resume", "--run_dir", "run"])
-    assert "Cycle 1 goes on after epoch 1 of its training" in capsys.readouterr().out
+    assert "Cycle 1 continues after epoch 1 of its training" in capsys.readouterr().out
     run = RunDirectory("run")
     assert without_seconds(run) == without_seconds(whole)
     assert all(same_weights(weights(run, cycle), weights(whole, cycle)) for cycle in (0, 1))

@@ -15,6 +15,7 @@ from al_lightning.callbacks import oracles
 from al_lightning.cli import main
 from al_lightning.data import FolderSegmentationDataModule
 from al_lightning.errors import UserError
+from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
 from tests.callbacks.test_resume import dies_at, dies_in_row
@@ -206,10 +207,10 @@ def test_what_does_not_fit_is_named_and_nothing_is_taken_up(folder):
     assert len(wanted(fit("run"))) == 4 and run.finished() == 2  # its training is not lost
     with pytest.raises(UserError, match=r"label ids 0, 7, 255 in .* got 3"):
         fit("run")
-    with pytest.raises(UserError, match="whose labels are files"):
+    with pytest.raises(UserError, match="data to which a person can add labels"):
         run_experiment(folder / "mnist", data=make_data(), oracle="human")
     only(*LABELED)
-    with pytest.raises(UserError, match="strategies that look at no labels"):
+    with pytest.raises(UserError, match="strategies that read no labels"):
         fit("cheats", strategy=LowestMiou())
 
 
@@ -224,3 +225,13 @@ def test_the_command_says_what_to_do_and_ends_with_75(folder, capsys):
         )
         label(*wanted(RunDirectory("run"))[:3])
     assert "the ids 0 for ground, 7 for cell" in (RunDirectory("run").package(0) / "README.txt").read_text()
+
+
+@pytest.mark.parametrize("paths", [["a/x.png", "b/y.png"], ["a/x.png", "b/x.png"], ["a/x.png", "b/x.png", "b/a-x.png"]])
+def test_each_image_of_a_package_has_a_name_of_its_own(paths):
+    class Data:
+        def image_and_label(self, index):
+            return Path(paths[index]), Path()
+
+    names = oracles.package_names(Data(), [Labeled(1, rank, rank, path) for rank, path in enumerate(paths)])
+    assert len(set(names)) == len(paths) and all(name.endswith(Path(path).name) for name, path in zip(names, paths, strict=True))

@@ -6,6 +6,7 @@ from torch import nn
 
 from al_lightning.acquisition import Entropy, Margin, Odin, Order
 from al_lightning.acquisition.strategies import joint_scorer
+from al_lightning.callbacks import scoring
 from al_lightning.callbacks.scoring import PeakMemory, score_batches, shares
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
@@ -89,6 +90,12 @@ def test_modes_are_restored_after_an_exception():
     with pytest.raises(OSError, match="unreadable"):
         score_batches([Entropy()], network, [torch.tensor([0])], load, 0, lambda items: None)
     assert network.training and network[0].training
+
+
+def test_peak_memory_is_in_bytes_where_its_record_can_not_be_reset(monkeypatch, tmp_path):
+    peak = PeakMemory(torch.device("cpu")).bytes()
+    monkeypatch.setattr(scoring, "_CLEAR", tmp_path / "missing")
+    assert peak / 2 < PeakMemory(torch.device("cpu")).bytes() < 100 * peak
 
 
 def test_peak_memory_sees_what_was_allocated_since():

@@ -1,1 +1,1 @@
-"""Images with one class each, in memory: the loaders and the data module that they share, and a file a layout."""
+"""Images with one class each, in memory: the loaders and the data module that they share, and a module for each layout of files."""

@@ -1,6 +1,7 @@
-"""Tables of a person's own, of names of images and their classes: read, and written such that what others wrote there stays."""
+"""A person's own tables of image names and classes: read, and extended such that everything that stands there stays."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,72 +10,75 @@ from al_lightning.files import as_csv, whole_rows
 from al_lightning.reading import read_text
 
 HEADER = "name,class\n"
-_MARK = "\ufeff"  # what spreadsheets put in front
+_MARK = "\ufeff"  # the byte order mark, with which spreadsheets begin a file
 
 
 class Spellings:
-    """From the ways that a person may call an image, with or without suffix and folder, to its name.
+    """Finds the name of an image from the spellings that a person may use: with or without suffix and folder.
 
     Args:
-        images: by name, their files.
-        also: further ways, with the name that each stands for.
+        images: the file of each image, by its name.
+        also: further spellings, with the name that each stands for.
     """
 
     def __init__(self, images: Mapping[str, Path], also: Mapping[str, str] | None = None) -> None:
         self._names: dict[str, set[str]] = {}
         for name, path in images.items():
-            for way in (path.stem, path.name, f"{name}{path.suffix}"):
-                self._names.setdefault(way, set()).add(name)
-        for way, name in (also or {}).items():
-            self._names |= {way: {name}, Path(way).stem: {name}}
+            for spelling in (path.stem, path.name, f"{name}{path.suffix}"):
+                self._names.setdefault(spelling, set()).add(name)
+        for spelling, name in (also or {}).items():
+            self._names |= {spelling: {name}, Path(spelling).stem: {name}}
         self._names |= {name: {name} for name in images}
 
-    def all_of(self, way: str) -> set[str]:
-        """The names that somebody may mean: none, one or several."""
-        return self._names.get(way, set())
+    def all_of(self, spelling: str) -> set[str]:
+        """The names of the images that a spelling may mean: none, one or several."""
+        return self._names.get(spelling, set())
 
 
 def read_classes(path: Path, spellings: Spellings) -> dict[str, str | None]:
-    """The class of each named image; None where the table leaves it open.
+    """The class of each image in a table, by the image's name; None if the table has no class for it.
 
     Args:
-        path: CSV with the columns ``name`` and ``class``, and any others.
-        spellings: of the images that it may name.
+        path: CSV with the columns ``name`` and ``class``, and maybe others.
+        spellings: the spellings of the images that it may name.
 
     Raises:
-        UserError: the table is damaged, or names what is no image or several, or one twice.
+        UserError: the table is damaged, or a name in it is no image's, is that of several images, or comes twice.
     """
     classes: dict[str, str | None] = {}
     for number, (given, label) in enumerate(given_classes(path), 1):
         names = spellings.all_of(given)
         if len(names) != 1 or names & classes.keys():
-            why = "is named twice" if len(names) == 1 else f"may be any of {', '.join(sorted(names))}" if names else "is none"
+            why = "is named twice" if len(names) == 1 else f"may be any of {', '.join(sorted(names))}" if names else "is no image"
             raise UserError(f"Expected the names of images in {path}, each once, but {given} in row {number} {why}.")
         classes[names.pop()] = label or None
     return classes
 
 
 def given_classes(path: Path) -> list[tuple[str, str]]:
-    """The names and classes of a table, as they stand there.
+    """The names and classes in a table, as they are written there.
 
     Raises:
-        UserError: it can't be read, or has no such columns.
+        UserError: the table can't be read, or lacks one of these columns.
     """
-    rows = csv.DictReader(read_text(path).removeprefix(_MARK).splitlines())
-    if not {"name", "class"} <= set(rows.fieldnames or ()):
-        raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
-    return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+    rows = csv.DictReader(io.StringIO(read_text(path).removeprefix(_MARK), newline=""))
+    try:
+        if not {"name", "class"} <= set(rows.fieldnames or ()):
+            raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
+        return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+    except csv.Error as error:
+        raise UserError(f"Expected CSV in {path}, but it can't be read: {error}.") from error
 
 
 def with_classes(text: str, classes: Mapping[str, str], spellings: Spellings) -> str:
-    """A table with further classes: rows of its own change where they are of these images, all else stays as it is.
+    """The text of a table with further classes: rows of these images are changed or added, everything else stays as it is.
 
     Args:
-        text: of the table; :data:`HEADER` of a new one.
-        classes: by name of an image.
-        spellings: of the images that the table may name.
+        text: the table's text; :data:`HEADER` for a new table.
+        classes: the classes, by name of the image.
+        spellings: the spellings of the images that the table may name.
     """
-    rows, tail = whole_rows(text)
+    rows, tail = whole_rows(text if "\n" in text else text.replace("\r", "\n"))  # some spreadsheets end rows with \r alone
     rows = [*rows, f"{tail}\n"] if tail else rows
     end = "\r\n" if rows[0].endswith("\r\n") else "\n"
     header = next(csv.reader([rows[0].removeprefix(_MARK)]))

@@ -1,4 +1,4 @@
-"""What all data have in common whose images stay in memory."""
+"""What all data modules share whose images stay in memory."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,28 +14,31 @@ from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.images.resident import ResidentImages, ResidentLoader
 from al_lightning.sources import EVALUATION, POOL, Source
 
-# A processor scores so many pixels at a time: glibc gives larger tensors back after each batch, and the next one waits for fresh pages.
+# A CPU scores so many pixels at a time: glibc returns larger tensors to the system after each batch, and the next waits for fresh pages.
 _PIXELS_AT_ONCE = 2**19
 
 
 class ResidentDataModule(PoolDataModule):
-    """A pool of images in memory, each with a class; ``setup`` of a subclass fills them.
+    """A pool of images in memory, each with a class. A subclass fills the attributes in its ``setup``.
 
     Attributes:
-        _train: the pool's.
-        _eval: those for evaluation.
+        _train: the pool's images.
+        _eval: the images for evaluation.
     """
 
     _train: ResidentImages
     _eval: ResidentImages
-    _set_aside: ResidentImages | None = None  # the data's own for evaluation, where a run is evaluated on items of the pool
+    _set_aside: ResidentImages | None = None  # the data's own evaluation images, if the run is evaluated on items of the pool instead
 
     # Loaders
 
     def train_dataloader(self) -> ResidentLoader:
         """Batches of labeled items, in an order that depends on seed, cycle and epoch only.
 
-        A last batch that the network can't train on is left out: other items are in it in the next epoch.
+        A last batch that is too small for the network to train on is left out; it has other items in each epoch.
+
+        Raises:
+            UserError: all batches are too small.
         """
         self._train.move_to(self.device)
         indices = self.pool.labeled_indices
@@ -50,7 +53,7 @@ class ResidentDataModule(PoolDataModule):
         return torch.zeros(1, *self._train.images.shape[1:])
 
     def val_dataloader(self) -> ResidentLoader:
-        """Batches of the images for validation, which are those for evaluation where none are held out."""
+        """Batches of the images for validation: those that are held out, or else those for evaluation."""
         return self._shared(self._train, self.validation) if len(self.validation) else self.test_dataloader()
 
     def test_dataloader(self) -> ResidentLoader:
@@ -58,14 +61,14 @@ class ResidentDataModule(PoolDataModule):
         return self._shared(self._eval, torch.arange(len(self._eval)))
 
     def _shared(self, data: ResidentImages, indices: Tensor) -> ResidentLoader:
-        """Batches of images in their order; several processes share them without repeating any."""
+        """Batches of images in their order; several processes share them, and none is repeated."""
         data.move_to(self.device)
         rank, world = self.rank_and_world
         its = indices[rank::world]
         return ResidentLoader(data, its, range(len(its)), self.eval_batch_size, self.device)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
-        """Cuts pool items into batches to score, in their order; of ``eval_batch_size`` at most."""
+        """Cuts pool items into batches for scoring, in their order; of at most ``eval_batch_size`` items."""
         at_once = self.eval_batch_size
         if self.device.type == "cpu":
             at_once = min(at_once, max(1, _PIXELS_AT_ONCE // self._train.images[0].numel()))
@@ -77,7 +80,7 @@ class ResidentDataModule(PoolDataModule):
         return ((self._train.inputs(indices, self.device), indices) for indices in batches)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The loaders yield on the device."""
+        """Returns the batch as it is: the loaders yield it on the device."""
         return batch
 
     # Identity
@@ -92,7 +95,7 @@ class ResidentDataModule(PoolDataModule):
         return len(self._eval)
 
     def sources(self) -> list[Source]:
-        """Images and labels by hashes: labels of this kind are read at once, with their images."""
+        """Images and labels, identified by hashes: these labels are all read at once, with their images."""
         return [
             Source(split, f"{split} {name}", hashlib.sha256(content.cpu().numpy().data).hexdigest())
             for split, data in ((POOL, self._train), (EVALUATION, self._eval if self._set_aside is None else self._set_aside))
@@ -105,7 +108,7 @@ class ResidentDataModule(PoolDataModule):
         self._set_aside = self._eval if self._set_aside is None else self._set_aside
         self._eval = ResidentImages(self._train.images[rows], self._train.labels[rows])
 
-    # Looks
+    # Labels and pictures
 
     def oracle_labels(self, indices: Tensor) -> Tensor:
         """See :meth:`PoolDataModule.oracle_labels`."""

@@ -1,4 +1,4 @@
-"""A person's own images with a class each: a folder a class, or a table of names and classes."""
+"""A person's own images with one class each: in a folder for each class, or with a table of names and classes."""
 
 import hashlib
 import logging
@@ -25,18 +25,18 @@ from al_lightning.sources import ADDED, EVALUATION, POOL, Source
 log = logging.getLogger(__name__)
 
 _UNLABELED_FOLDER = "unlabeled"
-_TABLE = "labels.csv"  # beside the folders: of what is in none of a class
+_TABLE = "labels.csv"  # beside the folders: classes of images in none of a class's folders
 
 
 class Photo(NamedTuple):
-    """An image of a person's own.
+    """One of a person's own images.
 
     Attributes:
-        name: what the person calls it.
-        path: where it lies.
-        label: its class; None where nobody has labeled it.
-        has_label: whether it had that when the run began.
-        is_added: whether it came when the run had begun.
+        name: the name that the person knows it by.
+        path: its file.
+        label: its class; None if it is not labeled.
+        has_label: whether it had a label when the run began.
+        is_added: whether it was added after the run had begun.
     """
 
     name: str
@@ -47,30 +47,30 @@ class Photo(NamedTuple):
 
 
 class FolderClassificationDataModule(ResidentDataModule):
-    """Images ``<class>/<name>.{png,jpg,tif}`` and ``unlabeled/<name>...``; or in one folder, with a table of names and classes.
+    """Images ``<class>/<name>.{png,jpg,tif}`` and ``unlabeled/<name>...``; or images in one folder, with a table of names and classes.
 
-    What has no class is unlabeled: it is in the pool, but a simulated run can't ask for it. Where images have folders, a ``labels.csv``
-    beside these gives classes to unlabeled ones, which stay where they are. All images are kept in memory at their size.
+    An image without a class is unlabeled: it is in the pool, but a simulated run can't ask for it. If classes are folders, a file
+    ``labels.csv`` beside them may give classes to images in ``unlabeled``, which stay there. All images are kept in memory.
 
     Args:
         root: folder of the images.
-        labels: CSV file inside of ``root`` with the columns ``name`` (of the image, with or without its suffix) and ``class``; what it does
-            not name is unlabeled. None for a folder a class.
-        images: where the images of such a table lie in ``root``; ``*`` stands for the name.
+        labels: CSV file inside ``root`` with the columns ``name`` (of the image, with or without its suffix) and ``class``; an image that
+            it does not name is unlabeled. None if each class has a folder.
+        images: where the images of such a table are in ``root``; ``*`` stands for the name.
         classes: names of the classes, in the order of the network's outputs; None for all that occur, sorted.
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a class. With ``active_learning.evaluation_first`` there is no such share.
-        group: a regular expression that finds an image's group in its name (``<class>/<name>`` where there are folders), such as its video
+        group: a regular expression that finds an image's group in its name (``<class>/<name>`` if classes are folders), such as its video
             or its patient. All images of a group are for one of training, validation and evaluation. None splits images one by one.
-        image_size: height and width that images are resized to, or one number for both; None where they have one size.
+        image_size: height and width that images are resized to, or one number for both; None if all have the same size.
         channels: 3 for colours, 1 for grey.
-        initial_size: labeled images that a simulation begins with, or ``all``.
-        batch_size: items in a training batch, on each device.
-        eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
-        seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of evaluation split, validation and initial set, to draw the same ones under several seeds; None for ``seed``.
-        initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw.
-        validation_size: labeled images that are held out of the pool for validation, a count or, below 1, a share of them; None for none.
+        initial_size: number of labeled images that a simulation begins with, or ``all``.
+        batch_size: number of items in a training batch, on each device.
+        eval_batch_size: number of items in a batch of evaluation; also of scoring, for which a CPU takes at most 2**19 pixels at a time.
+        seed: seed of the batch order. The command line links it to ``seed_everything``.
+        initial_seed: seed of evaluation split, validation and initial set, so that several seeds can have the same ones; None for ``seed``.
+        initial_items: file that lists the items labeled before cycle 0, by name or by index, one in a line; None draws them.
+        validation_size: number of labeled images that are held out of the pool for validation, or their share if below 1; None for none.
 
     Raises:
         UserError: a file is missing or bad, a class unknown, or a size does not fit.
@@ -106,7 +106,11 @@ class FolderClassificationDataModule(ResidentDataModule):
         self.initial_size = initial_size
 
     def setup(self, stage: str) -> None:
-        """Reads the images, settles what is for evaluation, builds the pool and labels the initial set; once."""
+        """Reads the images, holds out the evaluation set, builds the pool and labels the initial set; once.
+
+        Raises:
+            UserError: a file is missing or bad, a class unknown, or a size does not fit.
+        """
         if hasattr(self, "pool"):
             return
         pool, evaluation = self._listing()
@@ -116,10 +120,10 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._label_of = {_label_name(photo): photo.label for photo in (*pool, *evaluation)}
         self._sizes: dict[Path, tuple[int, int]] = {}
         self._train = self._read(pool)
-        self._eval = self._read(evaluation)  # maybe none, of the pool's size
+        self._eval = self._read(evaluation)  # after the pool, whose size it has if it is empty
         answerable = torch.tensor([photo.has_label for photo in pool])
         self.begin(Pool(len(pool), answerable=answerable))
-        known = answerable if bool(answerable.any()) else self._train.labels >= 0  # of a run that began with nothing, what came since
+        known = answerable if bool(answerable.any()) else self._train.labels >= 0  # all later labels, if the run began without any
         self._warn_of_missing(self._train.labels[known & (self.pool.labeled | self.pool.unlabeled)], "pool")
         if len(self.validation):
             self._warn_of_missing(self._train.labels[self.validation], "validation set")
@@ -132,7 +136,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._evaluation = [self._photos[index] for index in indices]
 
     def _listing(self) -> tuple[list[Photo], list[Photo]]:
-        """The pool's images and those for evaluation, each sorted by name."""
+        """The pool's images and those for evaluation, in the run's order: by name, and images that were added later at the end."""
         photos = list_photos(self.root, self.labels, self.images, "root")
         splits = settled_splits(
             {photo.name: photo.path.relative_to(self.root).as_posix() for photo in photos},
@@ -152,7 +156,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         evaluation = list_photos(folder, self.labels, self.images, "evaluation")
         refuse_shared_groups((photo.name for photo in pool), (photo.name for photo in evaluation), self.group)
         if missing := [photo.name for photo in evaluation if photo.label is None]:
-            raise UserError(f"Expected a class for each image in {folder}, which are for evaluation, got none for {shown(missing)}.")
+            raise UserError(f"Expected a class for each evaluation image in {folder}, got none for {shown(missing)}.")
         return pool, evaluation
 
     def _classes(self, photos: Sequence[Photo]) -> list[str]:
@@ -211,11 +215,11 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     @cached_property
     def class_names(self) -> Sequence[str]:  # type: ignore[override]
-        """Of the classes: as told, or all that occur."""
+        """Names of the classes: those of the argument ``classes``, or all that occur."""
         return self.classes or self._classes([photo for photos in self._listing() for photo in photos])
 
     def inputs_of(self, picture: Pixels) -> Tensor:
-        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(C, H, W)`` in [0, 1], resized."""
+        """The network's inputs of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(C, H, W)`` in [0, 1], resized."""
         return torch.from_numpy(self._resized(picture)).permute(2, 0, 1).float().div_(255)
 
     def labeled_images(self) -> list[Path]:
@@ -226,19 +230,19 @@ class FolderClassificationDataModule(ResidentDataModule):
     # Identity
 
     def item(self, index: int) -> str:
-        """The name of its image."""
+        """The name of the item's image."""
         return self._photos[index].name
 
     def name_of(self, image: Path) -> str:
-        """See :meth:`PoolDataModule.name_of`; with its folder, where that says the class."""
+        """See :meth:`PoolDataModule.name_of`; with the folder, if folders are classes."""
         return image.stem if self.labels else f"{image.parent.name}/{image.stem}"
 
     def group_of(self, index: int) -> str:
-        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        """See :meth:`PoolDataModule.group_of`; found by ``group``."""
         return grouping(self.group)(self.item(index))
 
     def sources(self) -> list[Source]:
-        """The images, by their sizes in bytes and in pixels."""
+        """The images, identified by their sizes in bytes and in pixels."""
         splits = [(self.split_of(index, photo.has_label, photo.is_added), photo, self.root) for index, photo in enumerate(self._photos)]
         folder = Path(self.evaluation).expanduser() if isinstance(self.evaluation, str) else self.root
         splits += [(EVALUATION, photo, folder) for photo in self._own_evaluation]
@@ -253,7 +257,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         return f"{photo.path.stat().st_size} bytes, {width}x{height} pixels"
 
     def label_files(self, indices: Sequence[int]) -> list[str]:
-        """Classes lie in no files of their own; each is known as that of its image."""
+        """See :meth:`PoolDataModule.label_files`; a class has no file, and is named by its image."""
         return [_label_name(self._photos[index]) for index in indices]
 
     def evaluation_label_files(self) -> list[str]:
@@ -275,7 +279,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         return [] if share is None else self.drawn_of(indices, share)
 
     def image_and_label(self, index: int) -> tuple[Path, Path]:
-        """See :meth:`PoolDataModule.image_and_label`; all classes lie in one table."""
+        """See :meth:`PoolDataModule.image_and_label`; all classes are in one table."""
         return self._photos[index].path, self.root / (self.labels or _TABLE)
 
     def is_answered(self, index: int) -> bool:
@@ -292,17 +296,17 @@ class FolderClassificationDataModule(ResidentDataModule):
         return f"one of the classes {', '.join(self.class_names)}"
 
     def class_of(self, index: int) -> str | None:
-        """The class that somebody has given to an item."""
+        """The class that a person has given to an item; None if it has none."""
         return self._photos[index].label
 
     def answer(self, classes: Mapping[int, str]) -> None:
-        """Takes over classes, by index, that the table has got by now."""
+        """Takes over classes, by index, that were written into the table."""
         for index, label in classes.items():
             self._photos[index] = photo = self._photos[index]._replace(label=label)
             self._label_of[_label_name(photo)] = label
 
     def spellings(self) -> Spellings:
-        """The ways in which the table may call images."""
+        """The spellings by which a table may name these images."""
         return Spellings({photo.name: photo.path for photo in (*self._photos, *self._own_evaluation)})
 
 
@@ -315,12 +319,12 @@ def list_photos(root: Path, labels: str | None, images: str, argument: str) -> l
 
     Args:
         root: the folder.
-        labels: a table inside of it; None where each class has a folder.
+        labels: a table inside the folder; None if each class has a folder.
         images: pattern of the images of a table, see :func:`by_name`.
-        argument: of the data module, that named the folder.
+        argument: the data module's argument that named the folder, for the message.
 
     Raises:
-        UserError: there are none, two have one name, or the table is damaged or names what is not there.
+        UserError: there are no images, two have the same name, or the table is damaged or names an image that is not there.
     """
     if labels is not None:
         found = by_name(root, images)
@@ -330,13 +334,13 @@ def list_photos(root: Path, labels: str | None, images: str, argument: str) -> l
         found = {f"{folder}/{name}": path for folder in folders for name, path in by_name(root, f"{folder}/*").items()}
         classes = _classes_of_folders(found, root / _TABLE)
     if not found:
-        where = (root / images).parent if labels is not None else f"folders of {root}, one a class"
+        where = (root / images).parent if labels is not None else f"folders of {root}, one for each class"
         raise UserError(f"Expected images ({', '.join(SUFFIXES)}) in {where}, found none. Set data.init_args.{argument}.")
     return [Photo(name, found[name], classes.get(name)) for name in sorted(found)]
 
 
 def _classes_of_folders(images: Mapping[str, Path], table: Path) -> dict[str, str | None]:
-    """The classes that images have by their folders, and unlabeled ones by a table beside these."""
+    """The classes of images by their folders, and those of unlabeled images by a table beside the folders."""
     by_folder: dict[str, str | None] = {name: path.parent.name for name, path in images.items() if path.parent.name != _UNLABELED_FOLDER}
     given = read_classes(table, Spellings(images)) if table.is_file() else {}
     if wrong := [name for name, label in given.items() if label is not None and by_folder.get(name, label) != label]:

@@ -16,7 +16,7 @@ from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
 MAX_BYTES = 2**31
-"""In an unpacked file: more is refused, whatever a header promises; the largest relative of MNIST has a quarter."""
+"""Largest size of an unpacked file; the largest relative of MNIST has a quarter of it."""
 
 
 def read_idx(path: Path, axes: int) -> Tensor:
@@ -30,7 +30,7 @@ def read_idx(path: Path, axes: int) -> Tensor:
         uint8, in the file's shape.
 
     Raises:
-        UserError: the file can't be read, is corrupted or truncated, or holds something else. The message names it.
+        UserError: the file can't be read, is corrupted or truncated, or contains something else. The message names it.
     """
     size = 4 + 4 * axes
     try:
@@ -48,7 +48,7 @@ def read_idx(path: Path, axes: int) -> Tensor:
 
 
 def _read(file: gzip.GzipFile | BufferedReader, most: int) -> bytearray:
-    """Up to so many bytes, in pieces: a header may promise much more memory than the file fills."""
+    """Reads up to ``most`` bytes, in pieces, because a header may promise far more bytes than the file has."""
     content = bytearray()
     while len(content) < most and (piece := file.read(min(2**20, most - len(content)))):
         content += piece
@@ -62,10 +62,10 @@ def _unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
 
 
 def _shape(header: bytes, axes: int, path: Path) -> list[int]:
-    """What a header promises.
+    """The shape that a header promises.
 
     Raises:
-        UserError: something else than wanted, nothing, or more than one would read.
+        UserError: the header is of another type or number of axes, or promises no bytes or more than ``MAX_BYTES``.
     """
     magic = bytes([0, 0, 8, axes])
     if header[:4] != magic or len(header) < 4 + 4 * axes:
@@ -83,6 +83,11 @@ def _shape(header: bytes, axes: int, path: Path) -> list[int]:
 
 def read_labeled_images(images_path: Path, labels_path: Path, num_classes: int) -> tuple[Tensor, Tensor]:
     """Reads a pair of IDX files.
+
+    Args:
+        images_path: file of the images.
+        labels_path: file of their labels.
+        num_classes: number of classes; labels are below it.
 
     Returns:
         Images uint8 ``(N, 1, H, W)`` and labels int64 ``(N,)``.

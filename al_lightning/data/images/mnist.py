@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, and a sample of Fashion-MNIST that comes with the package; read from IDX files, kept in memory."""
+"""MNIST, Fashion-MNIST, and a sample of Fashion-MNIST that comes with the package: read from IDX files and kept in memory."""
 
 import logging
 import os
@@ -39,17 +39,18 @@ class _IDXDataModule(ResidentDataModule):
     """Ten classes of small grey images in four IDX files; the training files are the pool, the t10k files are for evaluation.
 
     Args:
-        root: folder of the four IDX files, gzipped or not, and where they are downloaded to; None for the class's ``default_root``.
-        initial_size: items labeled before cycle 0, or ``all``.
-        initial_draw: ``uniform``, or ``class_balanced_using_labels``, which looks at labels that an annotator has not given yet.
-        pool_size: use a seeded subset of the training images as the pool; None for all of them.
-        pool_repeat: ``{item: index, copies: N}`` puts N copies of one image behind the pool, to check what duplicates do; None for none.
-        batch_size: items in a training batch, on each device.
-        eval_batch_size: items in a batch of evaluation; of scoring, too, where so many images don't fill a processor's cache.
-        seed: of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: of pool subset, initial set and validation, to draw the same ones under several seeds; None for ``seed``.
-        initial_items: file of the items that are labeled before cycle 0, by index, one a line, in place of a draw of ``initial_size``.
-        validation_size: images that are held out of the pool for validation, a count or, below 1, a share of it; None for none.
+        root: folder of the four IDX files, gzipped or not; they are downloaded into it if they are missing. None for the class's
+            ``default_root``.
+        initial_size: number of items labeled before cycle 0, or ``all``.
+        initial_draw: ``uniform``, or ``class_balanced_using_labels``, which uses labels that an annotator has not given yet.
+        pool_size: number of training images in the pool, a seeded subset; None for all of them.
+        pool_repeat: ``{item: index, copies: N}`` adds N copies of one image to the pool, to find out what duplicates do; None for none.
+        batch_size: number of items in a training batch, on each device.
+        eval_batch_size: number of items in a batch of evaluation; also of scoring, for which a CPU takes at most 2**19 pixels at a time.
+        seed: seed of the batch order. The command line links it to ``seed_everything``.
+        initial_seed: seed of pool subset, initial set and validation, so that several seeds can have the same ones; None for ``seed``.
+        initial_items: file that lists the items labeled before cycle 0, by index, one in a line; None draws ``initial_size`` items.
+        validation_size: number of images that are held out of the pool for validation, or their share if below 1; None for none.
 
     Raises:
         UserError: the files are missing or bad, or a size does not fit the pool.
@@ -57,7 +58,7 @@ class _IDXDataModule(ResidentDataModule):
 
     title: str
     default_root: str
-    installed: tuple[str, ...] = ()  # folders that packages of operating systems put the files into
+    installed: tuple[str, ...] = ()  # folders into which packages of an operating system put the files
     hint: str = ""
     source: type[torchvision.datasets.MNIST] | None = None
 
@@ -86,7 +87,7 @@ class _IDXDataModule(ResidentDataModule):
     # Files
 
     def _folders(self) -> list[Path]:
-        """Where the files may lie: also where torchvision puts them below a root."""
+        """Folders that may have the files, with those below ``root`` into which torchvision puts them."""
         name = self.source.__name__ if self.source is not None else ""
         return [*dict.fromkeys([self.root, self.root / "raw", self.root / name / "raw", *map(Path, self.installed)])]
 
@@ -94,14 +95,18 @@ class _IDXDataModule(ResidentDataModule):
         return next((folder for folder in self._folders() if all(_find(folder, name) for name in _FILES)), None)
 
     def prepare_data(self) -> None:
-        """Downloads the files where no folder has them."""
+        """Downloads the files if no folder has them.
+
+        Raises:
+            UserError: the download failed; the message says how to get the files.
+        """
         if self._complete_folder() is None:
             failure = self._download()
             if failure:
                 raise UserError(self._how_to_get(failure))
 
     def _download(self) -> str | None:
-        """Fetches the four files with their checksums; returns what went wrong, if anything."""
+        """Downloads the four files and checks their checksums; returns what went wrong, or None."""
         if self.source is None:
             return "not offered for this data set"
         try:
@@ -134,7 +139,11 @@ class _IDXDataModule(ResidentDataModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Reads the files, builds the pool and labels the initial set; once."""
+        """Reads the files, builds the pool and labels the initial set; once.
+
+        Raises:
+            UserError: the files are missing or bad, or a size does not fit the pool.
+        """
         if hasattr(self, "pool"):
             return
         folder = self._complete_folder()
@@ -143,7 +152,7 @@ class _IDXDataModule(ResidentDataModule):
         self._train, self._eval = (self._read(folder, split) for split in ("train", "eval"))
         if self._train.images.shape[1:] != self._eval.images.shape[1:]:
             sizes = ("x".join(map(str, data.images.shape[2:])) for data in (self._train, self._eval))
-            raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are the files of two data sets?")
+            raise UserError(f"Expected images of one size in {folder}, got {' and '.join(sizes)}. Are these files of two data sets?")
         size, members, repeated = len(self._train), None, set[int]()
         if self.pool_size is not None:
             if not 1 <= self.pool_size <= size:
@@ -166,7 +175,7 @@ class _IDXDataModule(ResidentDataModule):
         return data
 
     def _repeat(self, item: str | int, copies: int, members: Tensor) -> Tensor:
-        """Puts copies of an image behind the others; returns the members of the pool, these among them."""
+        """Adds copies of an image at the end of the data set; returns the pool's members together with the copies."""
         size = len(self._train)
         if not str(item).isdecimal() or int(item) >= size:
             raise UserError(f"Expected the item of pool_repeat to be an index from 0 to {size - 1}, got {item}.")
@@ -175,14 +184,14 @@ class _IDXDataModule(ResidentDataModule):
         return torch.cat([members, torch.arange(size, size + copies)])
 
     def inputs_of(self, picture: npt.NDArray[np.uint8]) -> Tensor:
-        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(1, H, W)`` in [0, 1], grey."""
+        """The network's inputs of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(1, H, W)`` in [0, 1], grey."""
         grey = np.array(Image.fromarray(picture).convert("L"))
         return torch.from_numpy(grey).unsqueeze(0).float().div_(255)
 
     # Identity
 
     def sources(self) -> list[Source]:
-        """The four files, by hashes of what was read from them."""
+        """The four files, identified by hashes of what was read from them."""
         return [source._replace(file=file) for source, file in zip(super().sources(), _FILES, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Loaders over tensors that stay in memory: a tiny model is otherwise starved by its loader."""
+"""Loaders for tensors that stay in memory: a tiny model would otherwise wait for its loader."""
 
 from collections.abc import Iterator, Sized
 
@@ -9,12 +9,12 @@ from torch.utils.data import Sampler
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs in [0, 1], labels, dataset indices."""
 
-# Mini-batches are gathered this many at a time: one index_select and one conversion for all of them.
+# So many mini-batches are gathered at a time, by one index_select and one conversion.
 _GATHERED_BATCHES = 16
 
 
 class ResidentImages:
-    """Images and labels in one place.
+    """Images and their labels in memory.
 
     Args:
         images: uint8 ``(N, C, H, W)``.
@@ -29,7 +29,7 @@ class ResidentImages:
         return len(self.images)
 
     def move_to(self, device: torch.device) -> None:
-        """Moves the tensors to a device for good, unless it has no room for them; then batches are moved one by one."""
+        """Moves the tensors to a device, to stay there. If they don't fit, they stay on the CPU, and each batch is moved."""
         try:
             self.images, self.labels = self.images.to(device), self.labels.to(device)
         except torch.OutOfMemoryError:
@@ -52,13 +52,13 @@ class ResidentLoader:
         data: the images.
         indices: dataset indices to load.
         sampler: yields positions in ``indices``. Lightning calls its ``set_epoch``.
-        batch_size: items in a batch.
-        device: where the batches are wanted.
+        batch_size: number of items in a batch.
+        device: the device that the batches go to.
         block: 1 yields batches; n > 1 yields lists of up to n consecutive batches.
-        least: items in a batch; a last one with fewer is left out.
+        least: smallest number of items in a batch; a last batch with fewer is left out.
     """
 
-    batch_sampler = None  # Lightning looks at it wherever it sees a sampler
+    batch_sampler = None  # Lightning reads it from every loader with a sampler
 
     def __init__(
         self,

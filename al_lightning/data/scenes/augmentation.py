@@ -1,4 +1,4 @@
-"""What is made of an image before a network sees it."""
+"""How an image is changed before a network sees it: augmentation and normalisation."""
 
 import os
 from typing import NamedTuple
@@ -12,24 +12,24 @@ from al_lightning.labels import IGNORED
 
 
 class Augmentation:
-    """Random scale, crop and flip, repeatable from a seed; what a small image lacks of the crop is ignored by the loss.
+    """Random scale, crop and flip, repeatable from a seed. If the image is smaller than the crop, the loss ignores the padding.
 
-    The part of the image that the crop will show is chosen first and only this part is read and resized: a fraction of the time of
-    resizing the image and cropping it then, and of the memory of a mapped file.
+    The part of the image that the crop will show is chosen first, and only this part is read and resized. This takes a fraction of the
+    time of resizing the whole image before cropping, and of the memory of a mapped file.
 
     Args:
-        crop: edge of the square crop.
-        scale: smallest and largest factor.
-        step: between the factors, from the smallest on; None draws any between the two.
+        crop: edge of the square crop, in pixels.
+        scale: smallest and largest scale factor.
+        step: distance between the factors that are drawn, from the smallest on; None draws any factor between the two.
     """
 
     def __init__(self, crop: int, scale: tuple[float, float], step: float | None = None) -> None:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks a server for its newest version otherwise
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks a server for its newest version
         import albumentations
 
         self.crop, self.scale = crop, scale
         self.step = step
-        # The largest factor is one of them, however it rounds.
+        # The small term keeps the largest factor among them, whatever the rounding.
         self.steps = 0 if step is None else int((scale[1] - scale[0]) / step + 1e-6)
         self.resize = albumentations.Resize
         self.transform = albumentations.Compose(
@@ -40,7 +40,16 @@ class Augmentation:
         )
 
     def __call__(self, image: Pixels, label: Pixels, seed: int) -> tuple[Pixels, Pixels]:
-        """The augmented pair, ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside of the image have the label 255."""
+        """Augments an image and its label.
+
+        Args:
+            image: uint8 ``(H, W, 3)``.
+            label: uint8 ``(H, W)``, label ids.
+            seed: seed of the augmentation.
+
+        Returns:
+            Both, uint8 ``(crop, crop, 3)`` and ``(crop, crop)``; pixels outside the image have the label 255.
+        """
         draw = np.random.default_rng(seed)
         factor = draw.uniform(*self.scale) if self.step is None else self.scale[0] + self.step * draw.integers(0, self.steps + 1)
         edges = [min(max(1, round(self.crop / factor)), edge) for edge in label.shape]
@@ -53,7 +62,7 @@ class Augmentation:
 
 
 class Normalization(NamedTuple):
-    """What an encoder expects of its inputs, in units of the full range."""
+    """Normalises an image by the mean and standard deviation of each channel, in units of the full range (0 to 1)."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

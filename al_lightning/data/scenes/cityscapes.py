@@ -17,8 +17,8 @@ class CityscapesDataModule(SceneDataModule):
     ``train`` is the pool, ``val`` is for evaluation.
 
     Args:
-        root: folder of leftImg8bit and gtFine.
-        foreground: names of classes to tell from all others, for a two-class problem; None for the 19 classes.
+        root: folder that contains ``leftImg8bit`` and ``gtFine``.
+        foreground: names of classes that are one class against all others, for a two-class problem; None for the 19 classes.
         kwargs: the other arguments of :class:`SceneDataModule`.
     """
 
@@ -30,19 +30,19 @@ class CityscapesDataModule(SceneDataModule):
         return list_scenes(self.root, "train"), list_scenes(self.root, "val")
 
     def origin(self, index: int) -> dict[str, str]:
-        """The city that an item was seen in."""
+        """The city of an item."""
         return {"city": self._train[index].image.parent.name}
 
 
 def list_scenes(root: Path, split: str) -> list[Scene]:
-    """The scenes of a split, sorted by path. Images are opened as far as their size, labels are not opened.
+    """The scenes of a split, sorted by path. Only the headers of images are read, for their size; labels are not opened.
 
     Raises:
         UserError: there are none, an image is unreadable, or a label file is missing. The message names it.
     """
     folder = root / "leftImg8bit" / split
     found = (path.relative_to(folder) for path in folder.glob(f"*/*{_IMAGE}"))
-    # Names with a dot in front are what systems put beside files: "._x.png" of macOS is no image.
+    # Systems put files with a dot in front beside images: macOS's "._x.png" is no image.
     images = sorted(folder / path for path in found if not any(part.startswith(".") for part in path.parts))
     if not images:
         raise UserError(f"Expected images {folder}/<city>/<city>_<seq>_<frame>{_IMAGE}, found none. Set data.init_args.root to their root.")

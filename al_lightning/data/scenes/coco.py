@@ -18,15 +18,15 @@ from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
 from al_lightning.reading import field, fields, read_any_json
 
-_LONGEST = 60  # bits of a run length
+_LONGEST = 60  # bits in a run length
 
 
 class Annotated(NamedTuple):
-    """An image that somebody has annotated.
+    """The annotations of an image.
 
     Attributes:
-        size: of the image, as the file says.
-        parts: of each region the name of its category, and its ``segmentation`` as it stands there.
+        size: height and width of the image, by the annotations' file.
+        parts: the name of each region's category, and the region's ``segmentation`` as it is in the file.
     """
 
     size: Size
@@ -38,21 +38,25 @@ class Annotated(NamedTuple):
         """The class of each pixel, uint8 ``(H, W)``, 255 is ignored.
 
         Args:
-            names: of the classes.
-            unnamed: whether a category that is none of them is refused, or ignored.
+            names: names of the classes.
+            unnamed: whether a category that is no class is refused, or its regions are ignored.
             rest: see :func:`~al_lightning.data.scenes.regions.painted`.
             overlaps: likewise.
 
         Raises:
-            UserError: a region is none, is not inside of the image or of an unknown category; or as told there.
+            UserError: a region is damaged, outside the image or of an unknown category; or see
+                :func:`~al_lightning.data.scenes.regions.painted`.
         """
         return painted(self.size, self._regions(names, unnamed), rest, overlaps)
 
     def refuse_other_size(self, size: Size) -> None:
-        """Makes sure that the image is as large as the file says.
+        """Makes sure that the image has the size that the annotations' file says.
+
+        Args:
+            size: height and width of the image.
 
         Raises:
-            UserError: it is not.
+            UserError: the sizes differ.
         """
         if self.size != size:
             raise UserError(
@@ -66,24 +70,33 @@ class Annotated(NamedTuple):
             yield Region(names.index(name) if name in names else IGNORED, inside(segmentation, self.size))
 
     def sha256(self) -> str:
-        """What tells these annotations from others."""
+        """A hash of these annotations."""
         return hashlib.sha256(json.dumps(self).encode()).hexdigest()
 
 
 def read_coco(path: Path) -> dict[str, Annotated]:
-    """The images with annotations in a file, by the names of their files without folder and ending.
+    """The annotated images in a file, by the names of their files without folder and suffix.
 
-    Regions are not looked at before their mask is drawn. Crowds count as what they are a crowd of.
+    Regions are not checked before their mask is drawn. A crowd is a region of its category like any other.
 
     Raises:
-        UserError: it is no such file, two images have one name, or an annotation is of no image or no category there.
+        UserError: the file is not in COCO's format, two images have the same name, an annotation's image or category is not in the file,
+            or pycocotools is not installed.
     """
     return annotated(read_any_json(path), path)
 
 
 def annotated(document: object, where: object) -> dict[str, Annotated]:
-    """Likewise of what stands in such a file."""
-    pycocotools()  # without which no mask can be drawn later
+    """Does the same for a file's content.
+
+    Args:
+        document: the content.
+        where: what messages call the file.
+
+    Raises:
+        UserError: see :func:`read_coco`.
+    """
+    pycocotools()  # raises early: masks are drawn later, and need it
     categories = _by_id(document, "categories", where)
     images = _by_id(document, "images", where)
     parts: dict[int, list[tuple[str, Any]]] = {}
@@ -127,22 +140,25 @@ def inside(segmentation: object, size: Size) -> Inside:
     Args:
         segmentation: polygons ``[[x, y, x, y, ...], ...]`` in pixels, or run lengths ``{size, counts}`` column by column, as numbers or
             as COCO's text.
-        size: of the image.
+        size: height and width of the image.
 
     Raises:
-        UserError: it is none, or not inside of the image; or pycocotools is not installed.
+        UserError: the segmentation is damaged or outside the image, or pycocotools is not installed.
     """
     tool = pycocotools()
     try:
         encoded = _polygons(segmentation, size, tool) if isinstance(segmentation, list) else _runs(segmentation, size, tool)
         found: Inside = tool.decode(encoded).astype(bool)
-    except (ValueError, TypeError, OverflowError) as error:  # its own words
+    except (ValueError, TypeError, OverflowError) as error:  # raised by pycocotools
         raise UserError(f"Expected a segmentation that pycocotools can read, but: {error}.") from error
     return found
 
 
 def encoded(mask: Inside) -> dict[str, Any]:
-    """A segmentation ``{size, counts}`` of the pixels ``(H, W)`` of a region.
+    """The segmentation ``{size, counts}`` of a region, with ``counts`` as COCO's text.
+
+    Args:
+        mask: bool ``(H, W)``, the region's pixels.
 
     Raises:
         UserError: pycocotools is not installed.
@@ -152,10 +168,10 @@ def encoded(mask: Inside) -> dict[str, Any]:
 
 
 def pycocotools() -> ModuleType:
-    """Its module of masks.
+    """The module ``pycocotools.mask``.
 
     Raises:
-        UserError: it is not installed.
+        UserError: pycocotools is not installed.
     """
     try:
         from pycocotools import mask
@@ -182,7 +198,7 @@ def _runs(segmentation: object, size: Size, tool: ModuleType) -> Any:
         raise UserError(f"Expected run lengths of the image's size [{size[0]}, {size[1]}] (height, width), got {own}.")
     counts = field(segmentation, "counts", _counts_kind(segmentation), where)
     numbers = fields(segmentation, "counts", int, where) if isinstance(counts, list) else _numbers(counts)
-    if min(numbers, default=0) < 0 or sum(numbers) != size[0] * size[1]:  # pycocotools would show whatever lies in memory
+    if min(numbers, default=0) < 0 or sum(numbers) != size[0] * size[1]:  # pycocotools would read beyond its memory
         raise UserError(f"Expected run lengths of {size[0] * size[1]:,} pixels, got those of {sum(numbers):,}: the annotation is damaged.")
     return tool.frPyObjects({"size": own, "counts": numbers}, *size)
 
@@ -192,7 +208,9 @@ def _counts_kind(segmentation: object) -> type[Any]:
 
 
 def _numbers(text: str) -> list[int]:
-    """The run lengths of a text: 5 bits a character, the sixth says that more follow; from the third on less the one before the last.
+    """The run lengths in COCO's text. A character has 5 bits of a number; a sixth bit says that the number continues in the next one.
+
+    From the fourth number on, the text has the difference to the number two places before.
 
     Source: ``rleFrString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
     """

@@ -1,4 +1,4 @@
-"""What all data of segmented scenes share, whatever their layout on disk."""
+"""What all data modules of segmented scenes share, whatever the layout of their files."""
 
 import logging
 from abc import abstractmethod
@@ -52,38 +52,38 @@ log = logging.getLogger(__name__)
 
 
 class SceneDataModule(PoolDataModule):
-    """A pool of scenes, or of one crop of each, and evaluation on whole images of any size; a layout says which files they are.
+    """A pool of scenes, or of one crop of each, and evaluation on whole images of any size; subclasses list the files.
 
     A pool item's label file is not opened before the item is labeled.
 
     Args:
         root: folder of the data.
-        classes: what the ids in the label files mean.
-        initial_size: images labeled before cycle 0, or ``all``.
-        query_crop: edge of the random crop that is queried, labeled and trained on in place of its image, chosen once before cycle 0; the
-            rest of the image takes no part. None for whole images.
-        pool_repeat: ``{item: NAME or index, copies: N}`` puts N copies of one item into the pool beside it, as ``<name>#0000``, ... (for
-            checks on duplicated pools: Chen's has 2,975 more in one of 2,975). None for none.
-        square: edge of the square that all images are scaled to when they are read, whatever their shape, and labels by their nearest
-            pixel: for training, evaluation and scoring alike. None for images as they are.
+        classes: the meaning of the ids in the label files.
+        initial_size: number of images labeled before cycle 0, or ``all``.
+        query_crop: edge of a random crop of each image, drawn once before cycle 0, that is queried, labeled and trained on instead of the
+            image; the rest of the image is not used. None for whole images.
+        pool_repeat: ``{item: NAME or index, copies: N}`` adds N copies of one item to the pool, as ``<name>#0000``, ... (for checks on
+            duplicated pools: Chen adds 2,975 copies to a pool of 2,975). None for none.
+        square: edge of the square to which all images are scaled when they are read, whatever their shape, and labels by nearest pixel:
+            for training, evaluation and scoring alike. None keeps images as they are.
         crop: edge of the random training crop, in pixels.
         scale: smallest and largest factor of the random scale before the crop.
-        scale_step: between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any between the two.
-        mean: of the inputs that the encoder was trained on, by channel.
-        std: likewise.
-        batch_size: crops in a training batch, on each device.
-        eval_batch_size: images in a batch of evaluation; more than 1 needs images of one size.
-        score_batch_size: images in a batch of scoring, which holds images of one size only; ``auto`` takes 2**18 pixels on a
-            processor and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
+        scale_step: distance between the factors that are drawn, 0.25 in DeepLab's reference code; None draws any factor between the two.
+        mean: mean of each channel of the inputs that the encoder was trained on, in units of the full range.
+        std: their standard deviation, likewise.
+        batch_size: number of crops in a training batch, on each device.
+        eval_batch_size: number of images in a batch of evaluation; more than 1 needs images of the same size.
+        score_batch_size: number of images in a batch for scoring, which has images of the same size only; ``auto`` takes 2**18 pixels on a
+            CPU and 2**21 on a GPU. A batch that does not fit into a GPU's memory is scored in parts.
         decoded_cache: keep decoded images and labels in ``memory`` or on ``disk``; ``none`` decodes each time.
-        cache_folder: for the decoded files on disk.
-        num_workers: processes that load for training, as many for evaluation and as many for scoring; each is started once a cycle.
-        seed: of batch order and augmentation. The command line links it to ``seed_everything``.
-        initial_seed: of initial set, validation and crops, to draw the same ones under several seeds; None for ``seed``.
-        initial_items: file of the items that are labeled before cycle 0, by name or by index, one a line, in place of a draw of
-            ``initial_size``.
-        validation_size: labeled images that are held out of the pool for validation, a count or, below 1, a share of them, whole ones also
-            where crops are queried; None for none.
+        cache_folder: folder for the decoded files on disk.
+        num_workers: number of processes that load data for training; evaluation and scoring have as many. Each is started once a cycle.
+        seed: seed of batch order and augmentation. The command line links it to ``seed_everything``.
+        initial_seed: seed of initial set, validation and crops, so that several seeds can have the same ones; None for ``seed``.
+        initial_items: file that lists the items labeled before cycle 0, by name or by index, one in a line; None draws ``initial_size``
+            items.
+        validation_size: number of labeled images that are held out of the pool for validation, or their share if below 1; they are whole
+            images, even if crops are queried. None for none.
 
     Raises:
         UserError: a file is missing or bad, or a size does not fit.
@@ -142,20 +142,24 @@ class SceneDataModule(PoolDataModule):
         """
 
     def setup(self, stage: str) -> None:
-        """Lists the files, checks what headers tell, builds the pool and labels the initial set; once."""
+        """Lists the files, checks their headers, builds the pool and labels the initial set; once.
+
+        Raises:
+            UserError: a file is missing or bad, or a size does not fit.
+        """
         if hasattr(self, "pool"):
             return
         self._train, self._eval = self.listing()
         if self.square is not None:
-            to = (self.square, self.square)
-            self._train, self._eval = ([scene._replace(scaled=to) for scene in scenes] for scenes in (self._train, self._eval))
+            size = (self.square, self.square)
+            self._train, self._eval = ([scene._replace(scaled=size) for scene in scenes] for scenes in (self._train, self._eval))
         if self.query_crop is not None:
             self._train = cropped(self._train, self.query_crop, self.initial_seed)
         repeated: list[int] = []
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
             repeated = [index for index, scene in enumerate(self._train) if scene.image == self._train[-1].image]
-            self._train.sort(key=lambda scene: scene.is_added)  # the copies have the indices that they began with
+            self._train.sort(key=lambda scene: scene.is_added)  # so that copies keep their indices when images are added
         self._own_evaluation = self._eval
         self.begin(Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train])), staying=repeated)
         self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
@@ -170,7 +174,7 @@ class SceneDataModule(PoolDataModule):
         self.introduce(str(self.root), len(self._eval))
 
     def evaluate_items(self, indices: Sequence[int]) -> None:
-        """See :meth:`PoolDataModule.evaluate_items`; on whole images."""
+        """See :meth:`PoolDataModule.evaluate_items`; whole images are evaluated, even if crops are queried."""
         self._eval = [self._train[index]._replace(box=None) for index in indices]
         self._refuse_unequal_sizes(self._eval)
 
@@ -189,17 +193,21 @@ class SceneDataModule(PoolDataModule):
     # Loaders
 
     def _loader(self, kind: type[DataLoader[Any]], dataset: Any, once: bool = False, **arguments: Any) -> DataLoader[Any]:
-        """A loader to be gone through once, or as often as wanted: by the same processes, until Lightning lets them go."""
+        """Makes a loader that is used once, or many times; then its processes stay until Lightning ends them."""
         arguments |= {"num_workers": self.num_workers, "worker_init_fn": end_where_nothing_can_be_sent}
         arguments |= {"persistent_workers": self.num_workers > 0 and not once, "pin_memory": self.device.type == "cuda"}
-        # It draws a seed whenever it starts processes: not from the global generator, from which dropout is drawn.
+        # A loader draws a seed whenever it starts processes. It must not use the global generator, from which dropout is drawn.
         return kind(dataset, generator=seeds.generator(self.shuffle_seed, "loader"), **arguments)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Augmented crops of labeled images; the last incomplete batch of an epoch is left out, unless it is the only one."""
+        """Augmented crops of labeled images; an epoch's last incomplete batch is left out, unless it is the only one.
+
+        Raises:
+            UserError: labels can't be used, or the network can't train on batches so small.
+        """
         rank, world = self.rank_and_world
         indices = self.pool.labeled_indices
-        self._survey.require_classes(self._eval, "the evaluation set")  # before a training, not after it
+        self._survey.require_classes(self._eval, "the evaluation set")  # now, and not only when the training is over
         if self._validation:
             self._survey.require_classes(self._validation, "the validation set")
         self._survey.require_classes([self._train[index] for index in indices.tolist()], "the labeled items")
@@ -212,7 +220,7 @@ class SceneDataModule(PoolDataModule):
         return self._loader(EpochLoader, dataset, batch_size=sampler.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Whole images for validation, which are those for evaluation where none are held out."""
+        """Whole images for validation: those that are held out, or else those for evaluation."""
         return self._shared(self._validation or self._eval)
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -220,7 +228,7 @@ class SceneDataModule(PoolDataModule):
         return self._shared(self._eval, once=True)
 
     def _shared(self, scenes: Sequence[Scene], once: bool = False) -> DataLoader[Any]:
-        """Whole labeled images; several processes share them without repeating any."""
+        """Whole labeled images; several processes share them, and none is repeated."""
         self._survey.require_classes(scenes, "the evaluation set" if scenes is self._eval else "the validation set")
         rank, world = self.rank_and_world
         dataset = LabeledScenes(scenes, self._files, self.classes, self.normalization)
@@ -232,14 +240,14 @@ class SceneDataModule(PoolDataModule):
         return torch.zeros(1, 3, self.crop, self.crop)
 
     def scoring_batches(self, indices: Tensor) -> list[Tensor]:
-        """Cuts pool items into batches of images of one size, in their order."""
+        """Cuts pool items into batches of images of the same size, in their order."""
         return batches_of_one_size(indices.tolist(), lambda index: self._train[index].item_size, self._score_batch_size)
 
     def _score_batch_size(self, size: Size) -> int:
         return scored_at_once(size, self.device) if self.score_batch_size == "auto" else self.score_batch_size
 
     def inputs_of(self, picture: Pixels) -> Tensor:
-        """What the network sees of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``."""
+        """The network's inputs of any image: uint8 ``(H, W, 3)``, RGB, to float32 ``(3, H, W)``, scaled to ``square`` and normalised."""
         if self.square is not None:
             picture = resized(picture, (self.square, self.square), Image.Resampling.BILINEAR)
         return self.normalization(picture)
@@ -254,15 +262,15 @@ class SceneDataModule(PoolDataModule):
     # Identity
 
     def item(self, index: int) -> str:
-        """The name of its image, without what all names share."""
+        """The name of the item's image, without prefixes and suffixes that all files share."""
         return self._train[index].name
 
     def origin(self, index: int) -> dict[str, str]:
-        """Where an item comes from, for tables of items: none or some columns, the same for all items."""
+        """Where an item comes from, as columns for tables of items: none or some, the same for all items."""
         return {}
 
     def oracle_labels(self, indices: Tensor) -> Tensor:
-        """See :meth:`PoolDataModule.oracle_labels`; the items must be of one size."""
+        """See :meth:`PoolDataModule.oracle_labels`; the items must have the same size."""
         return torch.stack([self._classes_in(self._train[index]) for index in indices.tolist()])
 
     def _classes_in(self, scene: Scene) -> Tensor:
@@ -273,7 +281,7 @@ class SceneDataModule(PoolDataModule):
         return self._files.image(self._train[index])
 
     def boxes(self) -> list[Box] | None:
-        """The part of each image that is the item; None where it is the whole image."""
+        """The part of each image that is the item; None if items are whole images."""
         return None if self.query_crop is None else [scene.box for scene in self._train if scene.box is not None]
 
     def targets(self, index: int) -> Tensor:
@@ -292,29 +300,29 @@ class SceneDataModule(PoolDataModule):
         return len(self._eval)
 
     def evaluation_item(self, position: int) -> str:
-        """The name of an evaluation image, by its place in the listing."""
+        """The name of an evaluation image, by its position in the listing."""
         return self._eval[position].name
 
     def evaluation_example(self, position: int) -> Example:
-        """An evaluation image to look at, by its place in the listing."""
+        """An evaluation image to be shown to a person, by its position in the listing."""
         scene = self._eval[position]
         picture = self._files.image(scene)
         return Example(scene.name, position, picture, self.normalization(picture), self._classes_in(scene))
 
     def pool_example(self, index: int) -> Example:
-        """A pool item to look at."""
+        """A pool item to be shown to a person."""
         picture = self.picture(index)
         targets = self.targets(index) if bool(self.pool.labeled[index]) else None
         return Example(self.item(index), index, picture, self.normalization(picture), targets)
 
     def content(self, index: int) -> dict[str, Any]:
-        """Where an item comes from, and its pixels of each class."""
+        """Where an item comes from, and its number of pixels of each class."""
         targets, names = self._classes_in(self._train[index]), self.classes.names
         counts = targets[targets != IGNORED].bincount(minlength=len(names)).tolist()
         return {**self.origin(index), **dict(zip(names, counts, strict=True)), "ignored": int((targets == IGNORED).sum())}
 
     def sources(self) -> list[Source]:
-        """The images, by their sizes in bytes and in pixels: to read the content of all would take minutes."""
+        """The images, identified by their sizes in bytes and in pixels: reading all contents would take minutes."""
         listed = [(self.split_of(index, scene.has_label, scene.is_added), scene) for index, scene in enumerate(self._train)]
         files = {scene.image: (split, scene) for split, scene in [*listed, *((EVALUATION, scene) for scene in self._own_evaluation)]}
         return [

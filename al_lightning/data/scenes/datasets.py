@@ -1,4 +1,4 @@
-"""Scenes as torch data sets, and the samplers that go with them."""
+"""Scenes as torch data sets, and their samplers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,17 @@ from al_lightning.labels import ClassMap
 
 
 class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
-    """Augmented images and labels. Its keys are (epoch, index), from :class:`EpochSampler`: an item's augmentation depends on nothing else.
+    """Augmented images and labels. Its keys are (epoch, index), from :class:`EpochSampler`.
+
+    An item's augmentation depends on seed, epoch and index only.
 
     Args:
         scenes: the whole listing.
-        files: reads them.
-        classes: what the label ids mean.
-        augmentation: random.
-        normalization: of the images.
-        seed: of the augmentation; should change with the cycle.
+        files: reads images and labels.
+        classes: the meaning of the label ids.
+        augmentation: augments an image and its label at random.
+        normalization: normalises the images.
+        seed: seed of the augmentation; it should change with the cycle.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class TrainingScenes(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class LabeledScenes(Dataset[tuple[Tensor, Tensor, int]]):
-    """Whole items and labels, for evaluation. Arguments as of :class:`TrainingScenes`."""
+    """Whole items and labels, for evaluation. For its arguments see :class:`TrainingScenes`."""
 
     def __init__(self, scenes: Sequence[Scene], files: SceneFiles, classes: ClassMap, normalization: Normalization) -> None:
         self.scenes, self.files, self.classes, self.normalization = scenes, files, classes, normalization
@@ -67,7 +69,7 @@ class LabeledScenes(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class UnlabeledScenes(Dataset[tuple[Tensor, int]]):
-    """Whole items, for scoring: it has no way to their labels. Arguments as of :class:`TrainingScenes`."""
+    """Whole items without their labels, for scoring: it does not know the label files. For its arguments see :class:`TrainingScenes`."""
 
     def __init__(self, scenes: Sequence[Scene], files: SceneFiles, normalization: Normalization) -> None:
         self.images = [scene._replace(label=Path()) for scene in scenes]
@@ -82,14 +84,14 @@ class UnlabeledScenes(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class Example:
-    """An image to look at.
+    """An image to be shown to a person.
 
     Attributes:
-        name: what a person calls it.
-        index: its place in its listing.
-        picture: uint8 ``(H, W, 3)``.
-        inputs: ``(3, H, W)``, normalised.
-        targets: int64 ``(H, W)``; None if nobody has labeled it.
+        name: the name that a person knows it by.
+        index: its position in its listing, of the pool or the evaluation set.
+        picture: uint8 ``(H, W, 3)``, RGB.
+        inputs: float32 ``(3, H, W)``, normalised.
+        targets: int64 ``(H, W)``, classes; None if it is not labeled.
     """
 
     name: str
@@ -100,16 +102,17 @@ class Example:
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """A seeded shuffle of given indices, shared among processes; yields (epoch, index), of its epoch and then of all that follow.
+    """A seeded shuffle of given indices, shared among processes; yields (epoch, index) of its own epoch, then of all following epochs.
 
-    An epoch is whole batches: what is left over is left out, another part in each. Only a share smaller than a batch is one by itself.
+    An epoch has whole batches: the last incomplete batch is left out, with other items in each epoch. Only if a process's share is smaller
+    than a batch, the whole share is a batch.
 
     Args:
         indices: dataset indices.
-        rank: this process.
+        rank: number of this process.
         world: number of processes.
-        seed: of the shuffle; the epoch is added to it.
-        batch_size: items in a batch.
+        seed: seed of the shuffle, to which the epoch is added.
+        batch_size: number of items in a batch.
     """
 
     def __init__(self, indices: Tensor, rank: int, world: int, seed: int, batch_size: int) -> None:
@@ -128,9 +131,14 @@ class EpochSampler(DistributedSampler[Any]):
 
 
 class ShareSampler(DistributedSampler[Any]):
-    """A process's share of an evaluation set: every world-th item. Unlike its base it repeats none to make the shares equal.
+    """A process's share of an evaluation set: every world-th item. Unlike its base class, it repeats no item to make the shares equal.
 
-    It is a DistributedSampler, so that Lightning leaves it as it is.
+    It is a DistributedSampler, so that Lightning does not replace it.
+
+    Args:
+        size: number of items in the evaluation set.
+        rank: number of this process.
+        world: number of processes.
     """
 
     def __init__(self, size: int, rank: int, world: int) -> None:

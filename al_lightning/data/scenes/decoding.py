@@ -1,6 +1,7 @@
 """Where decoded images and labels are kept: nowhere, in memory that all loading processes share, or in files.
 
-A PNG is decoded as a whole whatever part of it is wanted. What is kept decoded is a memory map: a crop reads its own pixels only.
+A PNG must be decoded as a whole, even if only a part of it is needed. Decoded pixels are in a memory map, of which a crop reads its own
+pixels only.
 """
 
 import hashlib
@@ -19,14 +20,14 @@ from al_lightning.data.scenes.scene import Pixels, Scene, check_labels, decode_i
 from al_lightning.errors import UserError
 from al_lightning.files import require_regular
 
-_RULES = 3  # goes up when the same file is decoded to other numbers
+_RULES = 3  # version of the decoding rules, to be raised when the same file is decoded to other numbers
 
 
 Decoder = Callable[[Path], Pixels]
 
 
 class _Scaled:
-    """Decodes, and scales to the size that a scene is read in."""
+    """Decodes a file, and scales its pixels to the size in which the scene is read."""
 
     def __init__(self, decode: Decoder, scene: Scene, how: Image.Resampling) -> None:
         self.decode, self.scene, self.how = decode, scene, how
@@ -35,7 +36,7 @@ class _Scaled:
 
     def __call__(self, path: Path) -> Pixels:
         pixels = self.decode(path)
-        if pixels.shape[:2] != self.scene.size:  # a label of another size than its image
+        if pixels.shape[:2] != self.scene.size:  # the label has another size than its image, which is refused
             check_labels([self.scene])
         return resized(pixels, self.scene.read_size, self.how)
 
@@ -51,7 +52,7 @@ class SceneFiles(ABC):
         self.decode_label = decode_label
 
     def image(self, scene: Scene) -> Pixels:
-        """uint8 ``(H, W, 3)``, RGB; a view that is not to be written to.
+        """The item's pixels, uint8 ``(H, W, 3)``, RGB; a view that must not be written to.
 
         Raises:
             UserError: the file is missing, truncated or no image.
@@ -61,7 +62,7 @@ class SceneFiles(ABC):
         return pixels if scene.box is None else scene.box.of(pixels)
 
     def label(self, scene: Scene) -> Pixels:
-        """uint8 ``(H, W)``, label ids; a view that is not to be written to.
+        """The item's label ids, uint8 ``(H, W)``; a view that must not be written to.
 
         Raises:
             UserError: the file is missing, truncated or no image of one channel, or its size is not the image's.
@@ -72,7 +73,7 @@ class SceneFiles(ABC):
         return ids if scene.box is None else scene.box.of(ids)
 
     def _ids(self, scene: Scene) -> Pixels:
-        """The ids of the whole image, in the size that it is read in."""
+        """The label ids of the whole image, in the size in which it is read."""
         if scene.drawing is None:
             decode = self.decode_label if scene.scaled is None else _Scaled(self.decode_label, scene, Image.Resampling.NEAREST)
             return self._read(scene.label, decode)
@@ -92,14 +93,14 @@ class Uncached(SceneFiles):
 
 
 class InMemory(SceneFiles):
-    """Decodes each file once, into memory that forked loading processes share. A process that was spawned decodes for itself.
+    """Decodes each file once, into memory that forked loading processes share. A spawned process decodes by itself, each time.
 
     Args:
-        scenes: all that will be read. They need height * width * 4 bytes each, as they are read; a repeated one needs them once.
+        scenes: all scenes that will be read. Each needs height * width * 4 bytes, in the size in which it is read; copies share theirs.
         decode_label: see :class:`SceneFiles`.
 
     Raises:
-        UserError: the system can't promise that much memory.
+        UserError: the system refuses so much memory.
     """
 
     def __init__(self, scenes: Sequence[Scene], decode_label: Decoder = decode_label) -> None:
@@ -130,20 +131,20 @@ class InMemory(SceneFiles):
         kept = np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), start + 1).reshape(shape)
         if not self._memory[start]:
             pixels = decode(path)
-            if pixels.shape != shape:  # a label of another size than its image; the caller says so
+            if pixels.shape != shape:  # the label has another size than its image, which the caller refuses
                 return pixels
             kept[:] = pixels
-            self._memory[start] = 1  # after the pixels, for whoever reads in between
+            self._memory[start] = 1  # after the pixels, because another process may read in between
         return kept
 
 
 class OnDisk(SceneFiles):
-    """Keeps decoded files as memory-mapped arrays, named by a hash of the encoded content, for all runs that read the same images.
+    """Keeps decoded files as memory-mapped arrays, named by a hash of the encoded file, for all runs that read the same images.
 
-    The name also says what was decoded, and by which rules: arrays of an earlier version of these are not read.
+    The name also has the decoder and the version of the decoding rules, so that arrays of earlier versions are not read.
 
     Args:
-        folder: for the arrays; an image of 2048x1024 takes 6 MiB, its label 2.
+        folder: folder of the arrays; an image of 2048x1024 takes 6 MiB, its label 2 MiB.
         decode_label: see :class:`SceneFiles`.
     """
 
@@ -157,7 +158,7 @@ class OnDisk(SceneFiles):
         try:
             mapped: Pixels = np.load(kept, mmap_mode="r")
             return mapped
-        except (OSError, ValueError, EOFError):  # not there, or not whole
+        except (OSError, ValueError, EOFError):  # the array is missing or incomplete
             pixels = decode(path)
             self._keep(kept, pixels)
             return pixels

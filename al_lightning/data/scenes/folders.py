@@ -24,28 +24,31 @@ _MASKS = (".png", ".tif", ".tiff")  # formats that keep ids and colours as they 
 class FolderSegmentationDataModule(SceneDataModule):
     """Images ``images/<name>.{png,jpg,tif}``, and ``masks/<name>.{png,tif}`` of those that are labeled.
 
-    An image without a mask is unlabeled: it is in the pool, but a simulated run can't ask for it. Images are turned as their EXIF says,
-    and so is a mask that has such a note itself.
+    An image without a mask is unlabeled: it is in the pool, but a simulated run can't ask for it. Images are turned by their EXIF
+    orientation, and a mask by its own, if it has one.
 
     Args:
         root: folder of images and masks.
-        classes: by name the id of each class in the masks, or its colour there (``'#rrggbb'``, or red, green and blue); in the order of the
-            network's outputs. The id 255 is ignored.
+        classes: the id of each class in the masks, or its colour there (``'#rrggbb'``, or red, green and blue), by the class's name; in the
+            order of the network's outputs. The id 255 is ignored.
         evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
             another such folder, in which every image has a mask. With ``active_learning.evaluation_first`` there is no such share.
-        group: a regular expression that finds an image's group in its name, such as its video or its patient (what it finds, or the first
-            part of that in brackets). All images of a group are for one of training, validation and evaluation. None splits them one by
-            one.
-        images: where images lie in ``root``; ``*`` stands for the name.
-        masks: where masks lie likewise, like ``masks/*_mask.png``.
-        annotations: a file in COCO's format inside of ``root``, whose regions are the masks of images that have none among ``masks``:
-            categories are the classes by name, crowds too, and of regions that overlap the smaller one is on top. An image without
+        group: a regular expression that finds an image's group in its name, such as its video or its patient: the group is the text that
+            it matches, or that its first parentheses match. All images of a group are for one of training, validation and evaluation.
+            None splits images one by one.
+        images: where images are in ``root``; ``*`` stands for the name.
+        masks: where masks are, likewise, as in ``masks/*_mask.png``.
+        annotations: a file in COCO's format inside ``root``. Its regions become the masks of images that have none among ``masks``:
+            categories (crowds too) are classes of the same name, and of overlapping regions the smaller one is on top. An image without
             annotations is unlabeled. Needs pycocotools.
-        rest: the class of pixels in no region, where a mask comes as regions (of ``annotations``, or through ``ingest``), or ``ignore``; a
-            class called background where nothing is said, and none otherwise: then regions have to cover each pixel.
-        unnamed: ``refuse`` masks with ids or colours that are none of ``classes``, or ``ignore`` such pixels; categories likewise.
-        initial_size: labeled images that a simulation begins with, or ``all``.
+        rest: the class of pixels in no region, if a mask is made of regions (of ``annotations``, or by ``ingest``), or ``ignore``. None is
+            the class called background if there is one; otherwise regions must cover each pixel.
+        unnamed: ``refuse`` masks with ids or colours that are not in ``classes``, or ``ignore`` such pixels; categories likewise.
+        initial_size: number of labeled images that a simulation begins with, or ``all``.
         kwargs: the other arguments of :class:`SceneDataModule`.
+
+    Raises:
+        UserError: a class has the name of a column of queried.csv, or an argument has no meaning.
     """
 
     @checked
@@ -94,7 +97,7 @@ class FolderSegmentationDataModule(SceneDataModule):
         return pool, evaluation
 
     def group_of(self, index: int) -> str:
-        """See :meth:`PoolDataModule.group_of`; by ``group``."""
+        """See :meth:`PoolDataModule.group_of`; found by ``group``."""
         return grouping(self.group)(self.item(index))
 
     def evaluation_among(self, indices: Sequence[int]) -> list[int]:
@@ -103,32 +106,33 @@ class FolderSegmentationDataModule(SceneDataModule):
         return [] if share is None else self.drawn_of(indices, share)
 
     def _scenes(self, folder: Path, argument: str) -> list[Scene]:
-        """The scenes of a folder, with annotations where there are no masks."""
+        """The scenes of a folder; those without a mask have their annotations."""
         scenes = list_folder(folder, self.images, self.masks, argument)
         return scenes if self.annotations is None else with_annotations(scenes, folder / self.annotations, self.classes)
 
     def labeled_images(self) -> list[Path]:
-        """See :meth:`PoolDataModule.labeled_images`; no mask is opened."""
+        """See :meth:`PoolDataModule.labeled_images`; masks are not opened."""
         masks = {*by_name(self.root, self.masks), *(read_coco(self.root / self.annotations) if self.annotations else ())}
         return [path for name, path in by_name(self.root, self.images).items() if name in masks]
 
 
 def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Scene]:
-    """The scenes of a folder, sorted by name. Images are opened as far as their size, masks are not opened.
+    """The scenes of a folder, sorted by name. Only the headers of images are read, for their size; masks are not opened.
 
     Args:
-        folder: holds images and masks.
+        folder: the folder of images and masks.
         images: pattern of images, see :func:`by_name`.
         masks: pattern of masks.
-        argument: of the data module, that named the folder.
+        argument: the data module's argument that named the folder, for the message.
 
     Raises:
-        UserError: there are no images, one is unreadable, a mask is a JPEG, or two files have one name. The message names it.
+        UserError: there are no images, one is unreadable, a mask is a JPEG, or two files have the same name. The message names it.
     """
     labels = by_name(folder, masks)
     if lossy := [path for path in labels.values() if path.suffix.lower() not in _MASKS]:
         raise UserError(f"Expected masks as {', '.join(_MASKS)}, got {lossy[0]}: JPEG changes ids and colours. Export the masks anew.")
-    found = {name: path for name, path in by_name(folder, images).items() if path not in labels.values()}
+    mask_files = set(labels.values())
+    found = {name: path for name, path in by_name(folder, images).items() if path not in mask_files}
     if not found:
         raise UserError(
             f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."
@@ -142,12 +146,12 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
 
 
 class CocoLabel(NamedTuple):
-    """The label of an image by its annotations.
+    """The label of an image that is given by annotations.
 
     Attributes:
-        annotated: these.
-        classes: what they may be of.
-        source: where they stand, for people.
+        annotated: the annotations.
+        classes: the classes of their regions.
+        source: the annotations' file and image, for messages.
     """
 
     annotated: Annotated
@@ -166,7 +170,7 @@ class CocoLabel(NamedTuple):
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Errors in here say where the annotations stand."""
+        """Within the block, errors name the file and image of the annotations."""
         try:
             yield
         except UserError as error:
@@ -174,15 +178,15 @@ class CocoLabel(NamedTuple):
 
 
 def with_annotations(scenes: Sequence[Scene], path: Path, classes: ClassMap) -> list[Scene]:
-    """Scenes, where those without a mask have that of their annotations.
+    """The same scenes, in which those without a mask are labeled by their annotations.
 
     Args:
-        scenes: of a folder.
-        path: of a file in COCO's format.
-        classes: what the regions may be of.
+        scenes: the scenes of a folder.
+        path: a file in COCO's format.
+        classes: the classes of its regions.
 
     Raises:
-        UserError: the file is damaged, or an image is of another size there.
+        UserError: the file is damaged, or an image has another size there.
     """
     annotations, found = read_coco(path), []
     if alone := sorted({*annotations} - {scene.name for scene in scenes}):
@@ -199,6 +203,6 @@ def with_annotations(scenes: Sequence[Scene], path: Path, classes: ClassMap) -> 
 
 
 def _mask(folder: Path, pattern: str, name: str) -> Path:
-    """Where a mask would lie."""
+    """The file in which a missing mask would be."""
     path = folder / pattern.replace("*", name)
     return path if pattern.lower().endswith(_MASKS) else path.with_name(f"{path.name}.png")

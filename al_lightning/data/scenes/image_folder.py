@@ -1,4 +1,4 @@
-"""A folder of images, some of which may be broken: they are noted by name and left out."""
+"""A folder of images, some of which may be broken: these are recorded and left out."""
 
 import os
 from collections import deque
@@ -14,38 +14,38 @@ from al_lightning.data.own_files import SUFFIXES, by_name
 from al_lightning.data.scenes.scene import Pixels, Size, batches_of_one_size, decode_image, scored_at_once, size_of
 from al_lightning.errors import UserError
 
-_MOST_THREADS = 8  # each decodes an image, and has as many waiting
+_MOST_THREADS = 8  # each decodes one image at a time; twice as many decoded images may wait
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
 @runtime_checkable
 class TakesPictures(Protocol):
-    """A data module that knows what its networks see of any image.
+    """A data module that can make a network's inputs of any image.
 
     Attributes:
-        class_names: in the order of the network's outputs.
+        class_names: names of the classes, in the order of the network's outputs.
     """
 
     class_names: Sequence[str]
 
     def inputs_of(self, picture: Pixels) -> Tensor:
-        """uint8 ``(H, W, 3)``, RGB, to inputs ``(*)`` under the evaluation transform."""
+        """Makes inputs ``(*)`` of an image, uint8 ``(H, W, 3)``, RGB, by the evaluation transform."""
 
 
 class ImageFolder:
-    """The images that lie in a folder, by index in the order of their names. It has no way to any label.
+    """The images in a folder, indexed in the order of their names. Their labels are never read.
 
     Args:
-        folder: its own files are meant, not those in folders below it; names that begin with a dot are left out.
+        folder: the folder. Files in folders below it, and files whose name begins with a dot, are left out.
 
     Attributes:
-        folder: as given.
-        paths: of the images.
-        broken: by index, why an image was left out, as far as images were looked at.
+        folder: the folder.
+        paths: files of the images.
+        broken: why an image was left out, by index; of the images that were read so far.
 
     Raises:
-        UserError: there is no image, or two have one name.
+        UserError: there is no image, or two images have the same name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,47 +70,50 @@ class ImageFolder:
         return self._names[index]
 
     def masked(self) -> set[int]:
-        """The images with a mask, a file of the same name in the folder ``masks`` beside this one; none is opened."""
+        """Indices of images with a mask: a file of the same name in the folder ``masks`` beside this folder. Masks are not opened."""
         masks = Path(os.path.abspath(self.folder)).parent / "masks"
         stems = {path.stem for path in masks.glob("*") if not path.name.startswith(".")}
         return {index for index, name in enumerate(self._names) if name in stems}
 
     def places(self, paths: Iterable[Path]) -> set[int]:
-        """Those of these files that lie here."""
+        """Indices of the images that are among these files."""
         wanted = {os.path.realpath(path) for path in paths}
         return {index for index, path in enumerate(self.paths) if os.path.realpath(path) in wanted}
 
     def known(self, files: Iterable[tuple[str, str]]) -> set[int]:
-        """The images that are files which somebody has described.
+        """Indices of the images that are the same as known files, by name and size.
 
         Args:
-            files: of each its name, and what begins with its size in bytes.
+            files: the name of each known file, and a text that begins with its size, as in "1234 bytes".
         """
         described = dict(files)
         by_name = {path.name: index for index, path in enumerate(self.paths) if path.name in described and path.is_file()}
         return {index for name, index in by_name.items() if described[name].startswith(f"{self.paths[index].stat().st_size} bytes")}
 
     def picture(self, index: int) -> Pixels | None:
-        """uint8 ``(H, W, 3)``; None of an image that is broken, which is noted."""
-        return self._noting(index, decode_image)
+        """An image's pixels, uint8 ``(H, W, 3)``, RGB; None for a broken image, which is recorded."""
+        return self._unless_broken(index, decode_image)
 
     def sizes(self, indices: Iterable[int]) -> dict[int, Size]:
-        """Height and width of each of these images, by their headers, without those that are broken."""
-        found = {index: self._noting(index, size_of) for index in indices}
+        """Height and width of these images by index, read from their headers; without broken images."""
+        found = {index: self._unless_broken(index, size_of) for index in indices}
         return {index: size for index, size in found.items() if size is not None}
 
     def whole(self, indices: Iterable[int]) -> list[int]:
-        """Those of these images that are not broken, which takes decoding all."""
+        """Those of these images that are not broken, which is found out by decoding all of them."""
         wanted = list(indices)
         pictures = _read_ahead(self.picture, wanted)
         return [index for index, picture in zip(wanted, pictures, strict=True) if picture is not None]
 
     def load(self, batches: Sequence[Tensor], inputs_of: Callable[[Pixels], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs ``(B, *)`` and indices ``(B,)`` of each batch on the CPU, without images that turn out to be broken.
+        """Loads batches, without images that turn out to be broken.
 
         Args:
-            batches: indices of images of one size.
-            inputs_of: makes a network's inputs of a picture.
+            batches: indices of each batch, whose images have the same size.
+            inputs_of: makes a network's inputs of an image.
+
+        Yields:
+            Inputs ``(B, *)`` and indices ``(B,)`` of each batch, on the CPU.
         """
         pictures = _read_ahead(self.picture, [index for batch in batches for index in batch.tolist()])
         for batch in batches:
@@ -118,7 +121,8 @@ class ImageFolder:
             if read:
                 yield torch.stack([inputs for _, inputs in read]), torch.tensor([index for index, _ in read])
 
-    def _noting(self, index: int, read: Callable[[Path], _Value]) -> _Value | None:
+    def _unless_broken(self, index: int, read: Callable[[Path], _Value]) -> _Value | None:
+        """What is read from an image's file; None if that fails, with the reason recorded."""
         try:
             return read(self.paths[index])
         except UserError as error:
@@ -127,17 +131,20 @@ class ImageFolder:
 
 
 def scoring_batches(sizes: dict[int, Size], device: torch.device) -> list[Tensor]:
-    """Cuts images into batches of one size, in their order.
+    """Cuts images into batches of images of the same size, in their order.
 
     Args:
-        sizes: of the images, by index.
-        device: where they are scored.
+        sizes: sizes of the images, by index.
+        device: the device that scores them.
     """
     return batches_of_one_size(sizes, sizes.__getitem__, lambda size: scored_at_once(size, device))
 
 
 def _read_ahead(read: Callable[[_Key], _Value], keys: Iterable[_Key]) -> Iterator[_Value]:
-    """What is read, in the order of the keys, by a few threads, as torch computes with: decoders let others compute meanwhile."""
+    """Reads ahead by as many threads as torch computes with, at most 8; results come in the order of the keys.
+
+    Decoders release Python's lock, so that other threads compute in the meantime.
+    """
     threads = min(torch.get_num_threads(), _MOST_THREADS)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[_Value]] = deque()

@@ -14,11 +14,11 @@ from al_lightning.labels import IGNORED, Color
 
 
 class ColorDecoder:
-    """Reads a label file whose pixels are colours; the id of a colour is its place in the list.
+    """Reads a label file whose classes are colours; the id of a colour is its position in the list.
 
     Args:
         colors: RGB, each once.
-        ignore_others: other colours become 255; otherwise they are refused.
+        ignore_others: whether other colours become 255; otherwise they are refused.
     """
 
     def __init__(self, colors: Sequence[Color], ignore_others: bool) -> None:
@@ -26,14 +26,14 @@ class ColorDecoder:
         self._ids = codes.argsort().astype(np.uint8)
         self._codes = codes[self._ids]
         self._ignore_others = ignore_others
-        # Named like a function: what is kept decoded is known again by it.
+        # It has a name, as a function has, because cached files are found again by the name of their decoder.
         self.__name__ = f"decode_colors_{hashlib.sha256(repr((codes.tolist(), ignore_others)).encode()).hexdigest()[:12]}"
 
     def __call__(self, path: Path) -> Pixels:
-        """Uint8 ``(H, W)``, label ids.
+        """Reads a file's label ids, uint8 ``(H, W)``.
 
         Raises:
-            UserError: the file is missing, truncated or in a format that changes colours, or holds a colour that is none of these.
+            UserError: the file is missing, truncated or in a format that changes colours, or has a colour that is not in the list.
         """
         with opened(path) as image:
             refuse_lossy(image, path)
@@ -48,7 +48,7 @@ class ColorDecoder:
 
 
 def _codes(pixels: Pixels) -> npt.NDArray[np.uint32]:
-    """RGB ``(..., 3)`` as one number each."""
+    """RGB ``(..., 3)`` as one number for each pixel, ``(...)``."""
     red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
     codes: npt.NDArray[np.uint32] = (red << 16) | (green << 8) | blue
     return codes

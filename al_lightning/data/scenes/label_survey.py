@@ -1,4 +1,4 @@
-"""A look at whole label files before anything is trained or measured by them."""
+"""Checks of whole label files, before anything is trained or evaluated with them."""
 
 import logging
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ log = logging.getLogger(__name__)
 
 
 class LabelSurvey:
-    """Counts the ids of items, each label file once.
+    """Counts the label ids of items, and reads each label once.
 
     Args:
-        files: reads them.
-        classes: what the ids mean.
+        files: reads the labels.
+        classes: the meaning of the ids.
     """
 
     def __init__(self, files: SceneFiles, classes: ClassMap) -> None:
         self.files, self.classes = files, classes
         self._counted: dict[tuple[Any, ...], npt.NDArray[np.int64]] = {}
-        self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # of each class and of what is ignored, by whose labels they are
-        self._told: dict[str, set[str]] = {}
+        self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # pixels of each class, and ignored ones at last, by ``whose``
+        self._warned: dict[str, set[str]] = {}  # the missing classes of the last warning, likewise
 
     def require_classes(self, scenes: Sequence[Scene], whose: str) -> None:
-        """Refuses labels that nothing can be learned or measured by.
+        """Refuses labels with which nothing can be learned or measured.
 
         Args:
             scenes: the items.
-            whose: what they are, for the error.
+            whose: what the message calls these items.
 
         Raises:
             UserError: an id is unknown, the files look like trainIds, or no pixel has a class.
@@ -55,15 +55,15 @@ class LabelSurvey:
         self._pixels[whose] = np.array([counts[table == number].sum() for number in (*range(len(self.classes.names)), IGNORED)])
 
     def warn_of_missing(self) -> None:
-        """Says which classes have no pixel in what was looked at last; again where others are missing."""
+        """Logs which classes have no pixel in the labels that were checked last; once, until other classes are missing."""
         names = self.classes.names
         for whose, pixels in self._pixels.items():
             missing = {name for name, count in zip(names, pixels[:-1], strict=True) if count == 0}
-            if missing and missing != self._told.get(whose):
+            if missing and missing != self._warned.get(whose):
                 counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, pixels[:-1], strict=True))
                 counts += f"; ignored {pixels[-1]:,}" if pixels[-1] else ""
                 log.warning("WARNING: no pixel of %s in %s. Pixels by class: %s", ", ".join(sorted(missing)), whose, counts)
-            self._told[whose] = missing
+            self._warned[whose] = missing
 
     def _count(self, scene: Scene) -> npt.NDArray[np.int64]:
         """Pixels of each id in an item, ``(256,)``."""

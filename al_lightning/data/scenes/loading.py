@@ -1,4 +1,4 @@
-"""Loaders whose processes live on from one epoch to the next, and what such a process does besides loading."""
+"""Loaders whose processes go on from one epoch to the next, and what such a process does if it can't send a batch."""
 
 import os
 import sys
@@ -12,13 +12,13 @@ from al_lightning.refusals import refusal
 
 
 class EpochLoader(DataLoader[Any]):
-    """Loads one epoch after the other: while the last batches of one are trained on, its processes load the first of the next.
+    """Loads one epoch after the other: while the last batches of an epoch are trained on, its processes load the first of the next one.
 
-    Its sampler goes on from epoch to epoch, always with as many items, and knows by ``epoch`` where to begin: an epoch that is not the
-    one that follows, or that follows one which was left before its end, is begun anew, by the same processes.
+    Its sampler must yield one epoch after the other without an end, beginning with the one in its attribute ``epoch``, and equally many
+    items in each. If another epoch than the next one is wanted, or the last one was left before its end, the same processes start over.
     """
 
-    _loaded_next: int | None = None  # the epoch that its processes are loading already
+    _loaded_next: int | None = None  # the epoch that its processes are already loading
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         epoch: int = self.sampler.epoch  # type: ignore[attr-defined]
@@ -27,15 +27,15 @@ class EpochLoader(DataLoader[Any]):
         self._loaded_next = None
         for left in reversed(range(len(self))):
             batch = next(batches)
-            if left == 0:  # before it is handed out: nobody may ask for more
+            if left == 0:  # before the last batch is yielded, because the caller may not ask for more
                 self._loaded_next = epoch + 1
             yield batch
 
 
 def end_where_nothing_can_be_sent(_: int) -> None:
-    """Makes a loading process end, and say why, where a batch can't be sent: Python goes on without it, and torch waits for it for ever.
+    """Makes a loading process end with a message if it can't send a batch: Python would drop the batch, and torch wait for it for ever.
 
-    The ``worker_init_fn`` of a DataLoader.
+    It is the ``worker_init_fn`` of a DataLoader.
     """
     Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""Regions of an image, each of a class, and the mask that they are together."""
+"""Regions of an image, each of one class, and the mask that they make together."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ class Region(NamedTuple):
     """A part of an image.
 
     Attributes:
-        place: of its class among the classes; 255 where it is ignored.
+        place: number of its class in the list of classes, from 0; 255 if the region is ignored.
         inside: bool ``(H, W)``, its pixels.
     """
 
@@ -29,14 +29,14 @@ def painted(size: Size, regions: Iterable[Region], rest: int | None, overlaps: L
     """The class of each pixel, uint8 ``(H, W)``.
 
     Args:
-        size: of the image.
-        regions: of that size.
-        rest: the class of pixels in no region, or 255; None where there may be none.
-        overlaps: whether regions of several classes that overlap are refused, or the ``smaller`` one is on top (of two as large the later
-            one).
+        size: size of the image.
+        regions: regions of an image of that size.
+        rest: class of the pixels in no region, or 255; None if there may be no such pixels.
+        overlaps: whether overlapping regions of different classes are refused, or the ``smaller`` one is on top (of two equally large
+            ones the later one).
 
     Raises:
-        UserError: regions overlap, or nobody has said what pixels are that no region covers.
+        UserError: regions overlap, or pixels are in no region and ``rest`` is None.
     """
     classes = np.full(size, _NOBODY, np.int16)
     order = sorted(regions, key=lambda region: -int(region.inside.sum())) if overlaps == "smaller" else regions
@@ -52,18 +52,21 @@ def painted(size: Size, regions: Iterable[Region], rest: int | None, overlaps: L
         classes[uncovered] = rest
     elif uncovered.any():
         raise UserError(
-            f"Expected a region over each pixel, but none covers {int(uncovered.sum()):,} of {classes.size:,}. If they have a class all "
-            "the same, name it as rest (data.init_args.rest, or --rest); ignore leaves them out."
+            f"Expected a region over each pixel, but none covers {int(uncovered.sum()):,} of {classes.size:,}. If these pixels have a "
+            "class, name it as rest (data.init_args.rest, or --rest); ignore leaves them out."
         )
     return classes.astype(np.uint8)
 
 
 def polygon(size: Size, corners: Sequence[tuple[float, float]]) -> Inside:
-    """The pixels whose centres are inside of a polygon, by the even-odd rule: polygons that have an edge in common share none.
+    """The pixels whose centres are inside a polygon, by the even-odd rule: polygons with a common edge share no pixels.
 
     Args:
-        size: of the image.
+        size: size of the image.
         corners: x and y in pixels; (0, 0) is the corner of the first pixel, whose centre is at (0.5, 0.5).
+
+    Returns:
+        Bool ``(H, W)``.
     """
     height, width = size
     crossings = np.zeros((height, width + 1), np.int32)
@@ -78,10 +81,10 @@ def polygon(size: Size, corners: Sequence[tuple[float, float]]) -> Inside:
 
 
 def refuse_outside(size: Size, corners: Sequence[tuple[float, float]]) -> None:
-    """Makes sure that corners are of this image, or at most one pixel off.
+    """Makes sure that the corners of a polygon are inside the image, or at most one pixel outside.
 
     Raises:
-        UserError: one is not.
+        UserError: a corner is not.
     """
     height, width = size
     if outside := [(x, y) for x, y in corners if not (-1 <= x <= width + 1 and -1 <= y <= height + 1)]:

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """Height and width."""
 
-_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # in a batch of scoring; on a GPU those of one image of 2048x1024
+_PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**21}  # pixels in a batch for scoring; on a GPU as many as one image of 2048x1024 has
 
 
 class Box(NamedTuple):
@@ -32,12 +32,12 @@ class Box(NamedTuple):
     width: int
 
     def of(self, pixels: Pixels) -> Pixels:
-        """The part, as a view."""
+        """This part of an image's pixels, as a view."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 class Drawing(Protocol):
-    """A label that is no file."""
+    """A label that is drawn, and not read from a label file of its own."""
 
     def ids(self) -> Pixels:
         """Label ids, uint8 ``(H, W)`` of the whole image.
@@ -47,22 +47,22 @@ class Drawing(Protocol):
         """
 
     def sha256(self) -> str:
-        """What tells it from others."""
+        """A hash of the label's content."""
 
 
 class Scene(NamedTuple):
-    """An image and where its label lies.
+    """An image, its label file, and the part of it that is an item.
 
     Attributes:
-        name: what a person calls it.
-        image: path.
-        label: path; where the label would lie, if there is none.
-        size: of the image, as its file has it.
-        box: the part that is the item; None for the whole.
-        has_label: whether somebody has labeled the image.
-        is_added: whether it came when the run had begun.
-        scaled: the size that it is scaled to when it is read; None for its own.
-        drawing: the label, where it is no file.
+        name: the name that a person knows it by.
+        image: the image's file.
+        label: the label's file, or the file that it would be if there were one.
+        size: height and width of the image's file, as viewers show it.
+        box: the part of the image that is the item, in the size in which the image is read; None for the whole image.
+        has_label: whether the image had a label when the run began.
+        is_added: whether the image was added after the run had begun.
+        scaled: the size to which the image is scaled when it is read; None for its own size.
+        drawing: the label, if it is not in a file of its own; None otherwise.
     """
 
     name: str
@@ -73,13 +73,12 @@ class Scene(NamedTuple):
     has_label: bool = True
     is_added: bool = False
     scaled: Size | None = None
+    drawing: Drawing | None = None
 
     @property
     def read_size(self) -> Size:
-        """Size of the whole image when it was read."""
+        """Size in which the whole image is read."""
         return self.scaled or self.size
-
-    drawing: Drawing | None = None
 
     @property
     def item_size(self) -> Size:
@@ -88,9 +87,9 @@ class Scene(NamedTuple):
 
 
 def file_names(root: Path, pool: Sequence[Scene], evaluation: Sequence[Scene]) -> dict[Path, str]:
-    """Names of all images and labels that stay the same wherever the data lie: their paths inside the root.
+    """Names of all image and label files that stay the same wherever the data are: their paths inside the root.
 
-    Files of an evaluation set that lies elsewhere are named as if it were the root's folder ``evaluation``.
+    If the evaluation set is elsewhere, its files are named as if they were in the root's folder ``evaluation``.
     """
     files = [path for scene in (*pool, *evaluation) for path in (scene.image, scene.label)]
     elsewhere = [path.parent for path in files if not path.is_relative_to(root)]
@@ -102,15 +101,15 @@ def file_names(root: Path, pool: Sequence[Scene], evaluation: Sequence[Scene]) -
 
 
 def check_labels(scenes: Sequence[Scene]) -> None:
-    """Reads the first bytes of label files, so that bad ones are found before training starts.
+    """Reads the headers of label files, so that bad files are found before the training starts.
 
     Raises:
-        UserError: a file is not readable as an image, or its size is not its image's.
+        UserError: a file is not readable as an image, or has another size than its image.
     """
     for scene in scenes:
         if scene.drawing is None and (found := size_of(scene.label)) != scene.size:
             height, width = scene.size
-            stored = " Was it drawn on the image as it is stored, not as it is shown?" if found == (width, height) else ""
+            stored = " Was it drawn on the image as stored, without its EXIF orientation?" if found == (width, height) else ""
             raise UserError(
                 f"Expected {scene.label} to be {width}x{height} like its image {scene.image}, got {found[1]}x{found[0]} (width x height)."
                 + stored
@@ -118,12 +117,12 @@ def check_labels(scenes: Sequence[Scene]) -> None:
 
 
 def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
-    """The same scenes with one random square part each as the item; the rest of the image takes no part.
+    """The same scenes, with one random square part of each image as the item; the rest of the image is not used.
 
     Args:
-        scenes: whole ones.
-        crop: edge in pixels; what an image lacks of it, its part lacks.
-        seed: of all parts; a scene's depends on its place in the listing too.
+        scenes: scenes whose items are whole images.
+        crop: edge of the part in pixels; if an image is smaller, its part is, too.
+        seed: seed of all parts; a scene's part also depends on its position in the listing.
     """
     parts = []
     for index, scene in enumerate(scenes):
@@ -135,12 +134,12 @@ def cropped(scenes: Sequence[Scene], crop: int, seed: int) -> list[Scene]:
 
 
 def with_copies(scenes: Sequence[Scene], item: str, copies: int) -> list[Scene]:
-    """The scenes, and copies of one of them behind, with a number added to their names.
+    """The scenes, followed by copies of one of them, with a number added to their names.
 
     Args:
-        scenes: as listed, or cropped.
-        item: name of the scene, or its index as text.
-        copies: how many.
+        scenes: the scenes.
+        item: name of the scene to copy, or its index as text.
+        copies: number of copies.
 
     Raises:
         UserError: there is no such scene.
@@ -155,12 +154,12 @@ def with_copies(scenes: Sequence[Scene], item: str, copies: int) -> list[Scene]:
 
 
 def batches_of_one_size(indices: Iterable[int], size: Callable[[int], Size], most: Callable[[Size], int]) -> list[Tensor]:
-    """Cuts items into batches of images of one size, in their order.
+    """Cuts items into batches of images of the same size, in their order.
 
     Args:
-        indices: of the items.
-        size: of an item.
-        most: items in a batch, by their size.
+        indices: the items.
+        size: gives an item's size.
+        most: gives the largest number of items of a size in a batch.
     """
     batches: list[list[int]] = []
     last: Size | None = None
@@ -174,12 +173,12 @@ def batches_of_one_size(indices: Iterable[int], size: Callable[[int], Size], mos
 
 
 def scored_at_once(size: Size, device: torch.device) -> int:
-    """Images of a size in a batch of scoring."""
+    """Number of images of a size in a batch for scoring."""
     return max(1, _PIXELS_AT_ONCE.get(device.type, _PIXELS_AT_ONCE["cuda"]) // (size[0] * size[1]))
 
 
 def decode_image(path: Path) -> Pixels:
-    """uint8 ``(H, W, 3)``, RGB; see :func:`~al_lightning.data.image_files.rgb_of`.
+    """Reads an image's pixels, uint8 ``(H, W, 3)``, RGB; see :func:`~al_lightning.data.image_files.rgb_of`.
 
     Raises:
         UserError: the file is missing, truncated, or no image that can be shown in 8 bits.
@@ -189,7 +188,7 @@ def decode_image(path: Path) -> Pixels:
 
 
 def decode_label(path: Path) -> Pixels:
-    """uint8 ``(H, W)``, label ids.
+    """Reads a label file's ids, uint8 ``(H, W)``; see :func:`~al_lightning.data.image_files.ids_of`.
 
     Raises:
         UserError: the file is missing, truncated, or no image of 8-bit integers in one channel.
@@ -199,12 +198,12 @@ def decode_label(path: Path) -> Pixels:
 
 
 def resized(pixels: Pixels, size: Size, how: Image.Resampling) -> Pixels:
-    """An image ``(H, W)`` or ``(H, W, 3)`` of another size."""
+    """An image ``(H, W)`` or ``(H, W, 3)``, resized to another height and width."""
     return np.array(Image.fromarray(pixels).resize(size[::-1], how))
 
 
 def size_of(path: Path) -> Size:
-    """Height and width as viewers show it, by the first bytes of the file.
+    """Height and width of an image as viewers show it, by the file's header.
 
     Raises:
         UserError: the file is missing or no image.

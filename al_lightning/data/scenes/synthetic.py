@@ -20,7 +20,7 @@ from al_lightning.numbers import ImageEdge, NonNegativeInt, PositiveInt, checked
 log = logging.getLogger(__name__)
 
 _ID = {label.name: label.id for label in LABELS}
-# What a class looks like on average, RGB; close enough to each other that colour alone does not tell them apart.
+# The mean colour of each class, RGB; they are so close to each other that colour alone does not tell the classes apart.
 _LOOKS = {
     "sky": (150, 165, 190),
     "building": (130, 120, 115),
@@ -40,13 +40,14 @@ class SyntheticScenesDataModule(CityscapesDataModule):
 
     Args:
         cache: folder for the drawn scenes.
-        train_sequences: sequences in the pool.
-        val_sequences: sequences for evaluation.
-        frames: images in a sequence.
-        height: of an image, in pixels.
-        width: of an image, in pixels.
-        scenes_seed: of what is drawn. It stays the same when ``seed_everything`` changes: the data are not part of the experiment's chance.
-        kwargs: the other arguments of :class:`CityscapesDataModule`, all but root.
+        train_sequences: number of sequences in the pool.
+        val_sequences: number of sequences for evaluation.
+        frames: number of images in a sequence.
+        height: height of an image, in pixels.
+        width: width of an image, in pixels.
+        scenes_seed: seed of the scenes. It stays the same when ``seed_everything`` changes, because the data are not what an experiment
+            varies.
+        kwargs: the other arguments of :class:`CityscapesDataModule`, all but ``root``.
     """
 
     @checked
@@ -73,7 +74,7 @@ class SyntheticScenesDataModule(CityscapesDataModule):
         self.settings = settings
 
     def prepare_data(self) -> None:
-        """Draws the scenes, unless they are there."""
+        """Draws the scenes, unless their folder exists."""
         if self.root.exists():
             return
         self.root.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ class SyntheticScenesDataModule(CityscapesDataModule):
                 os.rename(partial, self.root)
             except OSError:
                 if not self.root.is_dir():
-                    raise  # otherwise another process has drawn the same meanwhile
+                    raise  # otherwise another process has drawn the same scenes in the meantime
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -107,9 +108,9 @@ def draw_scene(layout: np.random.Generator, noise: np.random.Generator, frame: i
     """Draws a scene.
 
     Args:
-        layout: decides what stands where; the same for all frames of a sequence.
-        noise: decides texture and grain; another for each frame.
-        frame: moves the cars and the people by a few pixels.
+        layout: draws what is where, and its colours and textures; it must have the same state for all frames of a sequence.
+        noise: draws grain and unlabeled pixels; another generator for each frame.
+        frame: number of the frame, which moves the cars and the people by a few pixels.
         height: in pixels.
         width: in pixels.
 

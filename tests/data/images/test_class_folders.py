@@ -11,6 +11,8 @@ from PIL import Image
 
 from al_lightning.cli import main
 from al_lightning.data import FolderClassificationDataModule
+from al_lightning.data.images.class_tables import Spellings, read_classes, with_classes
+from al_lightning.data.images.folders import list_photos
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_resume import dies_at
@@ -142,19 +144,20 @@ def test_classes_that_arrive_change_nothing_and_those_that_were_read_must_stay(c
     ("spoil", "arguments", "match"),
     [
         (None, {"image_size": None}, r"images of one size, got 1[23]x9 in photos/.* and 1[23]x9 in photos/.*image_size"),
-        (None, {"root": "nowhere"}, r"in folders of nowhere, one a class, found none"),
+        (None, {"root": "nowhere"}, r"in folders of nowhere, one for each class, found none"),
         (None, {"classes": ["cat", "dog"]}, r"the classes cat, dog, got emu for photos/emu/02.png"),
         (None, {"classes": ["cat"]}, "at least 2 classes"),
-        (None, {"evaluation": "other"}, r"in folders of other, one a class, found none. Set data.init_args.evaluation"),
-        (None, {"evaluation": "photos"}, "a class for each image in photos.*none for unlabeled/00, .* and 1 more"),
+        (None, {"evaluation": "other"}, r"in folders of other, one for each class, found none. Set data.init_args.evaluation"),
+        (None, {"evaluation": "photos"}, "a class for each evaluation image in photos.*none for unlabeled/00, .* and 1 more"),
         (None, {"evaluation": "photos", "group": "[0-9]"}, "no group of images both .*got 0, 1, 2"),
         (lambda: Path("photos/cat/03.png").write_bytes(b"no"), {}, "an image in photos/cat/03.png"),
         (lambda: Image.new("RGB", (9, 9)).save("photos/cat/03.jpg"), {}, "one file of each name in photos/cat, got 03.jpg and 03.png"),
         ("name,klass\n", {}, "the columns name and class in the first row of photos/labels.csv, got 'name,klass'"),
-        ("name,class\n01,cat\n99,dog\n", {}, "the names of images in photos/labels.csv, each once, but 99 in row 2 is none"),
+        ("name,class\n01,cat\n99,dog\n", {}, "the names of images in photos/labels.csv, each once, but 99 in row 2 is no image"),
         ("name,class\n01,cat\n01.png,cat\n", {}, "each once, but 01.png in row 2 is named twice"),
         ("name,class\n", {}, "labels of some images, but none of 30 has one"),
         ("name,class\n01,cat\n02,cat\n", {}, "at least 2 classes in photos, each once, got cat"),
+        (f"name,class\n01,{'x' * 2**18}\n", {}, "CSV in photos/labels.csv, but it can't be read: field larger"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_used_is_named(spoil, arguments, match):
@@ -168,6 +171,21 @@ def test_what_can_not_be_used_is_named(spoil, arguments, match):
             spoil()
     with pytest.raises(UserError, match=match):
         ready(**arguments)
+
+
+@pytest.mark.parametrize(("name", "end"), [("a\u2028b", "\n"), ("a\vb", "\r\n"), ("a\nb", "\n"), ("ab", "\r")])
+def test_a_table_is_read_and_extended_whatever_ends_its_rows_and_is_in_its_names(name, end):
+    for image_name in (name, "c", "d"):
+        path = Path("photos", "images", f"{image_name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image("01")).save(path)
+    table = Path("photos/labels.csv")
+    table.write_bytes(end.join(["name,class", "c,cat", f'"{name}",dog', ""]).encode())
+    photos = {photo.name: photo for photo in list_photos(Path("photos"), "labels.csv", "images/*", "root")}
+    assert {each: photo.label for each, photo in photos.items()} == {"c": "cat", name: "dog", "d": None}
+    spellings = Spellings({each: photo.path for each, photo in photos.items()})
+    table.write_bytes(with_classes(table.read_bytes().decode(), {"d": "cat", name: "cat"}, spellings).encode())
+    assert read_classes(table, spellings) == {"c": "cat", name: "cat", "d": "cat"}
 
 
 def test_a_class_without_labels_is_said(caplog):

@@ -184,7 +184,7 @@ def test_nothing_to_query_is_an_error_of_the_command(capsys):
         (lambda: Path("photos/images/fox_0.png").write_bytes(b"\x89PNG"), "an image in photos/images/fox_0.png"),
         (lambda: [Path(f"photos/masks/{name}.png").write_bytes(b"no") for name in LABELED], r"an image in photos/masks/\w+.png"),
         (lambda: [Image.fromarray(mask(name).T).save(f"photos/masks/{name}.png") for name in LABELED],
-         r"photos/masks/(\w+).png to be 40x24 like its image photos/images/\1.png, got 24x40 .* as it is stored"),
+         r"photos/masks/(\w+).png to be 40x24 like its image photos/images/\1.png, got 24x40 .* as stored"),
     ],
 )  # fmt: skip
 def test_a_file_that_can_not_be_used_is_named(spoil, match):
