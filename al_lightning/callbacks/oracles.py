@@ -6,8 +6,9 @@ import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import NoReturn
 
 from torch import Tensor, nn
@@ -128,26 +129,29 @@ class HumanOracle(Oracle):
             asked = [replace(row, score=None) for row in asked]
         folder = run.package(cycle)
         folder.mkdir(parents=True, exist_ok=True)
-        for row, name in zip(asked, package_names(data, asked), strict=True):
+        names = package_names(data, [*run.read_asked(), *asked])
+        for row in asked:
             image, _ = data.image_and_label(row.index)
-            shutil.copyfile(image, folder / name)  # no link: what a tool does to these files must not reach the data
-        write_atomically(folder / "README.txt", encoded(_readme(run, data, asked)))
-        self._write_tools(run, data, asked, network)
+            shutil.copyfile(image, folder / names[row.index])  # no link: what a tool does to these files must not reach the data
+        write_atomically(folder / "README.txt", encoded(_readme(run, data, asked, names)))
+        self._write_tools(run, data, asked, names, network)
         run.write_asked(cycle, asked)
 
-    def _write_tools(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
+    def _write_tools(
+        self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], names: Mapping[int, str], network: nn.Module | None
+    ) -> None:
         if {*self.tools} == {PLAIN}:
             return
 
-        def item(row: Labeled, name: str) -> Item:
+        def item(row: Labeled) -> Item:
             image, _ = data.image_and_label(row.index)
             prediction = None if network is None else predicted(network, data, decode_image(image))
-            return Item(row.item, folder / name, size_of(image), row.score, prediction)
+            return Item(row.item, folder / names[row.index], size_of(image), row.score, prediction)
 
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
         model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {shlex.quote(str(run.path))}"
-        write_tools(folder, [*map(item, asked, package_names(data, asked))], classes_of(data), self.tools, model, run.path, folder, then)
+        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, model, run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; it answers when enough items are labeled."""
@@ -203,20 +207,35 @@ def _there(data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
     return [row for row in asked if data.is_answered(row.index)]
 
 
-def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> list[str]:
-    """File names of items' images in a package, each once: their files' names, with the folder or the index in front if two are equal."""
-    images = [data.image_and_label(row.index)[0] for row in asked]
-    count = Counter(image.name for image in images)
-    names = [image.name if count[image.name] == 1 else f"{image.parent.name}-{image.name}" for image in images]
-    if len({*names}) == len(names):
-        return names
-    return [f"{row.index}-{image.name}" for row, image in zip(asked, images, strict=True)]
+def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> dict[int, str]:
+    """The file names of items' images in the packages of a run, by index. No two items have the same, so that none gets another's label.
+
+    Args:
+        data: of the run.
+        asked: the items of all packages, by cycle. An item that is asked for again keeps its name.
+
+    Returns:
+        The names of the images' files; if two of a package are equal, or an earlier package has the name, the folder or also the index is
+        put in front.
+    """
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for _, package in groupby(asked, key=lambda row: row.cycle):
+        images = {row.index: data.image_and_label(row.index)[0] for row in package if row.index not in names}
+        count = Counter(image.name for image in images.values())
+        for index, image in images.items():
+            name = image.name if count[image.name] == 1 and image.name not in taken else f"{image.parent.name}-{image.name}"
+            while name in taken:
+                name = f"{index}-{name}"
+            names[index] = name
+            taken.add(name)
+    return names
 
 
-def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -> str:
-    names, places = package_names(data, asked), [data.image_and_label(row.index)[1] for row in asked]
+def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], names: Mapping[int, str]) -> str:
+    files, places = [names[row.index] for row in asked], [data.image_and_label(row.index)[1] for row in asked]
     if data.answers_in_table:
-        lines = [f"  {name}" for name in names]
+        lines = [f"  {file}" for file in files]
         what = [
             f"Please label the images of this folder: {data.label_key()} for each.",
             f"Write the classes into {places[0].resolve()} (a line for each image: name,class).",
@@ -224,7 +243,7 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled]) -
             "table or folder by",
         ]
     else:
-        lines = [f"  {name} -> {place.name}" for name, place in zip(names, places, strict=True)]
+        lines = [f"  {file} -> {place.name}" for file, place in zip(files, places, strict=True)]
         what = [
             f"Please label the images of this folder: a mask for each, as large as the image is shown, with {data.label_key()}.",
             f"Put the masks, named as below, into {places[0].parent.resolve()}.",

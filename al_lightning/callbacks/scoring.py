@@ -251,18 +251,27 @@ class PeakMemory:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        elif _CLEAR.exists():
-            _CLEAR.write_text("5", encoding="utf-8")
+        else:
+            self._is_reset = _reset_peak()
 
     def bytes(self) -> int:
         """The peak so far, in bytes. If the system can't reset its record, it is the peak since the process began."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        if _CLEAR.exists():
+        if self._is_reset:
             (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
             return int(line.split()[1]) * 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-_CLEAR = Path("/proc/self/clear_refs")  # "5" resets the record of peak memory
+def _reset_peak() -> bool:
+    """Whether the system has reset its record of this process' peak memory."""
+    try:
+        _CLEAR.write_text("5", encoding="utf-8")
+    except OSError:  # another system, or one that allows no writing there
+        return False
+    return True
+
+
+_CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")

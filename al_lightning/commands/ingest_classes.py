@@ -1,7 +1,7 @@
 """Classes that a person has given go into the table of a run's data, once they are checked: all of them at once, or none."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from al_lightning.data.own_files import SUFFIXES
 from al_lightning.errors import UserError
 from al_lightning.files import remove_unfinished, write_atomically
 from al_lightning.reading import read_text
-from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_labels
 from al_lightning.text import encoded
@@ -55,7 +54,8 @@ class ClassIntake:
         self.taken: dict[int, str] = {}
         self._indices = {data.item(index): index for index in asked}
         images = {item: data.image_and_label(index)[0] for item, index in self._indices.items()}
-        self._spellings = Spellings(images, _called_in_packages(data, run.read_asked()))
+        in_packages = package_names(data, run.read_asked())
+        self._spellings = Spellings(images, {name: data.item(index) for index, name in in_packages.items()})
         self._table = data.image_and_label(0)[1]
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
@@ -126,14 +126,6 @@ class ClassIntake:
         classes = {self.data.item(index): label for index, label in self.taken.items()}
         write_atomically(self._table, encoded(with_classes(before, classes, self.data.spellings())))
         self.data.answer(self.taken)
-
-
-def _called_in_packages(data: FolderClassificationDataModule, asked: Sequence[Labeled]) -> Mapping[str, str]:
-    """From the names of images in the packages that a person got to their own."""
-    by_cycle: dict[int, list[Labeled]] = {}
-    for row in asked:
-        by_cycle.setdefault(row.cycle, []).append(row)
-    return {name: row.item for rows in by_cycle.values() for row, name in zip(rows, package_names(data, rows), strict=True)}
 
 
 def _given(source: Path) -> list[Given]:

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,11 +228,20 @@ def test_the_command_says_what_to_do_and_ends_with_75(folder, capsys):
     assert "the ids 0 for ground, 7 for cell" in (RunDirectory("run").package(0) / "README.txt").read_text()
 
 
-@pytest.mark.parametrize("paths", [["a/x.png", "b/y.png"], ["a/x.png", "b/x.png"], ["a/x.png", "b/x.png", "b/a-x.png"]])
-def test_each_image_of_a_package_has_a_name_of_its_own(paths):
+@pytest.mark.parametrize(
+    ("paths", "cycles", "expected"),
+    [
+        (["a/x.png", "b/y.png"], [1, 1], ["x.png", "y.png"]),
+        (["a/x.png", "b/x.png"], [1, 1], ["a-x.png", "b-x.png"]),
+        (["a/x.png", "b/x.png", "b/a-x.png"], [1, 1, 1], ["a-x.png", "b-x.png", "b-a-x.png"]),
+        (["a/x.png", "b/x.png", "c/y.png"], [1, 2, 2], ["x.png", "b-x.png", "y.png"]),  # of two packages
+    ],
+)
+def test_each_image_of_all_packages_has_a_name_of_its_own(paths, cycles, expected):
     class Data:
         def image_and_label(self, index):
             return Path(paths[index]), Path()
 
-    names = oracles.package_names(Data(), [Labeled(1, rank, rank, path) for rank, path in enumerate(paths)])
-    assert len(set(names)) == len(paths) and all(name.endswith(Path(path).name) for name, path in zip(names, paths, strict=True))
+    rows = [Labeled(cycle, rank, rank, path) for rank, (path, cycle) in enumerate(zip(paths, cycles, strict=True))]
+    asked_again = replace(rows[0], cycle=3)
+    assert oracles.package_names(Data(), [*rows, asked_again]) == dict(enumerate(expected))

@@ -99,7 +99,7 @@ def test_a_person_says_what_the_data_set_knows(layout, capsys):
         assert len(names) == asked
         package = RunDirectory("run").package(RunDirectory("run").finished() - 1)
         assert {path.stem for path in package.glob("*.png")} == {Path(name).name for name in names}
-        assert "labeled: one of the classes cat, dog, emu for each" in (package / "README.txt").read_text()
+        assert ": one of the classes cat, dog, emu for each" in (package / "README.txt").read_text()
         assert f"0 of {asked} labels" in command(capsys, "status", "run")[1]
         status, said = command(capsys, "ingest", "run", how(names))
         assert status == 0 and f"{asked} classes are taken, 0 were there already, 0 rows or files are refused." in said

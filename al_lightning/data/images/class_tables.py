@@ -18,7 +18,7 @@ class Spellings:
 
     Args:
         images: the file of each image, by its name.
-        also: further spellings, with the name that each stands for.
+        also: file names that images were given elsewhere, with the images' names. They mean these images alone.
     """
 
     def __init__(self, images: Mapping[str, Path], also: Mapping[str, str] | None = None) -> None:
@@ -26,9 +26,10 @@ class Spellings:
         for name, path in images.items():
             for spelling in (path.stem, path.name, f"{name}{path.suffix}"):
                 self._names.setdefault(spelling, set()).add(name)
-        for spelling, name in (also or {}).items():
-            self._names |= {spelling: {name}, Path(spelling).stem: {name}}
-        self._names |= {name: {name} for name in images}
+        stems: dict[str, set[str]] = {}
+        for file, name in (also or {}).items():
+            stems.setdefault(Path(file).stem, set()).add(name)
+        self._names |= stems | {file: {name} for file, name in (also or {}).items()} | {name: {name} for name in images}
 
     def all_of(self, spelling: str) -> set[str]:
         """The names of the images that a spelling may mean: none, one or several."""

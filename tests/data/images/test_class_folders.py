@@ -188,6 +188,13 @@ def test_a_table_is_read_and_extended_whatever_ends_its_rows_and_is_in_its_names
     assert read_classes(table, spellings) == {"c": "cat", name: "cat", "d": "cat"}
 
 
+def test_a_spelling_that_two_images_share_means_both():
+    files = {"a/x": Path("a/x.png"), "b/x": Path("b/x.jpg"), "c/x": Path("c/x.bmp")}
+    spellings = Spellings(files, {"x.png": "a/x", "x.jpg": "b/x"})
+    assert spellings.all_of("x.png") == {"a/x"} and spellings.all_of("x") == {"a/x", "b/x"}  # c/x was not given elsewhere
+    assert spellings.all_of("c/x") == {"c/x"} and spellings.all_of("y") == set()
+
+
 def test_a_class_without_labels_is_said(caplog):
     write_folders()
     ready(classes=[*CLASSES, "fox"], evaluation=0.05)
