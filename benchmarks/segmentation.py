@@ -211,7 +211,9 @@ def main() -> None:
     """Measures the parts that are asked for, and prints the table."""
     prepare()
     parts = {"a": scoring, "c": memory, "e": training, "f": processes, "data": loading}
-    asked = [part for part in (sys.argv[1:] or parts) if part in parts]
+    asked = sys.argv[1:] or [*parts]
+    if unknown := {*asked} - {*parts}:
+        sys.exit(f"Expected any of {', '.join(parts)}, got {', '.join(sorted(unknown))}. The part a includes (b).")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, {DEVICE.type}\n")
     print("| measured | value | wanted |\n|---|---|---|")
     for part in asked:

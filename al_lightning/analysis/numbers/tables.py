@@ -9,7 +9,7 @@ from al_lightning.analysis.numbers import findings, settings
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.curves import Values
 from al_lightning.analysis.numbers.findings import Contrast
-from al_lightning.analysis.numbers.setup import NOT_RECORDED as NOT_RECORDED
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import Interval
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.run_tables import indices_by_cycle

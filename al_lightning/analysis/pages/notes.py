@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from al_lightning.analysis.numbers import settings, tables
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import LEVEL
 from al_lightning.analysis.pages import columns
 from al_lightning.percent import unsigned
@@ -122,7 +123,7 @@ def _not_a_number(comparison: Comparison) -> Iterator[str]:
 def _environments(comparison: Comparison) -> Iterator[str]:
     known = [tables.environment(run) for run in comparison.runs]
     for name in dict.fromkeys(name for each in known for name in each):
-        counts = Counter(each.get(name, tables.NOT_RECORDED) for each in known)
+        counts = Counter(each.get(name, NOT_RECORDED) for each in known)
         if len(counts) > 1:
             values = ", ".join(f"{value} ({_count(runs, 'run')})" for value, runs in counts.most_common())
             yield f"Not all runs have the same {name}: {values}."

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
+from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.pages import columns
 from al_lightning.analysis.pages.columns import Column
 from al_lightning.percent import percent, points, unsigned
