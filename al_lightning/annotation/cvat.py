@@ -137,7 +137,7 @@ def read_label_map(path: Path) -> dict[str, Color]:
             raise UserError(f"Expected a label as name:red,green,blue:: in line {number} of {path}, got {line[:60]!r}.")
         red, green, blue = map(int, parts)
         if name in found or (red, green, blue) in found.values():
-            raise UserError(f"Expected labels with different names and colours in {path}, got one again in line {number}: {line[:60]!r}.")
+            raise UserError(f"Expected labels with different names and colours in {path}, but line {number} repeats one: {line[:60]!r}.")
         found[name] = red, green, blue
     return found
 
