@@ -1,4 +1,4 @@
-"""(d) Dense BALD beside baal's, same network, images and passes: make bench-baal, in an environment of its own."""
+"""(d) Compares our dense BALD with baal's, on the same network, images and passes: make bench-baal, in its own environment."""
 
 import statistics
 
@@ -16,7 +16,7 @@ PASSES, ROUNDS = 10, 3
 
 
 def main() -> None:
-    """Runs both in turn, prints the table."""
+    """Runs both alternately, and prints the table."""
     prepare()
     images = torch.randn(1, 3, *SMALL, device=DEVICE)
     ours, theirs = network(), network()

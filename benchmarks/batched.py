@@ -1,4 +1,4 @@
-"""What one batched model of several small MLPs would gain over training them one by one: a prototype, not a part of the package.
+"""How much faster several small MLPs train as one batched model than one by one: a prototype, not a part of the package.
 
 python -m benchmarks.batched
 """
@@ -17,7 +17,7 @@ LABELED, EPOCHS, ROUNDS = 1_000, 3, 3
 
 
 def one_by_one(networks: list[MLP], sets: list[tuple[Tensor, Tensor]], orders: Tensor) -> None:
-    """Trains each network on its own set, as an experiment does."""
+    """Trains each network on its own set, one after the other, as an experiment does."""
     for network, (inputs, targets), order in zip(networks, sets, orders, strict=True):
         optimizer = torch.optim.Adam(network.parameters())
         for epoch in order:
@@ -28,7 +28,7 @@ def one_by_one(networks: list[MLP], sets: list[tuple[Tensor, Tensor]], orders: T
 
 
 def together(networks: list[MLP], sets: list[tuple[Tensor, Tensor]], orders: Tensor) -> list[Tensor]:
-    """The same trainings, step by step side by side: one matrix multiplication for all, one optimizer over stacked weights."""
+    """Makes the same trainings together: each step is one matrix multiplication for all, with one optimizer over stacked weights."""
     layers = [[network.hidden for network in networks], [network.output for network in networks]]
     weights = [nn.Parameter(torch.stack([one.weight.detach().T for one in layer])) for layer in layers]
     biases = [nn.Parameter(torch.stack([one.bias.detach() for one in layer]).unsqueeze(1)) for layer in layers]
@@ -41,14 +41,14 @@ def together(networks: list[MLP], sets: list[tuple[Tensor, Tensor]], orders: Ten
             optimizer.zero_grad()
             hidden = torch.baddbmm(biases[0], inputs[member, indices], weights[0]).relu()
             logits = torch.baddbmm(biases[1], hidden, weights[1])
-            # the sum of the members' mean losses: each gets the gradient that it would have alone
+            # The sum of the members' mean losses gives each member the gradient that it would have alone.
             cross_entropy(logits.flatten(0, 1), targets[member, indices].flatten(), reduction="sum").div(indices.shape[1]).backward()
             optimizer.step()
     return [parameter.detach() for parameter in (weights[0], biases[0], weights[1], biases[1])]
 
 
 def measure(inputs: Tensor, labels: Tensor, members: int) -> str:
-    """One row of the table."""
+    """Measures one row of the table."""
     generator = torch.Generator().manual_seed(members)
     chosen = [torch.randperm(len(inputs), generator=generator)[:LABELED] for _ in range(members)]
     sets = [(inputs[indices], labels[indices]) for indices in chosen]
@@ -77,7 +77,7 @@ def measure(inputs: Tensor, labels: Tensor, members: int) -> str:
 
 
 def main() -> None:
-    """Runs both in turn for several numbers of members, prints the table."""
+    """Runs both alternately for several numbers of members, and prints the table."""
     prepare()
     data = FashionMNISTSampleDataModule()
     data.setup("fit")

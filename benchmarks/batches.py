@@ -1,4 +1,4 @@
-"""What choosing a batch costs beside the least that it could, and beside the plain form: python -m benchmarks.batches [ITEMS PICKS]."""
+"""Compares the cost of choosing a batch with its lower bound, and with a plain version: python -m benchmarks.batches [ITEMS PICKS]."""
 
 import ctypes
 import sys
@@ -18,23 +18,23 @@ _MIB = 2**20
 
 
 def processor_seconds(work: Callable[[], Any]) -> float:
-    """Of a call on one core: other programs do not count."""
+    """Returns the processor time of a call on one core. Other programs do not count."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def grown(work: Callable[[], Any]) -> int:
-    """By how many bytes a call makes the process grow."""
-    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # or what earlier work left would be used again, and not be seen
-    before = PeakMemory(torch.device("cpu")).bytes()  # of now, as the record is reset
+    """Returns by how many bytes a call makes the process grow."""
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # else the call could use memory that earlier work left, which would not count
+    before = PeakMemory(torch.device("cpu")).bytes()  # the present use, as a new PeakMemory resets the peak
     record = PeakMemory(torch.device("cpu"))
     work()
     return record.bytes() - before
 
 
 def features_like(items: int, independent: int, generator: torch.Generator) -> Tensor:
-    """Half-precision features after a ReLU that vary in so many directions."""
+    """Returns half-precision features after a ReLU, which vary in ``independent`` directions."""
     directions = torch.randn(independent, _FEATURES, generator=generator) / independent**0.5
     features = torch.empty(items, _FEATURES, dtype=torch.float16)
     for part in features.split(10_000):
@@ -43,7 +43,7 @@ def features_like(items: int, independent: int, generator: torch.Generator) -> T
 
 
 def core_set(items: int, picks: int, independent: int) -> list[tuple[str, str, str]]:
-    """(a) Rows of a pool of so many items."""
+    """(a) Measures k_center on a pool of ``items`` items."""
     features = features_like(items, independent, torch.Generator().manual_seed(0))
     k_center(features[:1000], features[:0], 10)
 
@@ -63,7 +63,7 @@ def core_set(items: int, picks: int, independent: int) -> list[tuple[str, str, s
 
 
 def multiplied_out(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> None:
-    """BADGE as it is usually written: the embeddings in memory, and k-means++ on them."""
+    """BADGE as it is usually written: k-means++ on embeddings that are in memory."""
     errors = probabilities.clone()
     errors[torch.arange(len(errors)), probabilities.argmax(1)] -= 1
     embeddings = (errors.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
@@ -77,7 +77,7 @@ def multiplied_out(probabilities: Tensor, features: Tensor, size: int, generator
 
 
 def gradients(items: int, classes: int, features: int, picks: int) -> list[tuple[str, str, str]]:
-    """(b) Rows of BADGE and of its multiplied-out form, whose embeddings take ``4 C D`` bytes an item."""
+    """(b) Measures BADGE and its multiplied-out form, whose embeddings take ``4 C D`` bytes for each item."""
     generator = torch.Generator().manual_seed(0)
     probabilities = (3 * torch.randn(items, classes, generator=generator)).softmax(1)
     values = torch.randn(items, features, generator=generator).relu()
@@ -100,7 +100,7 @@ def gradients(items: int, classes: int, features: int, picks: int) -> list[tuple
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     prepare()
     torch.set_num_threads(1)
     items, picks = map(int, sys.argv[1:] or ("1000000", "1000"))

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a small experiment in a temporary directory, and the plain PyTorch loop it is held against."""
+"""What the benchmarks share: a small experiment in a temporary directory, and the plain PyTorch loop that it is compared with."""
 
 import io
 import logging
@@ -30,22 +30,22 @@ BATCH = 32
 
 
 class _Terminal(io.StringIO):
-    """Takes what the progress bar draws, as a terminal would."""
+    """Swallows output, but claims to be a terminal, so that the progress bar is drawn."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Always True."""
         return True
 
 
 def prepare() -> None:
-    """Silences Lightning, which would talk between the timings, and looks for GPUs as the command line does."""
+    """Silences Lightning, whose messages would disturb the timings, and looks for GPUs as the command line does."""
     hide_absent_gpus()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
 
 
 class Repeated(FashionMNISTSampleDataModule):
-    """The sample's images as often as needed for a pool of some size: speed does not depend on what the images show."""
+    """Repeats the images of the sample to fill a pool of a given size. Speed does not depend on what images show."""
 
     def __init__(self, pool: int, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -73,7 +73,7 @@ def experiment(
     logger: Callable[[str], Any] = CSVLogger,
     **arguments: Any,
 ) -> Iterator[Callable[[], None]]:
-    """An experiment with everything on: logger, checkpoints, progress bar. Yields the function that runs it."""
+    """Makes an experiment with logger, checkpoints and progress bar, and yields the function that runs it."""
     with tempfile.TemporaryDirectory() as folder:
         learning = ActiveLearningCallback(strategy or Random(), query_size=query_size, cycles=cycles)
         trainer = Trainer(
@@ -96,7 +96,7 @@ def experiment(
 
 
 def plain_epoch(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor) -> None:
-    """An epoch as one writes it by hand: tensors in memory, already float, a fresh permutation."""
+    """Trains an epoch as one writes it by hand: with float tensors in memory and a new permutation."""
     for indices in torch.randperm(len(inputs), device=inputs.device).split(BATCH):
         optimizer.zero_grad()
         cross_entropy(network(inputs[indices]), targets[indices]).backward()
@@ -104,7 +104,7 @@ def plain_epoch(network: nn.Module, optimizer: torch.optim.Optimizer, inputs: Te
 
 
 def plain_training(inputs: Tensor, targets: Tensor, epochs: int) -> nn.Module:
-    """A whole training from scratch by :func:`plain_epoch`."""
+    """Trains a network from scratch by :func:`plain_epoch`."""
     network = MLP(16)
     optimizer = torch.optim.Adam(network.parameters())
     for _ in range(epochs):
@@ -113,14 +113,14 @@ def plain_training(inputs: Tensor, targets: Tensor, epochs: int) -> nn.Module:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock of a call."""
+    """Returns the wall-clock time of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def alternating(rounds: int, *works: Callable[[], float]) -> list[list[float]]:
-    """Each work's results over the rounds; in each round every work has its turn, so that a slow minute hits all."""
+    """Returns the results of each work. Each round runs every work once, so that a slow minute affects all of them."""
     results: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for work, result in zip(works, results, strict=True):
@@ -129,5 +129,5 @@ def alternating(rounds: int, *works: Callable[[], float]) -> list[list[float]]:
 
 
 def ratio(ours: list[float], baseline: list[float]) -> float:
-    """Median of the ratios round by round."""
+    """Returns the median over rounds of the ratio of both results."""
     return statistics.median(a / b for a, b in zip(ours, baseline, strict=True))

@@ -1,4 +1,4 @@
-"""What it saves that loading processes live on between epochs: python -m benchmarks.epochs."""
+"""How much time it saves to keep loading processes between epochs: python -m benchmarks.epochs."""
 
 import io
 import itertools
@@ -26,14 +26,14 @@ STEPS, BATCH, EPOCHS, WORKERS, ROUNDS = 6, 4, 8, 2, 5
 
 
 class OneEpoch(EpochSampler):
-    """Ends with its epoch."""
+    """A sampler that ends with its epoch."""
 
     def __iter__(self) -> Iterator[Any]:
         return itertools.islice(super().__iter__(), len(self))
 
 
 class StartedAnew(SyntheticScenesDataModule):
-    """Starts its loading processes in every epoch, as DataLoader does by itself."""
+    """Starts new loading processes in every epoch, as DataLoader does by default."""
 
     def train_dataloader(self) -> DataLoader[Any]:
         """See the class."""
@@ -43,7 +43,7 @@ class StartedAnew(SyntheticScenesDataModule):
 
 
 def epoch_seconds(data: SyntheticScenesDataModule) -> float:
-    """Wall-clock of an epoch of a tiny network."""
+    """Returns the wall-clock time of an epoch of a tiny network."""
     clock, network = EpochClock(), nn.Conv2d(3, len(data.class_names), 1)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         learning = ActiveLearningCallback(Random(), query_size=1, cycles=1)
@@ -55,7 +55,7 @@ def epoch_seconds(data: SyntheticScenesDataModule) -> float:
 
 
 def main() -> None:
-    """Runs both in turn, prints the table."""
+    """Runs the variants alternately, and prints the table."""
     prepare()
     sizes: dict[str, Any] = {"height": 64, "width": 96, "crop": 32, "train_sequences": STEPS * BATCH + 1, "frames": 1, "val_sequences": 1}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Measures the command ``query`` beside the forward passes that it can't do without: python -m benchmarks.folder [IMAGES [ROUNDS]]."""
+"""Compares the time of the command ``query`` with that of its forward passes alone: python -m benchmarks.folder [IMAGES [ROUNDS]]."""
 
 import sys
 import tempfile
@@ -25,7 +25,7 @@ _DATA = {"root": "", "evaluation": "", "classes": {"a": 0, "b": 1, "c": 2}}
 
 
 def draw(folder: Path, images: int) -> None:
-    """JPEG files of smooth colours with noise, of the size of photographs' thumbnails in files as large as theirs."""
+    """Draws JPEG files of smooth colours with noise. Their sizes, in pixels and in bytes, are like those of small photographs."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(images):
@@ -35,7 +35,7 @@ def draw(folder: Path, images: int) -> None:
 
 
 def configuration(folder: Path) -> Path:
-    """Of the network, and of data that nobody looks for."""
+    """Writes a configuration of the network, with data that do not exist, as ``query`` does not need them."""
     network = {"class_path": "al_lightning.models.DeepLabV3Plus", "init_args": _NETWORK}
     path = folder / "config.yaml"
     path.write_text(
@@ -51,14 +51,14 @@ def configuration(folder: Path) -> Path:
 
 
 def forward(network: nn.Module, images: Tensor, times: int) -> None:
-    """The floor: passes over images in memory, one at a time, as many as are scored."""
+    """The least possible work: as many passes as images are scored, one image at a time, from memory."""
     with torch.inference_mode():
         for _ in range(times):
             network(images)
 
 
 def elapsed(work: Callable[[], object]) -> complex:
-    """Seconds of the clock, and of the processors as the imaginary part."""
+    """Returns the wall-clock time in seconds, with the processor time as the imaginary part."""
     began = time.perf_counter(), time.process_time()
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         work()
@@ -66,7 +66,7 @@ def elapsed(work: Callable[[], object]) -> complex:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     prepare()
     images, rounds = map(int, (*sys.argv[1:], *_DEFAULTS[len(sys.argv) - 1 :]))
     network = DeepLabV3Plus(**_NETWORK).eval().to(memory_format=torch.channels_last)
@@ -83,7 +83,7 @@ def main() -> None:
             query.main([*map(str, given), "--images", str(folder / of), "--out", str(folder / str(next(outs)))])
 
         example = torch.rand(1, 3, _HEIGHT, _WIDTH)
-        elapsed(lambda: ask("few"))  # what is done once in a process
+        elapsed(lambda: ask("few"))  # does what a process does only once
         floor, ours = alternating(rounds, lambda: elapsed(lambda: forward(network, example, images)), lambda: elapsed(ask))
     print("| measured | value | wanted |\n|---|---|---|")
     what = f"`query`, {images} images of {_WIDTH}x{_HEIGHT}, entropy / forward passes alone, {torch.get_num_threads()} threads"

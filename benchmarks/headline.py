@@ -1,4 +1,4 @@
-"""The headline job beside the plain loop that does the same work: python -m benchmarks.headline [FOLDER_OF_FASHION_MNIST]."""
+"""Compares the README's experiment with a plain loop that does the same work: python -m benchmarks.headline [FOLDER_OF_FASHION_MNIST]."""
 
 import sys
 
@@ -12,7 +12,7 @@ CYCLES, QUERY, EPOCHS, ROUNDS = 20, 300, 20, 3
 
 
 def plain(data: FashionMNISTDataModule) -> None:
-    """20 trainings from scratch on growing sets, an evaluation and a scored pool each, by hand."""
+    """Does the work by hand: 20 trainings from scratch on growing sets, each followed by an evaluation and by scoring the pool."""
     device = torch.device("cpu")
     everything = torch.arange(len(data._train))
     inputs, targets = data._train.inputs(everything, device), data._train.labels
@@ -29,7 +29,7 @@ def plain(data: FashionMNISTDataModule) -> None:
 
 
 def main() -> None:
-    """Runs both in turn, prints the table."""
+    """Runs both alternately, and prints the table."""
     prepare()
     root = sys.argv[1] if len(sys.argv) > 1 else None
 

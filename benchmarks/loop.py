@@ -1,4 +1,4 @@
-"""Measures the loop and writes the table that docs/benchmarks.md shows: python -m benchmarks.loop."""
+"""Measures the loop of an experiment, and prints the table that docs/benchmarks.md shows: python -m benchmarks.loop."""
 
 import platform
 import statistics
@@ -17,11 +17,11 @@ from al_lightning.models import MLP
 from benchmarks.common import Repeated, alternating, experiment, plain_epoch, prepare, ratio, seconds
 
 ROUNDS = 7
-STEPS = 200  # of an epoch in (a)
+STEPS = 200  # steps of an epoch in (a)
 
 
 class EpochClock(Callback):
-    """When each training epoch began, and when the last ended."""
+    """Notes when each training epoch begins."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -32,7 +32,7 @@ class EpochClock(Callback):
 
 
 class BoundaryClock(Callback):
-    """From the last training step of a cycle to the first of the next; without validation, and scoring taken out."""
+    """Measures the time from the last training step of a cycle to the first step of the next, without validation and scoring."""
 
     across_cycles = True
 
@@ -41,22 +41,22 @@ class BoundaryClock(Callback):
         self.last_step = self.query = 0.0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        """The first batch of a cycle closes a gap."""
+        """Ends the measurement at the first batch of a cycle."""
         if trainer.global_step == 0 and self.last_step:
             self.gaps.append(time.perf_counter() - self.last_step - self.query)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Every batch may be the last."""
+        """Starts the measurement at every batch, as it may be the last one of the cycle."""
         self.last_step = time.perf_counter()
         self.query = 0.0
 
     def on_cycle_end(self, trainer: Any, module: Any, finished: Any) -> None:
-        """The query is not part of the gap."""
+        """Notes the time of the query, which does not count."""
         self.query = finished.query.seconds if finished.query else 0.0
 
 
 def training_step(width: int) -> list[tuple[str, str, str]]:
-    """(a) Time of a training step, ordinary and in blocks, against the plain loop, which has Adam as torch makes it."""
+    """(a) Compares a training step, ordinary and in blocks, with the plain loop, which uses torch's Adam with default settings."""
     data = Repeated(pool=STEPS * 32 + 300, initial_size=STEPS * 32)
     data.setup("fit")
     indices = data.pool.labeled_indices
@@ -69,7 +69,7 @@ def training_step(width: int) -> list[tuple[str, str, str]]:
         clock = EpochClock()
         with experiment(data, epochs=5, block=block, width=width, callbacks=(clock,)) as run:
             run()
-        return (clock.starts[4] - clock.starts[2]) / (2 * STEPS)  # by then a block's steps are traced
+        return (clock.starts[4] - clock.starts[2]) / (2 * STEPS)  # the steps of a block are traced before these epochs
 
     def plain() -> float:
         return seconds(lambda: plain_epoch(network, optimizer, inputs, targets)) / STEPS
@@ -83,7 +83,7 @@ def training_step(width: int) -> list[tuple[str, str, str]]:
 
 
 def scored_pool(size: int) -> tuple[Repeated, MLP, list[torch.Tensor]]:
-    """A pool of unlabeled images, a network to score them, and their batches."""
+    """Returns a pool of unlabeled images, a network that scores them, and their batches."""
     data = Repeated(pool=size + 300, initial_size=300)
     data.setup("fit")
     batches = data.scoring_batches(data.pool.unlabeled_indices)
@@ -91,7 +91,7 @@ def scored_pool(size: int) -> tuple[Repeated, MLP, list[torch.Tensor]]:
 
 
 def scoring() -> list[tuple[str, str, str]]:
-    """(b) entropy against the forward passes alone, (c) ten dropout passes against one."""
+    """(b) Compares entropy with the forward passes alone, and (c) ten dropout passes with one pass."""
     data, network, batches = scored_pool(60_000)
 
     def score(strategy: Strategy) -> float:
@@ -110,7 +110,10 @@ def scoring() -> list[tuple[str, str, str]]:
 
 
 def boundary() -> list[tuple[str, str, str]]:
-    """(d) From the last step of a cycle to the first of the next, with each logger; also in steps, as machines differ."""
+    """(d) Measures the time from the last step of a cycle to the first step of the next, with each logger.
+
+    The result is also given in plain steps, as machines differ in speed.
+    """
     data = Repeated(pool=60_000, initial_size=300)
     data.setup("fit")
     images = data._train
@@ -138,7 +141,7 @@ def boundary() -> list[tuple[str, str, str]]:
 
 
 def memory() -> list[tuple[str, str, str]]:
-    """(e) Peak memory of scoring, over what was there before."""
+    """(e) Measures by how much scoring raises the peak memory."""
 
     def peak(pool: int, passes: int) -> float:
         data, network, batches = scored_pool(pool)
@@ -157,7 +160,7 @@ def memory() -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Runs everything, prints the table."""
+    """Measures everything, and prints the table."""
     prepare()
     parts = (partial(training_step, 16), partial(training_step, 512), scoring, boundary, memory)
     rows = [row for part in parts for row in part()]

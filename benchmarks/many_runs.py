@@ -1,6 +1,6 @@
-"""Measures what is done with 1,200 finished runs, started again as a sweep and reported: python -m benchmarks.many_runs [SEEDS].
+"""Measures ``sweep`` and ``report`` on 1,200 finished runs: python -m benchmarks.many_runs [SEEDS].
 
-Six runs are made, of five strategies and the cycle 0 that they share; those of the other seeds are copies with other numbers.
+Six runs are carried out: five strategies, and the cycle 0 that they share. The runs of other seeds are copies with changed metrics.
 """
 
 import csv
@@ -25,7 +25,7 @@ STRATEGIES = ("Random", "Entropy", "Margin", "MaxSoftmax", "Odin")
 
 
 def make_runs(folder: Path, seeds: int) -> Path:
-    """Fills a folder with finished runs; returns the sweep that asks for them."""
+    """Fills a folder with finished runs, and returns the path of their sweep file."""
     sweep = folder / "many.yaml"
     few = {"active_learning.cycles": 3, "active_learning.query_size": 20, "trainer.max_epochs": 1, "trainer.logger": False}
     grid = {"active_learning.strategy": [*STRATEGIES], "seed_everything": [*range(seeds)]}
@@ -35,12 +35,12 @@ def make_runs(folder: Path, seeds: int) -> Path:
     for made in sorted((folder / "runs").glob("*-seed0")):
         for seed in range(1, seeds):
             copy_run(RunDirectory(made), RunDirectory(made.with_name(made.name.replace("seed0", f"seed{seed}"))), seed)
-    CheckedRuns(folder / "runs" / "logs" / "checked.json").add(read_sweep(sweep).runs())  # as a sweep does when each of them ends
+    CheckedRuns(folder / "runs" / "logs" / "checked.json").add(read_sweep(sweep).runs())  # a sweep does this when a run ends
     return sweep
 
 
 def copy_run(made: RunDirectory, copy: RunDirectory, seed: int) -> None:
-    """The run of seed 0 as one of another seed, with a curve of its own."""
+    """Copies a run of seed 0 as a run of another seed, with another curve."""
     shutil.copytree(made.path, copy.path, ignore=shutil.ignore_patterns("cycles", ".lock", "*.png"))
     config = re.sub(r"(?m)^(\s*seed(?:_everything)?: )0$", rf"\g<1>{seed}", made.config.read_text())
     copy.config.write_text(config.replace("seed0", f"seed{seed}"))
@@ -54,13 +54,13 @@ def copy_run(made: RunDirectory, copy: RunDirectory, seed: int) -> None:
 
 
 def command(*arguments: str) -> None:
-    """Runs a command of the program, or Python's own ``-c``."""
+    """Runs a command of the program, or Python code after ``-c``."""
     program = arguments if arguments[0] == "-c" else ("-m", "al_lightning", *arguments)
     subprocess.run([sys.executable, *program], check=True, stdout=subprocess.DEVNULL)
 
 
 def measured(*arguments: str) -> str:
-    """Seconds of the clock and of the processor that a command takes."""
+    """Returns the wall-clock time and the processor time of a command, in words."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = seconds(lambda: command(*arguments))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -69,7 +69,7 @@ def measured(*arguments: str) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

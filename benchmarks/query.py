@@ -1,4 +1,4 @@
-"""Measures how a query chooses among scores, and what it needs: python -m benchmarks.query [ITEMS ...]."""
+"""Measures time and memory of choosing a query by scores: python -m benchmarks.query [ITEMS ...]."""
 
 import sys
 
@@ -14,20 +14,20 @@ _ROUNDS = 5
 
 
 def by_sorting(keys: Tensor, indices: Tensor, priority: Tensor) -> None:
-    """The baseline: a ranking of the whole pool, and how often each of its scores is there."""
+    """The baseline: ranks the whole pool, and counts how often each score occurs."""
     selection.take(selection.rank(keys, indices, priority), _SIZE)
     counts = keys.unique(return_counts=True)[1]
     float(counts[counts > 1].sum() / len(keys))
 
 
 def as_queried(keys: Tensor, indices: Tensor, priority: Tensor) -> None:
-    """What a query does once the scores are there."""
+    """Does what a query does after scoring."""
     selection.choose(keys, indices, priority, _SIZE)
     selection.tied_share(keys)
 
 
 def measured(items: int) -> list[tuple[str, str, str]]:
-    """Rows for a pool of so many unlabeled items."""
+    """Measures the rows for a pool of ``items`` unlabeled items."""
     generator = torch.Generator().manual_seed(0)
     keys, indices = torch.rand(items, generator=generator), torch.arange(items)
     priority = torch.randperm(items, generator=generator)
@@ -46,7 +46,7 @@ def measured(items: int) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     prepare()
     torch.set_num_threads(1)
     print("| measured | value | wanted |\n|---|---|---|")

@@ -1,4 +1,4 @@
-"""Measures dense scoring, loading and training of scenes: python -m benchmarks.segmentation [a b c e f data]."""
+"""Measures scoring, loading and training of scenes: python -m benchmarks.segmentation [a c e f data]."""
 
 import platform
 import statistics
@@ -32,17 +32,19 @@ SMALL = (256, 512)
 
 
 def network(encoder: str = "tu-resnet50c", channels_last: bool = True) -> DeepLabV3Plus:
+    """Makes a network in evaluation mode on the device."""
     made = DeepLabV3Plus(encoder=encoder, encoder_weights="none").eval().to(DEVICE)
     return made.to(memory_format=torch.channels_last) if channels_last else made
 
 
 def wait() -> None:
+    """Waits until the GPU has done all its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 def scorer(net: DeepLabV3Plus, images: torch.Tensor, strategy: Strategy, count: int = 1) -> float:
-    """Seconds for scoring these images ``count`` times."""
+    """Returns the seconds for scoring these images ``count`` times."""
     batches = [torch.arange(len(images)) + number * len(images) for number in range(count)]
 
     def work() -> None:
@@ -53,6 +55,8 @@ def scorer(net: DeepLabV3Plus, images: torch.Tensor, strategy: Strategy, count: 
 
 
 def forward(net: DeepLabV3Plus, images: torch.Tensor) -> float:
+    """Returns the seconds of a forward pass."""
+
     def work() -> None:
         with torch.inference_mode():
             net(images)
@@ -62,7 +66,7 @@ def forward(net: DeepLabV3Plus, images: torch.Tensor) -> float:
 
 
 def scoring() -> list[Row]:
-    """(a) entropy, (b) ten dropout passes, against a forward pass alone."""
+    """(a) Compares entropy, and (b) ten dropout passes, with a forward pass alone."""
     rows = []
     for size, rounds in ((SMALL, 9), (LARGE, 5)):
         net, images = network(), torch.randn(1, 3, *size, device=DEVICE)
@@ -83,7 +87,7 @@ def scoring() -> list[Row]:
 
 
 def memory() -> list[Row]:
-    """(c) peak memory of scoring over what was there before, by passes and by pool."""
+    """(c) Measures the peak memory while scoring, for several numbers of passes and sizes of the pool."""
     net, images = network("tu-resnet18"), torch.randn(1, 3, *SMALL, device=DEVICE)
     scorer(net, images, BALD(2, 0.5), 2)
 
@@ -103,7 +107,7 @@ def memory() -> list[Row]:
 
 @contextmanager
 def scenes(height: int, width: int, **arguments: Any) -> Iterator[Callable[..., SyntheticScenesDataModule]]:
-    """Draws scenes; yields what makes data modules over them, set up, with any further arguments."""
+    """Draws scenes, and yields a function that makes data modules over them. It takes further arguments, and sets the modules up."""
     with tempfile.TemporaryDirectory() as folder:
         drawn = {"cache": folder, "height": height, "width": width, "val_sequences": 1, "frames": 2, "num_workers": 0, **arguments}
 
@@ -117,7 +121,7 @@ def scenes(height: int, width: int, **arguments: Any) -> Iterator[Callable[..., 
 
 
 def training() -> list[Row]:
-    """(e) images a second of fit against a plain loop over the same data set and augmentation."""
+    """(e) Compares ``fit`` with a plain loop over the same data set and augmentation, by images per second."""
     with scenes(192, 320, train_sequences=8, initial_size=15, crop=128, batch_size=4) as make:
         data = make()
         steps = len(data.train_dataloader())
@@ -160,7 +164,7 @@ def training() -> list[Row]:
 
 
 def _share(rank: int, world: int) -> float:
-    """A process's share of 12 images; returns when it began and ended."""
+    """Scores a process's share of 12 images; returns the seconds."""
     torch.set_num_threads(1)
     net, images = network("tu-resnet18"), torch.randn(1, 3, *SMALL)
     scorer(net, images, Entropy(), 1)
@@ -168,7 +172,7 @@ def _share(rank: int, world: int) -> float:
 
 
 def processes() -> list[Row]:
-    """(f) scoring by two processes of one thread each, on the same images as one."""
+    """(f) Compares scoring by two processes of one thread each with scoring the same images by one process."""
     context = get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         list(pool.map(_share, (0, 1), (2, 2)))
@@ -181,7 +185,7 @@ def processes() -> list[Row]:
 
 
 def loading() -> list[Row]:
-    """What the decoded caches save, on images of Cityscapes' size."""
+    """Measures how much time the caches of decoded images save, on images of Cityscapes' size."""
     rows = []
     kinds = ("none", "memory", "disk")
     with scenes(1024, 2048, train_sequences=4, initial_size=8, batch_size=1) as make, tempfile.TemporaryDirectory() as cache:
@@ -204,10 +208,12 @@ def loading() -> list[Row]:
 
 
 def main() -> None:
-    """Runs what is asked for, prints the table."""
+    """Measures the parts that are asked for, and prints the table."""
     prepare()
     parts = {"a": scoring, "c": memory, "e": training, "f": processes, "data": loading}
-    asked = [part for part in (sys.argv[1:] or parts) if part in parts]
+    asked = sys.argv[1:] or [*parts]
+    if unknown := {*asked} - {*parts}:
+        sys.exit(f"Expected any of {', '.join(parts)}, got {', '.join(sorted(unknown))}. The part a includes (b).")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}, {DEVICE.type}\n")
     print("| measured | value | wanted |\n|---|---|---|")
     for part in asked:

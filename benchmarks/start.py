@@ -1,6 +1,6 @@
-"""Measures what a command costs beside its work, against the import of torch and Lightning: python -m benchmarks.start [ROUNDS].
+"""Compares the time of short commands with that of importing torch and Lightning: python -m benchmarks.start [ROUNDS].
 
-Seconds of a processor, of processes that take turns.
+Processor time counts. The processes run alternately.
 """
 
 import resource
@@ -18,7 +18,7 @@ _IMPORT = ["-c", "import torch, lightning.pytorch"]
 
 
 def spent(*arguments: str) -> float:
-    """Seconds of a processor that an interpreter takes for a program."""
+    """Returns the processor time, in seconds, of a Python process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -26,14 +26,14 @@ def spent(*arguments: str) -> float:
 
 
 def demo(*arguments: str) -> float:
-    """The demo's first two cycles."""
+    """Returns the processor time of the demo's first two cycles."""
     with tempfile.TemporaryDirectory() as folder:
         fit = ["-m", "al_lightning", "fit", "--config", str(_DEMO), "--run_dir", f"{folder}/run", "--active_learning.cycles", "2"]
         return spent(*fit, *arguments)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     works: dict[str, Callable[[], float]] = {
         "`fit` of the demo, 2 cycles, which log to W&B's files": demo,

@@ -1,4 +1,4 @@
-"""What a whole query of each strategy takes beside one of Entropy: python -m benchmarks.strategies [FOLDER_OF_FASHION_MNIST]."""
+"""Compares a whole query of each strategy with one of Entropy: python -m benchmarks.strategies [FOLDER_OF_FASHION_MNIST]."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ from benchmarks.batches import processor_seconds
 from benchmarks.common import Repeated, alternating, plain_epoch, prepare, ratio
 
 _POOL, _LABELED, _SIZE = 60_000, 1000, 300
-_CLOSE, _ROUNDS = 2, 7  # what takes less than so many times as long as Entropy is measured so often
+_CLOSE, _ROUNDS = 2, 7  # a strategy that takes less than 2 times as long as Entropy is measured in 7 rounds, others once
 _MIB = 2**20
 STRATEGIES = [
     Power(Entropy()),
@@ -54,7 +54,7 @@ STRATEGIES = [
 
 
 class Noisy(Repeated):
-    """As many images as wanted of the sample's, each with noise of its own: no two are the same."""
+    """Repeats the images of the sample, and adds noise to each, so that no two images are equal."""
 
     def _read(self, folder: Path, split: str) -> ResidentImages:
         data = super()._read(folder, split)
@@ -64,7 +64,7 @@ class Noisy(Repeated):
 
 
 def pool_of(folder: str | None) -> PoolDataModule:
-    """60,000 images, 1,000 of them labeled."""
+    """Makes a pool of 60,000 images, 1,000 of them labeled."""
     data = Noisy(_POOL, initial_size=_LABELED) if folder is None else FashionMNISTDataModule(folder, initial_size=_LABELED)
     data.prepare_data()
     data.setup("fit")
@@ -72,7 +72,7 @@ def pool_of(folder: str | None) -> PoolDataModule:
 
 
 def trained(data: PoolDataModule) -> MLP:
-    """An MLP-512 with dropout that has learned the labeled images, so that it is sure of some others and not of all."""
+    """Trains an MLP-512 with dropout on the labeled images, so that it is certain about some of the other images."""
     torch.manual_seed(0)
     network = MLP(512, 0.2)
     ((inputs, _),) = data.pool_batches([data.pool.labeled_indices])
@@ -83,12 +83,12 @@ def trained(data: PoolDataModule) -> MLP:
 
 
 def query(trainer: Trainer, data: PoolDataModule, network: MLP, strategy: Strategy) -> None:
-    """A query as an experiment makes it."""
+    """Makes a query as an experiment does."""
     query_pool(trainer, data, network, [strategy], Wanted(_SIZE), 0, lambda done, total: None, lambda: None)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measures, and prints the table."""
     prepare()
     torch.set_num_threads(1)
     data = pool_of(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,6 +1,6 @@
-"""Reads and writes formats as datumaro does, in an environment of its own: `python datumaro_reads.py FOLDER FORMAT OUT`.
+"""Reads a data set with datumaro and writes it again, in its own environment: `python datumaro_reads.py FOLDER FORMAT OUT`.
 
-What it read goes to OUT/read.json (by item: by label: the run lengths of its mask), and what it writes of that to OUT/export.
+OUT/read.json has what was read: for each item and each label, the mask as rows of 0 and 1. OUT/export has what datumaro writes.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""``make demo-label``: a person labels what a run asks for, round by round, and ``ingest`` takes it in; on drawn images.
+"""``make demo-label``: a scripted person labels the images that a run asks for, and ``ingest`` takes the masks. The images are drawn.
 
-All that a person would type is printed before it is done. The person is a function, ``annotate``: it looks at the images of a package, and
-leaves their masks in a folder of its own.
+Each command that a person would type is printed before it runs. The person is the function ``annotate``: it looks at the images of a
+package, and writes their masks into another folder.
 """
 
 import shutil
@@ -20,11 +20,11 @@ _EDGE, _IMAGES, _LABELED, _EVALUATION = 96, 60, 8, 10
 
 
 def draw_nuclei(number: int, edge: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draws a picture as from a microscope: bright nuclei on dark ground, or in every fourth picture stained ones on bright ground.
+    """Draws an image like one from a microscope: bright nuclei on a dark background; in every fourth image, dark ones on a bright one.
 
     Args:
-        number: of the picture, which decides all of it.
-        edge: in pixels.
+        number: number of the image, which seeds everything in it.
+        edge: height and width in pixels.
 
     Returns:
         Image uint8 ``(edge, edge, 3)`` and mask uint8 ``(edge, edge)`` of 0 and 1.
@@ -43,7 +43,7 @@ def draw_nuclei(number: int, edge: int) -> tuple[npt.NDArray[np.uint8], npt.NDAr
 
 
 def draw_folder(folder: Path, names: Sequence[str], edge: int, masks: Path) -> None:
-    """Draws images into ``folder/images``, and their masks into a folder of their own."""
+    """Draws images into ``folder/images``, and their masks into ``masks``."""
     (folder / "images").mkdir(parents=True)
     masks.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -53,22 +53,25 @@ def draw_folder(folder: Path, names: Sequence[str], edge: int, masks: Path) -> N
 
 
 def annotate(package: Path, knowledge: Path, into: Path) -> int:
-    """What a person does with a package: draws a mask of each image in it, here by copying what is known; returns their number."""
+    """Plays the person: copies the known mask of each image in a package to ``into``; returns the number of masks."""
     into.mkdir(exist_ok=True)
     return len([shutil.copy(knowledge / image.name, into) for image in sorted(package.glob("*.png"))])
 
 
 def say(what: str) -> None:
-    """Says what comes."""
+    """Announces what comes next."""
     print(f"\n# {what}", flush=True)
 
 
 def run(command: str, status: int = 0) -> None:
-    """Does what a person types.
+    """Prints and runs a command that a person would type.
 
     Args:
-        command: without ``python -m al_lightning``.
-        status: exit status that it should end with.
+        command: the command without ``python -m al_lightning``.
+        status: the expected exit status.
+
+    Raises:
+        SystemExit: the command ended with another status.
     """
     print(f"$ python -m al_lightning {command}", flush=True)
     try:
@@ -81,12 +84,12 @@ def run(command: str, status: int = 0) -> None:
 
 
 def demonstrate(home: Path = _HOME, edge: int = _EDGE, options: str = "") -> Path:
-    """From a folder of images to the second cycle.
+    """Runs the demo, from a folder of images to the second cycle.
 
     Args:
-        home: folder of all that is made; it must not be there.
-        edge: of images, in pixels.
-        options: of ``fit``, besides the configuration.
+        home: folder for everything that is written; it must not exist.
+        edge: height and width of the images in pixels.
+        options: further options of ``fit``.
 
     Returns:
         The page that shows what to label next.
@@ -97,7 +100,7 @@ def demonstrate(home: Path = _HOME, edge: int = _EDGE, options: str = "") -> Pat
     draw_folder(photos, names := [f"nuclei_{number:03d}" for number in range(_IMAGES)], edge, person)
     draw_folder(home / "evaluation", [f"nuclei_{_IMAGES + number:03d}" for number in range(_EVALUATION)], edge, home / "evaluation/masks")
     (photos / "masks").mkdir()
-    for name in names[: 4 * _LABELED : 4]:  # by chance none that is stained
+    for name in names[: 4 * _LABELED : 4]:  # none of these has a bright background, as if by chance
         shutil.copy(person / f"{name}.png", photos / "masks")
     say(f"{photos}/images has {_IMAGES} images, {photos}/masks the masks of {_LABELED}. The run trains on these, and asks for 8 more.")
     run(f"fit {begun} --run_dir {run_dir}", WAITS_FOR_LABELS)

@@ -1,7 +1,7 @@
-"""Makes Markdown of the docstrings for the site. griffe, which reads the source for `make docs`, loads this file; nothing else does.
+"""Converts docstrings to Markdown for the site. Only griffe loads this file, which reads the source for `make docs`.
 
-A role of reStructuredText becomes code, and a link where the site has what it names. A method that only refers to what it overrides is left
-out. A class that has no `Args:` of its own shows those of a private class that it extends.
+A role of reStructuredText becomes code, and a link if the site has the object that it names. A method whose docstring only refers to the
+method that it overrides is left out. A class without `Args:` shows those of its private base class.
 """
 
 import re
@@ -16,7 +16,7 @@ _ARGUMENTS = "\n\nArgs:\n"
 
 
 class AsMarkdown(griffe.Extension):
-    """Changes what was read of a package."""
+    """Changes the docstrings that griffe has read."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
         """Changes all docstrings of the package."""

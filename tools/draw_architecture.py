@@ -1,12 +1,12 @@
-"""Draws docs/architecture.svg, one cycle and the files that it writes: `python -m tools.draw_architecture`.
+"""Draws docs/architecture.svg, which shows one cycle and the files that it writes: `python -m tools.draw_architecture`.
 
-Narrow, so that it can be read on a telephone; words and lines only, so that a change shows in a diff.
+The picture is narrow, so that it can be read on a phone. It has only words and lines, so that a diff shows each change.
 """
 
 from pathlib import Path
 
 PICTURE = Path(__file__).parents[1] / "docs" / "architecture.svg"
-# What is done, in a few words more, and what it leaves in the run directory.
+# Each step: its name, what it does, and the files that it writes into the run directory.
 STEPS = [
     ("train", "on the labeled items, as a fresh process would", "cycles/NNN/training.ckpt, between epochs"),
     ("keep", "the weights that evaluate and query", "cycles/NNN/last.ckpt"),
@@ -20,7 +20,7 @@ WIDTH, LEFT, TOP, GAP = 480, 44, 16, 20
 
 
 def drawn() -> str:
-    """The picture."""
+    """Returns the picture as SVG."""
     height = _top(len(STEPS)) - GAP + TOP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="14" fill="#222">',

@@ -1,8 +1,8 @@
-"""Draws docs/queried.jpg: some images that a segmentation run asked for, what its network saw in them, and where it was unsure.
+"""Draws docs/queried.jpg: some images that a segmentation run queried, the prediction of its network, and where it was uncertain.
 
     python tools/draw_queried.py runs/nuclei/deciding/Entropy-seed0 --cycle 3 --ranks 1 15 19
 
-The types are large: the picture is read in a window of 400 pixels, too.
+The font is large, so that the picture can be read in a window of 400 pixels, too.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from al_lightning.files import write_atomically
 from al_lightning.runs import RunDirectory
 
 PICTURE = Path(__file__).parents[1] / "docs" / "queried.jpg"
-_SHAPE = (200, 250)  # pixels of an image's middle: of all the same, however large they are
+_SHAPE = (200, 250)  # height and width of the centre that is shown of each image
 _COLUMNS = ("image", "prediction", "entropy")
 
 
 def looked_at(stored: StoredCycle, indices: list[int]) -> list[tuple[Any, Any, Any]]:
-    """Of each item its picture, the predicted classes and the entropy of the pixels, by the weights that queried it."""
+    """Returns for each item its picture, and the predicted class and entropy of each pixel, by the weights that queried it."""
     rows = []
     for index in indices:
         example = stored.data.pool_example(index)
@@ -42,13 +42,13 @@ def looked_at(stored: StoredCycle, indices: list[int]) -> list[tuple[Any, Any, A
 
 
 def middle(array: Any) -> Any:
-    """The middle of an image ``(H, W, *)``."""
+    """Cuts out the centre of an image ``(H, W, *)``."""
     top, left = ((size - wanted) // 2 for size, wanted in zip(array.shape, _SHAPE, strict=False))
     return array[top : top + _SHAPE[0], left : left + _SHAPE[1]]
 
 
 def drawn(stored: StoredCycle, rows: list[tuple[Any, Any, Any]]) -> bytes:
-    """The picture as a JPEG."""
+    """Draws the picture as a JPEG."""
     names, palette = stored.data.classes.names, stored.data.classes.palette.numpy()
     plt.rcParams["font.size"] = 17
     figure, axes = plt.subplots(len(rows), 3, figsize=(10, 1.0 + len(rows) * 10 / 3 * _SHAPE[0] / _SHAPE[1]), squeeze=False)

@@ -16,11 +16,13 @@ OUT = Path(__file__).parents[1] / "al_lightning" / "data" / "images" / "sample"
 
 
 def write_idx(path: Path, values: Tensor) -> None:
+    """Writes unsigned bytes as a compressed IDX file."""
     header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4) for size in values.shape)
     path.write_bytes(gzip.compress(header + np.ascontiguousarray(values.numpy()).tobytes(), compresslevel=9, mtime=0))
 
 
 def main(root: Path) -> None:
+    """Draws images of each class from the files in a folder, and writes the sample."""
     OUT.mkdir(exist_ok=True)
     for split, count in PER_CLASS.items():
         images, labels = read_labeled_images(root / f"{split}-images-idx3-ubyte.gz", root / f"{split}-labels-idx1-ubyte.gz", 10)

@@ -1,5 +1,5 @@
-"""What runs have come to: three rooms, each of which may use those before it.
+"""The analysis of runs, in three packages. Each may import those that are named before it.
 
-``numbers`` reads runs and computes; ``drawings`` makes figures of numbers; ``pages`` tells both to a reader. Each has a door: the names in
-its ``__init__.pyi`` are what the rest of the program uses, and they are imported when they are asked for.
+``numbers`` reads runs and computes; ``drawings`` makes figures from the numbers; ``pages`` shows numbers and figures to a reader. The rest
+of the program uses only the names in a package's ``__init__.pyi``. A name is imported when it is first used.
 """

@@ -1,1 +1,1 @@
-"""What is exchanged with people and their tools: files that can be looked at and dragged into a tool, and what a tool exports."""
+"""Exchanges data with annotators and their tools: packages of images to label, and the exports of tools."""

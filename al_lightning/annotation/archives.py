@@ -1,24 +1,24 @@
-"""ZIP files that somebody else has made."""
+"""Reads ZIP files that other programs have made."""
 
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
 from al_lightning.errors import UserError
 
-_LARGEST = 2**30  # bytes of a file
+_LARGEST = 2**30  # the most bytes of an unpacked file
 
 
 def unpack(path: Path, into: Path) -> None:
-    """Unpacks the masks, texts and annotations of an export, but for pictures of the images.
+    """Unpacks the masks, the list of labels and the annotations of an export. Other files, such as images, are not unpacked.
 
-    A file keeps its own name and that of its folder: nothing can be written outside.
+    Of a file's path in the archive only its name and the folder SegmentationClass are kept, so nothing is written outside of ``into``.
 
     Args:
-        path: of the archive.
+        path: the archive.
         into: an empty folder.
 
     Raises:
-        UserError: it is damaged, or two files have one name.
+        UserError: the archive is damaged, two files have the same name, or a file is larger than 1 GiB.
     """
     try:
         with ZipFile(path) as archive:
@@ -32,13 +32,13 @@ def unpack(path: Path, into: Path) -> None:
                 target.write_bytes(archive.read(member))
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # of a damaged archive: BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ...
+    except Exception as error:  # a damaged archive may raise BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ...
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"Expected a ZIP file in {path}, but it can't be read: {why.rstrip('.')}.") from error
 
 
 def _target(member: ZipInfo, into: Path) -> Path | None:
-    """Where a file goes; None where nobody reads it."""
+    """Where a file is unpacked to; None if it is not needed."""
     *folders, name = PurePosixPath(member.filename).parts or [""]
     if member.is_dir() or name in ("", "..") or "\0" in name:
         return None

@@ -1,4 +1,4 @@
-"""COCO: images with a region for each predicted class, and a file of annotations that a tool exports."""
+"""COCO's format: writes a region for each predicted class of an image, and reads a file of annotations that a tool exports."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,27 +14,28 @@ from al_lightning.data.scenes.scene import Pixels, Size
 
 ANNOTATIONS = EXPORT = "annotations.json"
 Entry = tuple[dict[str, Any], list[dict[str, Any]]]
+"""An image and its annotations, as in COCO's JSON."""
 
 
 def check(classes: Classes) -> None:
     """Makes sure that annotations can be written and read.
 
     Raises:
-        UserError: whole images have classes, or pycocotools is not installed.
+        UserError: whole images have classes instead of pixels, or pycocotools is not installed.
     """
     refuse_whole_images("coco", classes)
     coco.pycocotools()
 
 
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> Entry:
-    """An image, and its annotations, which have no ids yet; arguments as for Label Studio."""
+    """Returns an image and its annotations, which have no ids yet. For the arguments see :func:`.label_studio.entry`."""
     height, width = item.size
     image = {"id": rank + 1, "file_name": item.image.name, "height": height, "width": width}
     return image, [*_annotations(rank + 1, item.predicted, classes)]
 
 
 def files(entries: Sequence[Entry], classes: Classes) -> dict[str, bytes]:
-    """The package's files, by name."""
+    """Returns the content of the package's files, by name."""
     document = {
         "images": [image for image, _ in entries],
         "categories": [{"id": place + 1, "name": classes.names[place], "supercategory": ""} for place in classes.drawn],
@@ -51,16 +52,22 @@ def _annotations(image: int, predicted: Pixels | str | None, classes: Classes) -
 
 
 def _box(inside: Inside) -> list[int]:
-    """Left, top, width and height."""
+    """Returns left, top, width and height of a region, in pixels."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return [int(number) for number in (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)]
 
 
 def answers(document: object, where: object, classes: Classes, rules: Rules) -> Iterator[Answer]:
-    """What somebody says in a file of annotations, of the images that have any.
+    """Yields an answer for each image that has annotations in a file.
+
+    Args:
+        document: the content of the file.
+        where: the file, for error messages.
+        classes: the classes that annotators could choose from.
+        rules: says what is refused.
 
     Raises:
-        UserError: it is no such file. What is wrong with an annotation is raised where it is read.
+        UserError: the file is not in COCO's format. A wrong annotation raises only when its answer is read.
     """
     check(classes)
     for name, its in coco.annotated(document, where).items():
@@ -73,7 +80,8 @@ def _read(annotated: coco.Annotated, size: Size, classes: Classes, rules: Rules)
 
 
 def readme(folder: Path, root: Path) -> str:
-    """What a person does with the package."""
-    return f"""{ANNOTATIONS} has the images of {folder} and what the network predicts, as regions of the format of COCO's instances.
-Read both into a tool that takes it, correct the regions (no two of different classes may overlap), and export in the same format.
+    """Tells a person what to do with the package."""
+    return f"""{ANNOTATIONS} lists the images of {folder}, with the network's predictions as regions in the format of COCO's instances.
+Import the images and this file into a tool that reads the format. Correct the regions: those of different classes must not overlap.
+Then export in the same format.
 """

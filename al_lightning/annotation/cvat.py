@@ -1,4 +1,4 @@
-"""CVAT's "Segmentation mask 1.1": a picture of colours for each image, and a list of what the colours mean.
+"""CVAT's format "Segmentation mask 1.1": a coloured mask for each image, and a list of the class of each colour.
 
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-smask/
 """
@@ -23,29 +23,32 @@ from al_lightning.reading import read_text
 
 ARCHIVE, LABELS, EXPORT = "masks.zip", "labels.json", "export.zip"
 LABEL_MAP, MASKS = "labelmap.txt", "SegmentationClass"
-_BACKGROUND = "background"  # as CVAT calls what nobody has drawn, which is black
-_OBJECTS = "SegmentationObject"  # without which black is read as a class: one object a class, so the pictures are the same
+_BACKGROUND = "background"  # CVAT's name for pixels that nobody has drawn; they are black
+_OBJECTS = "SegmentationObject"  # CVAT reads black as a class without this folder. With one object per class its masks equal the others.
 _FRAMES = "ImageSets/Segmentation/default.txt"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same package twice is the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same package has the same bytes
 
 
 # What is written
 
 
 def check(classes: Classes) -> None:
-    """Makes sure that CVAT can have such labels.
+    """Makes sure that CVAT can represent the classes.
 
     Raises:
-        UserError: whole images have classes, or a name can't stand in its list of labels.
+        UserError: whole images have classes instead of pixels, or CVAT's list of labels can't contain a name.
     """
     refuse_whole_images("cvat", classes)
     for place in classes.drawn:
         if set(name := classes.names[place]) & set(":\n\r") or name.strip() != name or name.startswith("#") or name.lower() == _BACKGROUND:
-            raise UserError(f"Expected names of classes that CVAT's list of labels can have (no colon, and not background), got {name!r}.")
+            raise UserError(
+                "Expected names of classes that CVAT's list of labels can contain: without colon, line break, # in front, or spaces around "
+                f"them, and not {_BACKGROUND}. Got {name!r}. Rename the class, or choose another tool."
+            )
 
 
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> tuple[str, bytes | None]:
-    """The image's name, and its mask as a file; arguments as for Label Studio."""
+    """Returns the image's name and its mask as a PNG; None without a prediction. For the arguments see :func:`.label_studio.entry`."""
     if isinstance(item.predicted, str | None):
         return item.image.stem, None
     palette = np.zeros((256, 3), np.uint8)
@@ -57,7 +60,7 @@ def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Pa
 
 
 def files(entries: Sequence[tuple[str, bytes | None]], classes: Classes) -> dict[str, bytes]:
-    """The package's files, by name."""
+    """Returns the content of the package's files, by name."""
     colors = _colors(classes)
     lines = ["# label:color_rgb:parts:actions", f"{_BACKGROUND}:0,0,0::"]
     lines += [f"{classes.names[place]}:{','.join(map(str, color))}::" for place, color in colors.items()]
@@ -69,21 +72,21 @@ def files(entries: Sequence[tuple[str, bytes | None]], classes: Classes) -> dict
 
 
 def readme(folder: Path, root: Path) -> str:
-    """What a person does with the package."""
-    return f"""1. In CVAT make a task: its labels are those of {LABELS} (Raw), its images the ones of {folder}.
-2. Task > Actions > Upload annotations, format "Segmentation mask 1.1", {ARCHIVE}: what the network predicts, to be corrected.
-   It is made of one mask for each class of an image; what is in none is black.
-3. Task > Actions > Export task dataset, the same format, without images.
+    """Tells a person what to do with the package."""
+    return f"""1. In CVAT create a task: paste {LABELS} as its labels (Raw), and add the images of {folder}.
+2. Task > Actions > Upload annotations, format "Segmentation mask 1.1", {ARCHIVE}. These are the network's predictions, to be corrected.
+   There is one mask for each class of an image. Pixels without a mask are black.
+3. Task > Actions > Export task dataset, in the same format, without images.
 """
 
 
 def _colors(classes: Classes) -> dict[int, Color]:
-    """The colour of each class that is drawn: VOC's, from 1 on without gaps, as 0 is black."""
+    """Returns the colour of each class that is drawn: the colours of Pascal VOC from number 1 on, as number 0 is black."""
     return {place: _voc_color(number) for number, place in enumerate(classes.drawn, 1)}
 
 
 def _voc_color(number: int) -> Color:
-    """Of Pascal VOC: the bits of a number go to red, green and blue in turn, the lowest ones as the highest."""
+    """Returns a colour of Pascal VOC: the bits of its number go to red, green and blue in turn, the lowest bits to the highest ones."""
     red, green, blue = (sum((number >> 3 * step + channel & 1) << 7 - step for step in range(3)) for channel in range(3))
     return red, green, blue
 
@@ -100,14 +103,14 @@ def _zipped(content: Mapping[str, bytes]) -> bytes:
 
 
 def answers(folder: Path, classes: Classes) -> Iterator[Answer]:
-    """What somebody has drawn, of the images that have a mask.
+    """Yields an answer for each image that has a mask.
 
     Args:
-        folder: an export, unpacked.
-        classes: that they could choose from.
+        folder: an unpacked export.
+        classes: the classes that annotators could choose from.
 
     Raises:
-        UserError: it is no such export. What is wrong with a mask is raised where it is read.
+        UserError: the folder is not an export of CVAT. A wrong mask raises only when its answer is read.
     """
     check(classes)
     colors = read_label_map(folder / LABEL_MAP)
@@ -119,10 +122,10 @@ def answers(folder: Path, classes: Classes) -> Iterator[Answer]:
 
 
 def read_label_map(path: Path) -> dict[str, Color]:
-    """The colour of each label.
+    """Reads the colour of each label.
 
     Raises:
-        UserError: the file is missing or damaged, or two labels have one name or one colour.
+        UserError: the file is missing or damaged, or two labels have the same name or colour.
     """
     found: dict[str, Color] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -134,7 +137,7 @@ def read_label_map(path: Path) -> dict[str, Color]:
             raise UserError(f"Expected a label as name:red,green,blue:: in line {number} of {path}, got {line[:60]!r}.")
         red, green, blue = map(int, parts)
         if name in found or (red, green, blue) in found.values():
-            raise UserError(f"Expected labels with a name and a colour of their own in {path}, got {line[:60]!r} in line {number}.")
+            raise UserError(f"Expected labels with different names and colours in {path}, but line {number} repeats one: {line[:60]!r}.")
         found[name] = red, green, blue
     return found
 
@@ -160,6 +163,6 @@ def _read(path: Path, size: Size, colors: Mapping[str, Color], classes: Classes)
 
 
 def _codes(pixels: Pixels) -> npt.NDArray[np.int64]:
-    """RGB ``(..., 3)`` as one number each."""
+    """Turns each RGB colour ``(..., 3)`` into one number ``(...)``."""
     codes: npt.NDArray[np.int64] = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     return codes

@@ -1,4 +1,4 @@
-"""What a tool exports, as what people give without one: a folder of masks, or a table of classes."""
+"""Converts the export of a tool to what people give without a tool: a folder of masks, or a table of classes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,8 +23,8 @@ class Asked(NamedTuple):
     """An image that somebody was asked to label.
 
     Attributes:
-        label: where its mask belongs.
-        size: of the image.
+        label: the path of its mask in the data.
+        size: height and width of the image.
     """
 
     label: Path
@@ -32,21 +32,21 @@ class Asked(NamedTuple):
 
 
 def is_export(path: Path) -> bool:
-    """Whether this is a tool's export: a JSON or ZIP file, or a folder that CVAT has made."""
+    """Whether a path is a tool's export: a JSON or ZIP file, or an unpacked export of CVAT."""
     return path.suffix.lower() in (".json", ".zip") or (path / cvat.LABEL_MAP).is_file()
 
 
 def read_export(path: Path, classes: Classes, rules: Rules, scratch: Path) -> Iterator[Answer]:
-    """What people say in an export of Label Studio (JSON), CVAT (Segmentation mask 1.1) or in COCO's format.
+    """Reads the answers in an export of Label Studio (JSON), CVAT (Segmentation mask 1.1) or in COCO's format.
 
     Args:
-        path: of the export.
-        classes: that they could choose from.
-        rules: of what is refused.
+        path: the export.
+        classes: the classes that annotators could choose from.
+        rules: says what is refused.
         scratch: an empty folder, to unpack into.
 
     Raises:
-        UserError: it is none of them, or damaged.
+        UserError: the export has none of these formats, or is damaged. Some damage raises only while the answers are iterated.
     """
     if path.is_file() and path.suffix.lower() == ".zip":
         unpack(path, scratch)
@@ -54,7 +54,10 @@ def read_export(path: Path, classes: Classes, rules: Rules, scratch: Path) -> It
         if (scratch / cvat.LABEL_MAP).is_file():
             return cvat.answers(scratch, classes)
         if len(found) != 1:
-            raise UserError(f"Expected {cvat.LABEL_MAP} of CVAT's Segmentation mask in {path}, or one file of annotations, got neither.")
+            raise UserError(
+                f"Expected {cvat.LABEL_MAP} of CVAT's Segmentation mask in {path}, or exactly one JSON file of annotations, got neither: "
+                f"it has {len(found)} JSON files."
+            )
         (path,) = found
     elif path.is_dir():
         return cvat.answers(path, classes)
@@ -67,16 +70,16 @@ def read_export(path: Path, classes: Classes, rules: Rules, scratch: Path) -> It
 
 
 def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: ClassMap, into: Path) -> tuple[int, dict[str, str]]:
-    """Draws masks, each called as it will be called.
+    """Draws the masks of an export into a folder. Each has the name that it has in the data.
 
     Args:
-        answers: of an export.
-        asked: by the names that an image may have.
-        class_map: of the data, says what masks hold.
+        answers: the answers of an export.
+        asked: the images that were asked for, by each name that an export may use for them.
+        class_map: says which values the masks of the data have.
         into: folder of the masks.
 
     Returns:
-        The number of masks, and by name why other answers are refused.
+        The number of masks, and for the name of each refused answer the reason.
     """
 
     def one(answer: Answer) -> bool:
@@ -85,7 +88,7 @@ def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: Class
         if (classes := answer.read(its.size)) is None:
             return False
         if (path := into / its.label.name).exists():
-            raise UserError("the export has it twice, by two of its names")
+            raise UserError("the export has this image twice, under two of its names")
         assert not isinstance(classes, str)
         Image.fromarray(class_map.drawn(classes)).save(path)
         return True
@@ -94,7 +97,15 @@ def draw(answers: Iterator[Answer], asked: Mapping[str, Asked], class_map: Class
 
 
 def tabulate(answers: Iterator[Answer], into: Path) -> tuple[int, dict[str, str]]:
-    """Writes the classes of images into a table of the columns name and class; returns as :func:`draw`."""
+    """Writes the classes of images into a table with the columns name and class.
+
+    Args:
+        answers: the answers of an export.
+        into: path of the table.
+
+    Returns:
+        The number of rows, and for the name of each refused answer the reason.
+    """
     rows: list[tuple[str, str]] = [("name", "class")]
 
     def one(answer: Answer) -> bool:
@@ -109,7 +120,7 @@ def tabulate(answers: Iterator[Answer], into: Path) -> tuple[int, dict[str, str]
 
 
 def _taken(answers: Iterator[Answer], take: Callable[[Answer], bool]) -> tuple[int, dict[str, str]]:
-    """Takes answers: how many there are, and by name why others are refused."""
+    """Takes each answer. Returns the number of taken answers, and for the name of each refused answer the reason."""
     count, refused = 0, dict[str, str]()
     for answer in answers:
         try:

@@ -1,4 +1,4 @@
-"""What every format is made from: images to label, and the classes that they may have."""
+"""What all formats of annotation tools have in common: images to label, their classes, and the answers of annotators."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from al_lightning.labels import distinct_colors
 
 
 class Classes(NamedTuple):
-    """What an image is labeled with.
+    """The classes that images or pixels are labeled with.
 
     Attributes:
-        names: in the order of the network's outputs.
+        names: names of the classes, in the order of the network's outputs.
         colors: RGB of each class.
-        dense: whether pixels have classes, or whole images.
-        rest: the class of pixels that nobody draws, by its place, or 255; None where all are to be drawn.
+        dense: True if each pixel has a class, False if each whole image has one.
+        rest: the class of pixels that nobody draws, as an index into ``names``, or 255 for ignored; None if all pixels must be drawn.
     """
 
     names: Sequence[str]
@@ -27,16 +27,16 @@ class Classes(NamedTuple):
 
     @property
     def drawn(self) -> list[int]:
-        """The places of the classes that somebody draws."""
+        """The indices of the classes that annotators draw."""
         return [place for place in range(len(self.names)) if place != self.rest]
 
 
 class Rules(NamedTuple):
-    """How exports are read that say several things.
+    """How ambiguous exports are read.
 
     Attributes:
-        annotators: whether several annotations of one image are refused, or the ``latest`` one counts.
-        overlaps: whether regions of several classes that overlap are refused, or the ``smaller`` one is on top.
+        annotators: whether an image with several annotations is refused, or the ``latest`` annotation counts.
+        overlaps: whether overlapping regions of different classes are refused, or the ``smaller`` region is on top.
     """
 
     annotators: Literal["refuse", "latest"] = "refuse"
@@ -47,11 +47,11 @@ class Item(NamedTuple):
     """An image to label.
 
     Attributes:
-        name: what a person knows it by.
+        name: the name that a person knows it by.
         image: its file.
-        size: as it is shown.
-        score: of the strategy; None where there is none.
-        predicted: class of each pixel, uint8 ``(H, W)``, or the image's; None where nothing is predicted.
+        size: height and width of the image as it is shown.
+        score: score by the strategy; None if there is none.
+        predicted: the predicted class of each pixel, uint8 ``(H, W)``, or the name of the image's class; None without a prediction.
     """
 
     name: str
@@ -62,11 +62,12 @@ class Item(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a tool's export says of an image.
+    """What a tool's export says about an image.
 
     Attributes:
-        name: of the image, as the export has it.
-        read: the class of each pixel of an image of a size, or of the image; None where nobody has labeled it. Raises UserError.
+        name: name of the image in the export.
+        read: takes the image's height and width; returns the class of each pixel, uint8 ``(H, W)``, or the name of the image's class.
+            Returns None if nobody has labeled the image. Raises UserError if the annotation is refused.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Answer(NamedTuple):
 
 
 def classes_of(data: PoolDataModule) -> Classes:
-    """The classes of some data, in the colours that its pictures have."""
+    """Returns the classes of a data module, in the colours of its pictures."""
     if isinstance(data, SceneDataModule):
         return Classes(data.classes.names, [*map(tuple, data.classes.palette.tolist())], True, data.classes.rest)
     return Classes(data.class_names, [*map(tuple, distinct_colors(len(data.class_names)).tolist())], False)
@@ -84,7 +85,7 @@ def refuse_whole_images(tool: str, classes: Classes) -> None:
     """Makes sure that pixels have classes.
 
     Raises:
-        UserError: whole images have.
+        UserError: whole images have classes instead.
     """
     if not classes.dense:
-        raise UserError(f"Expected data whose pixels have classes for the format of {tool}. Whole images are classified in label_studio.")
+        raise UserError(f"Expected data whose pixels have classes for the format of {tool}. For classes of whole images take label_studio.")

@@ -1,7 +1,7 @@
-"""Label Studio: tasks with predictions, the labeling configuration of their classes, and its JSON export.
+"""Label Studio's formats: tasks with predictions, the labeling configuration, and the JSON export.
 
-Checked against version 1.23.2, which takes a wrong ``from_name`` and scores above 1 without a word, and whose "Uncertainty sampling" gives
-the lowest score first.
+Checked against version 1.23.2. This version accepts a wrong ``from_name`` and scores above 1 without an error. Its "Uncertainty sampling"
+shows the task with the lowest score first.
 
 Source: https://labelstud.io/guide/task_format, https://labelstud.io/guide/export
 """
@@ -30,47 +30,47 @@ _IMAGE, _BRUSH, _POLYGON, _CHOICE = "image", "brush", "polygon", "choice"  # nam
 
 
 def check(classes: Classes) -> None:
-    """It can have every kind of label."""
+    """Makes sure that Label Studio can represent the classes. It can represent all."""
 
 
 def entry(rank: int, of: int, item: Item, classes: Classes, model: str, root: Path) -> dict[str, Any]:
-    """A task.
+    """Returns a task for an item, with the prediction.
 
     Args:
-        rank: of the item, from 0.
-        of: number of items.
-        item: whose image lies inside of ``root``.
-        classes: what it may have.
-        model: what has predicted, for people.
+        rank: rank of the item, from 0; the item of rank 0 should be labeled first.
+        of: the number of items.
+        item: the item; its image must be inside of ``root``.
+        classes: the classes that annotators can choose from.
+        model: name of the model that predicted, for people.
         root: the folder that Label Studio serves as its LOCAL_FILES_DOCUMENT_ROOT.
     """
-    confidence = rank / of  # the most wanted one has the least, as Label Studio gives that first
+    confidence = rank / of  # Label Studio shows the lowest first
     data = {_IMAGE: f"/data/local-files/?d={quote(item.image.relative_to(root).as_posix())}", "item": item.name, "rank": rank}
     prediction = {"model_version": model, "score": confidence, "result": _result(item, classes)}
     return {"data": data | ({} if item.score is None else {"score": item.score}), "predictions": [prediction]}
 
 
 def files(entries: Sequence[dict[str, Any]], classes: Classes) -> dict[str, bytes]:
-    """The package's files, by name."""
+    """Returns the content of the package's files, by name."""
     return {TASKS: json.dumps(entries, allow_nan=False, indent=1).encode(), CONFIG: labeling_config(classes).encode()}
 
 
 def readme(folder: Path, root: Path) -> str:
-    """What a person does with the package."""
-    return f"""1. Start Label Studio such that it may serve the images:
+    """Tells a person what to do with the package."""
+    return f"""1. Start Label Studio so that it may serve the images:
 
     LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(str(root))} label-studio start
 
-2. Make a project (a title has at least 3 characters); Settings > Labeling Interface > Code: paste {CONFIG}.
-3. Settings > Cloud Storage > Add Source Storage > Local files: {folder}, and save it without a sync.
-4. Import {TASKS}. The most wanted image is the first, by the order "Uncertainty sampling" too (Settings > Annotation, where predictions can
-   be shown).
-5. Correct or draw, submit, export as JSON. Regions of different labels must not overlap.
+2. Create a project (its title needs at least 3 characters). Settings > Labeling Interface > Code: paste the content of {CONFIG}.
+3. Settings > Cloud Storage > Add Source Storage > Local files: {folder}. Save it, but don't sync.
+4. Import {TASKS}. The image to label first is the first task, also with the order "Uncertainty sampling" (Settings > Annotation, where
+   predictions can be shown).
+5. Correct the predictions or draw, submit, and export as JSON. Regions of different labels must not overlap.
 """
 
 
 def labeling_config(classes: Classes) -> str:
-    """XML of what an annotator may do: brush and polygons of each class that is drawn, or a choice of one class."""
+    """Returns the labeling configuration in XML: brush and polygons for each class that is drawn, or a choice of one class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name=_IMAGE, value=f"${_IMAGE}", zoom="true", zoomControl="true")
     if not classes.dense:
@@ -113,16 +113,16 @@ def _brushes(item: Item, predicted: Pixels, classes: Classes) -> Iterator[dict[s
 
 
 def answers(document: object, where: object, classes: Classes, rules: Rules) -> Iterator[Answer]:
-    """What people say in an export.
+    """Yields an answer for each image of an export.
 
     Args:
-        document: of the export type JSON.
-        where: it stands, for errors.
-        classes: that they could choose from.
-        rules: of what is refused.
+        document: the content of an export of the type JSON.
+        where: the file, for error messages.
+        classes: the classes that annotators could choose from.
+        rules: says what is refused.
 
     Raises:
-        UserError: it is no such export. What is wrong with an annotation is raised where it is read.
+        UserError: the document is not such an export. A wrong annotation raises only when its answer is read.
     """
     by_item: dict[str, list[dict[str, Any]]] = {}
     for number, task in enumerate(fields({"tasks": document}, "tasks", dict, where)):
@@ -136,12 +136,12 @@ def answers(document: object, where: object, classes: Classes, rules: Rules) -> 
 
 
 def _name(data: dict[str, Any], where: str) -> str:
-    """The item's name, as we have sent it, or that of the image."""
+    """Returns the item's name in the task if it is there, else the name of the image."""
     if isinstance(item := data.get("item"), str):
         return item
     path = urlsplit(field(data, _IMAGE, str, where))
     stem = PurePosixPath(unquote(path.query.partition("d=")[2] or path.path)).stem
-    return re.sub("^[0-9a-f]{8}-", "", stem) if "/upload/" in path.path else stem  # which it puts before the names of uploaded files
+    return re.sub("^[0-9a-f]{8}-", "", stem) if "/upload/" in path.path else stem  # Label Studio adds this prefix to uploaded files
 
 
 def _read(made: Sequence[dict[str, Any]], size: Size, classes: Classes, rules: Rules) -> Pixels | str | None:

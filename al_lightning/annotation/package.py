@@ -1,4 +1,4 @@
-"""What a query hands to a person: the images, and what tools read of them."""
+"""Writes packages: the images that a query hands to an annotator, and files for annotation tools."""
 
 import io
 import shutil
@@ -16,7 +16,7 @@ from al_lightning.files import write_atomically
 from al_lightning.text import encoded
 
 Tool = Literal["plain", "label_studio", "cvat", "coco"]
-"""Who reads a package; plain is a person with the images and a README.txt, which every package has."""
+"""What a package is for. Every package has the images and a README.txt; ``plain`` has nothing else."""
 
 _FORMATS: dict[str, ModuleType] = {"label_studio": label_studio, "cvat": cvat, "coco": coco}
 _IN_BROWSERS = ("label_studio",)
@@ -25,7 +25,7 @@ TOOLS: tuple[Tool, ...] = ("plain", "label_studio", "cvat", "coco")
 
 
 def _shown(item: Item, folder: Path) -> Item:
-    """The item, whose image gets a PNG beside it where browsers would not show it."""
+    """Returns the item. If browsers can't show its image, the item refers to a new PNG beside it."""
     if item.image.suffix.lower() not in (".tif", ".tiff"):
         return item
     image, file = item.image.with_suffix(".png"), io.BytesIO()
@@ -35,15 +35,15 @@ def _shown(item: Item, folder: Path) -> Item:
 
 
 def copied(image: Path, folder: Path, name: str | None = None) -> Path:
-    """The copy of an image in a package: no link, as what a tool does to it must not reach the data."""
+    """Copies an image into a package. It is not a link, so that a tool can't change the data."""
     return Path(shutil.copyfile(image, folder / (name or image.name)))
 
 
 def refuse_tools(tools: Sequence[Tool], classes: Classes) -> None:
-    """Makes sure that packages can be made, before anything is.
+    """Makes sure that packages for these tools can be made, before any is written.
 
     Raises:
-        UserError: a tool can't have such labels, or what it takes is not installed.
+        UserError: a tool can't represent the classes, or a library that its format needs is not installed.
     """
     for tool in tools:
         if tool != PLAIN:
@@ -53,20 +53,20 @@ def refuse_tools(tools: Sequence[Tool], classes: Classes) -> None:
 def write_tools(
     folder: Path, items: Sequence[Item], classes: Classes, tools: Sequence[Tool], model: str, root: Path, place: Path, then: str | None
 ) -> None:
-    """Writes what tools read, each into a folder of its own beside the images.
+    """Writes the files for each tool into its own folder beside the images.
 
     Args:
-        folder: to write into.
-        items: whose images lie in the package, the most wanted first.
-        classes: that they may have.
-        tools: which.
-        model: what has predicted, for people.
+        folder: where the package is written.
+        items: the items; their images are in the package, the first to label first.
+        classes: the classes that annotators can choose from.
+        tools: the tools.
+        model: name of the model that predicted, for people.
         root: the folder that Label Studio serves.
-        place: where the package will be.
-        then: the command that takes an export in, but for the export; None where none can.
+        place: where the package will be when it is complete.
+        then: the command that reads an export, without the path of the export; None if no command can.
 
     Raises:
-        UserError: a tool can't have such labels.
+        UserError: an image can't be read.
     """
     for tool in tools:
         if tool == PLAIN:

@@ -1,8 +1,9 @@
-"""Label Studio's run lengths of a mask.
+"""Label Studio's run-length encoding of masks.
 
-It packs the RGBA bytes of an image, row by row, with rle-pack of thi.ng: 32 bits for their number, 5 for the bits of a value less one,
-4 for the bits of each of four kinds of counts less one; then for each run one bit (whether all its values are the same), two for the kind
-of its count, the count less one, and one value, or all of them. A mask has each value four times, 0 or 255.
+Label Studio packs the RGBA bytes of an image, row by row, with rle-pack of thi.ng. The header has 32 bits for the number of values, 5 bits
+for the width of a value minus 1, and 4 bits for the width of each of four kinds of counts minus 1. Each run follows with one bit (whether
+all its values are equal), two bits for the kind of its count, its count minus 1, and its value, or all its values. In a mask all four
+channels of a pixel have the same value, 0 or 255.
 
 Source: https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 """
@@ -14,15 +15,15 @@ from al_lightning.data.scenes.regions import Inside
 from al_lightning.data.scenes.scene import Size
 from al_lightning.errors import UserError
 
-_VALUE = 8
-_COUNTS = (3, 4, 8, 16)
-_HEAD = 32 + 5 + 4 * 4
+_VALUE = 8  # bits of a value
+_COUNTS = (3, 4, 8, 16)  # bits of each kind of count
+_HEAD = 32 + 5 + 4 * 4  # bits of the header
 _CHANNELS = 4
 _Bits = npt.NDArray[np.uint8]
 
 
 def packed(mask: Inside) -> list[int]:
-    """Bytes of a mask ``(H, W)``."""
+    """Encodes a mask ``(H, W)`` as bytes."""
     lengths, values = _runs(np.repeat(mask.ravel(), _CHANNELS))
     kinds = np.searchsorted([1 << bits for bits in _COUNTS], lengths)
     widths = 1 + 2 + np.array(_COUNTS)[kinds] + _VALUE
@@ -43,14 +44,14 @@ def packed(mask: Inside) -> list[int]:
 
 
 def unpacked(data: list[int], size: Size) -> Inside:
-    """The mask ``(H, W)`` of bytes: what is at least half opaque.
+    """Decodes a mask ``(H, W)`` from bytes. It has the pixels that are at least half opaque.
 
     Args:
-        data: the bytes.
-        size: of the image.
+        data: the bytes, integers from 0 to 255.
+        size: height and width of the image.
 
     Raises:
-        UserError: they are no bytes, or not those of an image of this size.
+        UserError: the numbers are no bytes, are damaged, or belong to an image of another size.
     """
     if not all(0 <= number <= 255 for number in data):
         raise UserError("Expected run lengths as bytes from 0 to 255, got other numbers.")
@@ -74,18 +75,18 @@ def unpacked(data: list[int], size: Size) -> Inside:
 
 
 class _Reader:
-    """Reads numbers from bits, one after the other."""
+    """Reads numbers from a sequence of bits, one after the other."""
 
     def __init__(self, bits: _Bits) -> None:
         self._bits, self._text, self._at = bits, (bits + ord("0")).tobytes(), 0
 
     def read(self, width: int) -> int:
-        """A number of so many bits."""
+        """Reads a number of ``width`` bits."""
         self._advance(width)
         return int(self._text[self._at - width : self._at], 2)
 
     def read_bytes(self, length: int) -> _Bits:
-        """So many numbers of 8 bits."""
+        """Reads ``length`` numbers of 8 bits each."""
         self._advance(8 * length)
         return np.packbits(self._bits[self._at - 8 * length : self._at])
 
@@ -96,7 +97,7 @@ class _Reader:
 
 
 def _runs(values: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Lengths, which a count can hold, and values."""
+    """Returns the lengths and the values of runs. A run that is too long for a count is split."""
     starts = np.flatnonzero(np.diff(values, prepend=~values[:1]))
     lengths = np.diff(starts, append=len(values))
     most = 1 << _COUNTS[-1]
@@ -107,5 +108,5 @@ def _runs(values: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def _bits_of(numbers: npt.NDArray[np.int64], width: int) -> _Bits:
-    """The last bits of each number, ``(N, width)``, the highest first."""
+    """Returns the lowest ``width`` bits of each number, ``(N, width)``, the highest of them first."""
     return (numbers[:, None] >> np.arange(width - 1, -1, -1) & 1).astype(np.uint8)

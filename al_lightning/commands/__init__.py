@@ -14,7 +14,7 @@ COMMANDS = {
     "fit": ("al_lightning.cli", "run an experiment, or go on with one"),
     "initial": ("al_lightning.commands.initial", "train a common cycle 0 for many runs"),
     "status": ("al_lightning.commands.status", "say how far runs are, and what they wait for"),
-    "ingest": ("al_lightning.commands.ingest", "take masks that a person has drawn for a run into its data"),
+    "ingest": ("al_lightning.commands.ingest", "take masks or classes from a person into the data of a run"),
     "sweep": ("al_lightning.commands.sweep", "run many experiments, several at a time"),
     "report": ("al_lightning.commands.report", "compare runs: figures, tables and one page"),
     "configs": ("al_lightning.commands.configs", "list, show and copy the configurations that come with the program"),
@@ -22,15 +22,18 @@ COMMANDS = {
     "query": ("al_lightning.commands.query", "rank the images of a folder by what to label next"),
     "maps": ("al_lightning.commands.maps", "draw the score maps of all methods for images of a segmentation run"),
 }
-"""By name: the module whose ``main(arguments)``, the command's name first, is the command, and what it does. Imported when it is called."""
+"""For each command: its module, and what it does. The module is imported when the command is called.
+
+The function ``main(arguments)`` of the module runs the command; the first argument is the command's name.
+"""
 
 
 @one_message()
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs a command; what the user can mend is printed as one message, with exit status 1 or 2; Ctrl-C ends with 130.
+    """Runs a command. An error that the user can mend is printed as one message, with exit status 1 or 2. Ctrl-C ends with status 130.
 
     Args:
-        arguments: to use instead of the process's own.
+        arguments: the command's name and its arguments; None for those of the process.
     """
     print_any_name()
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _imported(module: str) -> Any:
-    """A command's module. Ctrl-C ends the process at once meanwhile: a library that is imported in part fails in ways of its own."""
+    """Imports a command's module. During the import Ctrl-C ends the process at once, as partly imported libraries fail in strange ways."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

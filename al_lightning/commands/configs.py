@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name first.
 
     Raises:
-        UserError: no configuration of that name comes with the program, or another file is in the way.
+        UserError: no configuration of that name comes with the program, or a different file would be overwritten.
     """
     options = _parser().parse_args(arguments[1:])
     if options.what == "list":
@@ -30,21 +30,28 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def copied(file: Path, folder: Path) -> Path:
-    """Copies a file into a folder, under the name that it comes with.
+    """Copies a configuration into a folder, under its own name.
+
+    Args:
+        file: a file in the program's folder of configurations.
+        folder: where it is copied to.
+
+    Returns:
+        The path of the copy.
 
     Raises:
-        UserError: another file of that name is there.
+        UserError: a file with this name and other content is there.
     """
     place = folder / file.relative_to(shipped.FOLDER)
     content = file.read_bytes()
     if place.exists() and place.read_bytes() != content:
-        raise UserError(f"Expected no other file at {place}, but there is one, and it is not overwritten. Name another folder: --to DIR.")
+        raise UserError(f"Expected no other file at {place}, but there is one. It is not overwritten; name another folder: --to DIR.")
     write_atomically(place, content)
     return place
 
 
 def _with_bases(names: Sequence[str]) -> list[Path]:
-    """The files of these names, and the configurations that sweeps among them are of."""
+    """Returns the files of these names, each sweep followed by its base configuration."""
     files: dict[Path, None] = {}
     for name in names:
         file = _file(name)
@@ -70,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="all names")
     show = commands.add_parser("show", help="print one")
     show.add_argument("name", metavar="NAME")
-    copy = commands.add_parser("copy", help="copy some into a folder, to change them; a sweep with the configuration that it is of")
+    copy = commands.add_parser("copy", help="copy some into a folder, to change them; a sweep together with its base configuration")
     copy.add_argument("names", nargs="+", metavar="NAME")
     copy.add_argument("--to", type=Path, default=Path("configs"), metavar="DIR", help="configs by default")
     return parser

@@ -1,4 +1,4 @@
-"""``figures``: draws what uncertainty measures are, or what happened inside one run's cycles."""
+"""``figures``: draws uncertainty measures, or what happened within the cycles of one run."""
 
 import argparse
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name, and its options.
 
     Raises:
-        UserError: what was asked for can't be drawn.
+        UserError: the options don't fit each other, or the run has nothing to draw.
     """
     given = _parser(arguments[0]).parse_args(arguments[1:])
     if given.run is None:
@@ -48,7 +48,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the figures; figures by default")
     parser.add_argument("--classes", type=int, metavar="C", help="classes of the random distributions; 19 by default")
-    parser.add_argument("--run", metavar="RUN", help="a run's directory, which its figures are drawn into")
+    parser.add_argument("--run", metavar="RUN", help="a run's directory; its figures are written into it")
     return parser
 
 
@@ -56,8 +56,11 @@ def draw_measures(folder: Path, classes: int) -> list[Path]:
     """Draws ``simplex``, ``saturation`` and ``bounds``, each as PNG and SVG.
 
     Args:
-        folder: where to.
+        folder: where the figures are written.
         classes: C of the random distributions.
+
+    Returns:
+        The paths of the figures.
 
     Raises:
         UserError: there are fewer than 2 classes.
@@ -76,29 +79,32 @@ def draw_measures(folder: Path, classes: int) -> list[Path]:
 
 
 def measured(distributions: Values) -> dict[str, Values]:
-    """The uncertainty measures of distributions ``(N, C)``, each ``(N,)``, as the strategies compute them."""
+    """Computes each uncertainty measure ``(N,)`` of distributions ``(N, C)``, in the same way as the strategies."""
     logits = torch.from_numpy(np.asarray(distributions, dtype=np.float64)).log()
     measures = {"entropy": functional.entropy, "1 - max p": functional.max_softmax, "margin: 1 - (p₁ - p₂)": functional.margin}
     return {name: measure(logits).numpy() for name, measure in measures.items()}
 
 
 def tempered(distributions: Values) -> dict[str, Values]:
-    """ODIN's measure of distributions ``(N, C)`` at each temperature, without a perturbation of the input, ``(N,)``."""
+    """Computes ODIN's measure ``(N,)`` of distributions ``(N, C)`` at each temperature, without a perturbation of the input."""
     logits = torch.from_numpy(np.asarray(distributions, dtype=np.float64)).log()
     return {f"ODIN, T = {temperature:g}": functional.max_softmax(logits / temperature).numpy() for temperature in _TEMPERATURES}
 
 
 def draw_run(run: RunDirectory) -> list[Path]:
-    """Draws a run's training curves and score histograms into it, whichever were recorded.
+    """Draws a run's training curves and score histograms, as far as they were recorded, into the run directory.
+
+    Returns:
+        The paths of the figures.
 
     Raises:
-        UserError: it is no run, or neither was recorded.
+        UserError: the directory is not a run, a table is damaged, or neither was recorded.
     """
     run.read_curve()
     paths = [path for path in (draw_training_curves(run), draw_score_histograms(run)) if path is not None]
     if not paths:
         raise UserError(
-            f"Expected training metrics or recorded scores in {run.path}, found neither. Record them when a run is made: metrics by "
+            f"Expected training metrics or recorded scores in {run.path}, found neither. They are recorded during a run: metrics by "
             "--trainer.logger CSVLogger --trainer.logger.save_dir . and scores by active_learning.also_record."
         )
     return paths

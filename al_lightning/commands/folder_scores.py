@@ -1,4 +1,4 @@
-"""Scores the images of a folder by a trained network, on one device or several, and ranks them."""
+"""Scores the images of a folder with a trained network, on one or more devices, and ranks them."""
 
 import copy
 from collections import Counter
@@ -30,10 +30,10 @@ class Ranked(NamedTuple):
     """The images to label next.
 
     Attributes:
-        indices: ``(n,)`` in the folder, the most wanted first.
-        scores: what the strategy says of these, then the scores ``(n,)`` by each other one, as a person reads them.
-        of: number of images that were scored.
-        tied_share: of the scores of all, by which images were ranked, that another one equals; 0 where they have none.
+        indices: ``(n,)`` indices of images in the folder, the first to label first.
+        scores: the scores ``(n,)`` by the strategy that chose, then those by each further strategy, as a person reads them.
+        of: the number of images that could be chosen.
+        tied_share: the share of these images whose ranking key another image has, too; 0 if the strategy does not score single images.
     """
 
     indices: Tensor
@@ -43,17 +43,17 @@ class Ranked(NamedTuple):
 
 
 def devices_called(names: Sequence[str] | None) -> list[torch.device]:
-    """Devices by their names; by default all GPUs that there are, else the processor.
+    """Returns devices by their names. Without names, returns all GPUs, or the CPU if there is no GPU.
 
     Raises:
-        UserError: there is no such device.
+        UserError: this machine does not have such a device.
     """
     if not names:
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [torch.device("cpu")]
     for name in names:
         try:
             torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA raises AssertionError
             raise UserError(
                 f"Expected --devices of this machine, like cpu, cuda or cuda:1, got {name}: {str(error).splitlines()[0]}"
             ) from error
@@ -69,16 +69,16 @@ def rank(
     devices: Sequence[torch.device],
     size: int,
 ) -> Ranked:
-    """Chooses images, as a query of a run chooses among its pool.
+    """Chooses images in the same way as a query of a run chooses from its pool.
 
     Args:
-        folder: the images; what can't be read or scored is noted there, and left out.
-        candidates: indices of those that may be chosen.
-        labeled: indices of those that have labels, and may be looked at as well.
-        strategies: the first one ranks, the others give further scores. What they share is computed once.
-        model: whose network scores.
-        devices: that share the work; how many does not change a score.
-        size: how many to choose.
+        folder: the images. Those that can't be read or scored are noted in ``folder.broken`` and left out.
+        candidates: indices of the images that may be chosen.
+        labeled: indices of the labeled images, which some strategies look at, too.
+        strategies: the first one chooses, the others give further scores. What they share is computed once.
+        model: has the network.
+        devices: the devices that share the work. Their number does not change a score.
+        size: the number of images to choose.
 
     Raises:
         UserError: a strategy reads labels or does not fit the images, no image can be scored, or a score is not finite.
@@ -118,7 +118,7 @@ def _scored(
     devices: Sequence[torch.device],
     gathered: Gathered | None,
 ) -> tuple[Tensor, Tensor]:
-    """Sorted indices ``(n,)`` of the images in these parts, as far as they can be read, and their keys ``(S, n)``."""
+    """Returns the sorted indices ``(n,)`` of the images in these parts that can be scored, and their ranking keys ``(S, n)``."""
     data, network = takes_pictures(model), model.task.network
     sizes = _fitting(folder, folder.sizes([index for part in parts for index in part]), network, data, model.task.dense)
     of_parts = [{index: sizes[index] for index in part if index in sizes} for part in parts]
@@ -135,15 +135,16 @@ def _scored(
 
 
 def takes_pictures(model: StoredModel) -> TakesPictures:
-    """The model's data, as what makes a network's inputs of any image.
+    """Returns the model's data module, if it can make the network's inputs from any image.
 
     Raises:
-        UserError: they can't.
+        UserError: the data module can't.
     """
     data: object = model.data
     if not isinstance(data, TakesPictures):
         raise UserError(
-            f"Expected data that know what their network sees of an image, got {type(data).__name__}: it has no inputs_of and class_names."
+            f"Expected a data module that makes a network's inputs from any image, got {type(data).__name__}, which lacks inputs_of or "
+            "class_names."
         )
     return data
 
@@ -158,9 +159,10 @@ def _score(
     after_batch: Callable[[int], None],
     put: Callable[[Tensor, Rows], None] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Sorted indices ``(n,)`` and keys ``(S, n)``; each device has a thread, a copy of the network and a share of the batches.
+    """Returns sorted indices ``(n,)`` and ranking keys ``(S, n)``.
 
-    Arguments as of :func:`score_batches`. The network ends on the first device.
+    Each device has a thread, a copy of the network and a share of the batches. Afterwards the network itself is on the first device. For
+    the arguments see :func:`score_batches`.
     """
     stop = Event()
 
@@ -184,7 +186,7 @@ def _score(
         with ThreadPoolExecutor(len(devices)) as pool:
             try:
                 found = [*pool.map(score, *work)]
-            finally:  # after Ctrl-C nobody works on to the end
+            finally:  # after Ctrl-C the other threads stop before their next batch
                 stop.set()
     indices = torch.cat([its for its, _ in found])
     order = indices.argsort()
@@ -192,10 +194,12 @@ def _score(
 
 
 def _fitting(folder: ImageFolder, sizes: dict[int, Size], network: nn.Module, data: TakesPictures, dense: bool) -> dict[int, Size]:
-    """The images that the network can take; others are noted. One for pixels takes any size, and the most frequent one is tried.
+    """Returns the images whose size the network accepts, and notes the others in ``folder.broken``.
+
+    A network that classifies pixels accepts any size; only the most frequent size is tried.
 
     Raises:
-        UserError: it can take none.
+        UserError: the network accepts none of the sizes.
     """
     tried = [size for size, _ in Counter(sizes.values()).most_common(1 if dense else None)]
     refused: dict[Size, UserError] = {}

@@ -1,4 +1,4 @@
-"""What ``ingest`` takes from: a person's own folder as it is, and a tool's export as the folder or table that says the same."""
+"""The sources of ``ingest``: a person's own folder or table as it is, and the export of a tool, which is converted to one of these."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from al_lightning.labels import rest_of
 def simple(
     source: Path, data: PoolDataModule, indices: Sequence[int], rules: Rules, rest: str | None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder of masks, or a table of classes; there as long as the block.
+    """Provides a folder of masks or a table of classes within a ``with`` block.
 
     Args:
-        source: as the user names it.
-        data: whose classes it may have.
-        indices: of the items that somebody was asked to label.
-        rules: of what is refused.
-        rest: the class of pixels that no region covers, see :func:`rest_of`; None for what the data say.
+        source: path of the folder, table or export, as the user gives it.
+        data: the data of the run.
+        indices: indices of the items that a person was asked to label.
+        rules: says what is refused in an export.
+        rest: the class of pixels that no region covers, see :func:`rest_of`; None for the setting of the data.
 
     Yields:
-        Where it lies, and why answers of an export are refused, by the names of their images.
+        The path of the folder or table, and for the name of each refused image of an export the reason.
 
     Raises:
-        UserError: an export is damaged, or of an unknown kind.
+        UserError: an export is damaged, has no answers, or is of an unknown kind.
     """
     if not is_export(source):
         yield source, {}
@@ -58,7 +58,7 @@ def simple(
 
 
 def _asked(data: PoolDataModule, indices: Sequence[int]) -> dict[str, Asked]:
-    """What was asked for, by each name that an export may have for it."""
+    """Returns the images that were asked for, by each name that an export may use for them."""
     found: dict[str, Asked] = {}
     for index in indices:
         image, label = data.image_and_label(index)

@@ -1,12 +1,13 @@
-"""``python -m al_lightning ingest RUN FROM``: what a person has drawn or said goes to where a run's data have it, once it is checked.
+"""``python -m al_lightning ingest RUN FROM``: checks masks or classes that a person has given, and copies them into the data of a run.
 
-A mask is there as a whole or not at all, and what is there is never lost, whenever the process dies: the same command goes on.
+A mask is copied as a whole or not at all, and no label in the data is lost, even if the process dies. The same command continues then.
 """
 
 import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -28,18 +29,18 @@ from al_lightning.sources import read_labels
 
 _LOCK = ".ingest.lock"
 _Wanted = tuple[int, Path]
-"""An item that a run has asked for: its index, and the place of its mask."""
+"""An item that a run has asked for: its index, and the path of its mask in the data."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Takes what is good, and says of each other file what is wrong with it.
+    """Takes the good labels, and says why each other label is refused.
 
     Args:
         arguments: the command's name first.
 
     Raises:
-        UserError: it is no run that asks a person, another process writes there, or the folder has no masks.
-        SystemExit: with status 1 if a file was refused.
+        UserError: the run has not asked a person, another process writes into the run or its data, or the source has no labels.
+        SystemExit: with status 1 if a label was refused.
     """
     options = _parser().parse_args(arguments[1:])
     run = RunDirectory(options.run)
@@ -69,10 +70,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _asked(run: RunDirectory, queried: Path | None, data: PoolDataModule) -> list[int]:
-    """The items that a person was asked for, by a run or also by ``query``.
+    """Returns the indices of the items that the run asked a person to label, and of those that ``query`` asked for.
 
     Raises:
-        UserError: there are none, or they are no items of these data.
+        UserError: there are none, or they are not items of these data.
     """
     refuse_other_items(data, asked := run.read_asked())
     found = sorted({row.index for row in asked} | {*([] if queried is None else _queried(queried, data))})
@@ -82,17 +83,17 @@ def _asked(run: RunDirectory, queried: Path | None, data: PoolDataModule) -> lis
 
 
 class Intake:
-    """Takes masks for a run, whose directory this process holds.
+    """Takes masks for a run. This process must hold the lock of the run directory.
 
     Args:
-        run: says what was asked for.
-        data: of the run.
-        asked: the items that were asked for.
-        allow_empty: whether a mask may be the same in all its pixels.
-        replace: whether a mask may take the place of another one, which is kept beside it.
+        run: the run.
+        data: the data of the run.
+        asked: indices of the items that were asked for.
+        allow_empty: whether all pixels of a mask may have the same class.
+        replace: whether a mask may replace another one, which is kept beside it.
 
     Attributes:
-        taken: the places of the masks that were written.
+        taken: the paths of the masks that were written.
     """
 
     what, where = "masks", "files"
@@ -109,44 +110,41 @@ class Intake:
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
 
     def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
-        """Takes what is good.
+        """Takes the good masks.
 
         Args:
             source: a folder of masks.
-            may_be_empty: whether no mask is fine.
+            may_be_empty: whether the folder may have no masks.
 
         Returns:
-            The number of files, and by their names why some are refused.
+            The number of files, and for the name of each refused file the reason.
 
         Raises:
-            UserError: there are none, or another process takes masks into the same folder.
+            UserError: there are no masks, or another process takes masks into the same folder.
         """
         files = _files(source, may_be_empty)
-        folders = {place.parent for _, place in self._wanted.values()}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not locks.lock(folder / _LOCK):  # other runs may have the same data
-                raise UserError(f"Another process takes masks into {folder}. Wait for it, or end it.")
-            remove_unfinished(folder, SUFFIXES)
-        try:
-            return len(files), {file.name: why for file in files if (why := self._refusal(file)) is not None}
-        finally:
-            for folder in folders:
-                locks.unlock(folder / _LOCK)
+        with ExitStack() as held:
+            for folder in {place.parent for _, place in self._wanted.values()}:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not locks.lock(folder / _LOCK):  # other runs may have the same data
+                    raise UserError(f"Another process takes masks into {folder}. Wait for it, or end it.")
+                held.callback(locks.unlock, folder / _LOCK)
+                remove_unfinished(folder, SUFFIXES)
+            return len(files), {file.name: why for file in files if (why := self._take_or_refuse(file)) is not None}
 
-    def _refusal(self, file: Path) -> str | None:
-        """Takes a mask; why it is refused, if it is."""
+    def _take_or_refuse(self, file: Path) -> str | None:
+        """Takes a mask, or returns the reason why it is refused."""
         if (wanted := self._wanted.get(file.stem)) is None:
             return "it was not asked for"
         index, place = wanted
         if file.suffix.lower() != place.suffix.lower():
-            return f"expected a {place.suffix} file, as its place is {place}"
+            return f"expected a {place.suffix} file, as the data have it at {place}"
         try:
             classes = self.data.label_in(index, file)
         except UserError as error:
             return str(error)
         if bool((classes == classes[0, 0]).all()) and not self.allow_empty:
-            return "it is empty: all its pixels are the same. If that is right, say --allow_empty"
+            return "it is empty: all its pixels have the same class. If that is right, use --allow_empty"
         if place.exists():
             if self._is_same(index, place, classes):
                 return None
@@ -161,19 +159,19 @@ class Intake:
     def _is_same(self, index: int, place: Path, classes: torch.Tensor) -> bool:
         try:
             return torch.equal(self.data.label_in(index, place), classes)
-        except UserError:  # what is there is no mask of this image
+        except UserError:  # the file in the data is not a mask of this image
             return False
 
     def _refusal_to_replace(self, index: int, place: Path) -> str | None:
         if self.data.label_files([index])[0] in self._read:
-            return f"another mask is at {place}, which a finished cycle has read: to change it, begin another run"
+            return f"another mask is at {place}, and a finished cycle has used it: to change it, begin another run"
         if not self.replace:
-            return f"another mask is at {place}. To take this one and keep that one beside it, say --replace"
+            return f"another mask is at {place}. To replace it, and keep the old one beside the new one, use --replace"
         return None
 
 
 def _queried(query: Path, data: PoolDataModule) -> list[int]:
-    """The items whose images ``query`` has asked for, that are in the pool.
+    """Returns the indices of the pool's items whose images are in the table of a ``query``.
 
     Raises:
         UserError: there is no query, or none of its images is in the pool.
@@ -187,7 +185,11 @@ def _queried(query: Path, data: PoolDataModule) -> list[int]:
 
 
 def _files(folder: Path, may_be_empty: bool) -> list[Path]:
-    """The files that may be masks, by name."""
+    """Returns the files that may be masks, sorted by name.
+
+    Raises:
+        UserError: there is no such folder, or it has no masks.
+    """
     if not folder.is_dir():
         raise UserError(f"Expected a folder of masks, or a tool's export as JSON or ZIP, got {folder}, which is none.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
@@ -199,27 +201,35 @@ def _files(folder: Path, may_be_empty: bool) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning ingest",
-        description="Takes masks or classes of images that a run has asked for into its data: checks each, copies the good ones, and says "
-        "of the others why not. Images are not touched. Done twice it changes nothing.",
+        description="Takes masks or classes that a run has asked for into its data: checks each, copies the good ones, and says why the "
+        "others are refused. Images are not changed. Running the command again changes nothing.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory")
     parser.add_argument(
         "source",
         type=Path,
         metavar="FROM",
-        help="folder of masks, each with the name of its image; of classes a table (name,class), or a folder of images for each; or a "
-        "tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP file, or unpacked), or annotations in COCO's format",
+        help="a folder of masks, each with the name of its image; for classes a table (name,class), or a folder of images for each class; "
+        "or a tool's export: Label Studio's JSON, CVAT's Segmentation mask (a ZIP file, or unpacked), or annotations in COCO's format",
     )
-    parser.add_argument("--query", type=Path, metavar="DIR", help="what query has written there was asked for, too")
+    parser.add_argument("--query", type=Path, metavar="DIR", help="folder that query has written: take labels of its images, too")
     parser.add_argument(
-        "--rest", metavar="CLASS", help="the class of pixels that no region of an export covers, or ignore; the data's by default"
+        "--rest",
+        metavar="CLASS",
+        help="the class of pixels that no region of an export covers, or ignore; the setting of the data by default",
     )
-    parser.add_argument("--annotators", choices=["refuse", "latest"], default="refuse", help="of several annotations of one image")
     parser.add_argument(
-        "--overlaps", choices=["refuse", "smaller"], default="refuse", help="of regions of several classes: the smaller one is on top"
+        "--annotators",
+        choices=["refuse", "latest"],
+        default="refuse",
+        help="if an image has several annotations: refuse it (default), or take the latest",
     )
-    parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels are all the same, too")
     parser.add_argument(
-        "--replace", action="store_true", help="take what differs from a label that is there, which is kept beside it as *.old"
+        "--overlaps",
+        choices=["refuse", "smaller"],
+        default="refuse",
+        help="if regions of different classes overlap: refuse the image (default), or put the smaller region on top",
     )
+    parser.add_argument("--allow_empty", action="store_true", help="take masks whose pixels all have the same class, too")
+    parser.add_argument("--replace", action="store_true", help="replace labels in the data that differ; the old ones are kept as *.old")
     return parser

@@ -1,4 +1,4 @@
-"""Classes that a person has given go into the table of a run's data, once they are checked: all of them at once, or none."""
+"""Checks classes that a person has given, and writes them into the table of a run's data: all good ones at once, or none."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,30 +21,30 @@ _LOCK = ".ingest.lock"
 
 
 class Given(NamedTuple):
-    """A class that somebody has given.
+    """A class that a person has given to an image.
 
     Attributes:
-        shown: where, for a person.
-        way: how the image is called there.
-        label: the class.
+        shown: where the class was given, for messages.
+        image: how the image is called there.
+        label: name of the class.
     """
 
     shown: str
-    way: str
+    image: str
     label: str
 
 
 class ClassIntake:
-    """Takes classes for a run, whose directory this process holds.
+    """Takes classes for a run. This process must hold the lock of the run directory.
 
     Args:
-        run: says what was asked for.
-        data: of the run.
-        asked: the items that were asked for.
-        replace: whether a class may take the place of another one; the table as it was is kept beside it then.
+        run: the run.
+        data: the data of the run.
+        asked: indices of the items that were asked for.
+        replace: whether a class may replace another one. The old table is kept beside the new one then.
 
     Attributes:
-        taken: by index, the classes that were written.
+        taken: the classes that were written, by the index of the item.
     """
 
     what, where = "classes", "rows or files"
@@ -62,17 +62,17 @@ class ClassIntake:
         self._replaces = False
 
     def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
-        """Takes what is good.
+        """Takes the good classes.
 
         Args:
             source: a table with the columns name and class, or a folder with a folder of images for each class.
-            may_be_empty: whether none is fine.
+            may_be_empty: whether the source may have no classes.
 
         Returns:
-            How many were looked at, and why some are refused.
+            The number of given classes, and for the place of each refused one the reason.
 
         Raises:
-            UserError: there are none, or another process takes classes for the same data.
+            UserError: there are no classes, or another process takes classes for the same data.
         """
         given = _given(source)
         if not given and not may_be_empty:
@@ -90,15 +90,15 @@ class ClassIntake:
         return len(given), refused
 
     def _refusal(self, given: Given) -> str | None:
-        """Notes a class that is to be written; why it is refused, if it is."""
-        names = self._spellings.all_of(given.way)
+        """Notes a class to be written, or returns the reason why it is refused."""
+        names = self._spellings.all_of(given.image)
         if len(names) != 1:
-            return f"it may be any of {', '.join(sorted(names))}" if names else "it was not asked for"
+            return f"its name fits several images: {', '.join(sorted(names))}" if names else "it was not asked for"
         index = self._indices[next(iter(names))]
         if given.label not in self.data.class_names:
             return f"expected {self.data.label_key()}, got {given.label or 'none'}"
         if (noted := self.taken.get(index)) is not None:
-            return None if noted == given.label else f"it has the class {noted} there, too"
+            return None if noted == given.label else f"the source gives it the class {noted}, too"
         if (there := self.data.class_of(index)) is not None and there != given.label:
             if (why := self._refusal_to_replace(index, there)) is not None:
                 return why
@@ -109,11 +109,11 @@ class ClassIntake:
 
     def _refusal_to_replace(self, index: int, there: str) -> str | None:
         if self.data.label_files([index])[0] in self._read:
-            return f"it has the class {there}, which a finished cycle has read: to change it, begin another run"
+            return f"it has the class {there}, which a finished cycle has used: to change it, begin another run"
         if (image := self.data.image_and_label(index)[0]).parent == self._table.parent / there:
             return f"it has the class {there} by its folder, {image.parent}"
         if not self.replace:
-            return f"it has the class {there} in {self._table}. To take this one and keep the table as it was beside it, say --replace"
+            return f"it has the class {there} in {self._table}. To replace it, and keep the old table beside the new one, use --replace"
         return None
 
     def _write(self) -> None:

@@ -22,13 +22,13 @@ from al_lightning.text import encoded
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command: draws initial sets, trains on each several times, and takes the run whose metric is nearest their mean.
+    """Runs the command: draws initial sets, trains on each several times, and takes one run by its metric.
 
     Args:
         arguments: the command's name first.
 
     Raises:
-        UserError: the configuration is missing, or the metric is, or is no number.
+        UserError: the configuration or the metric is missing, or the metric is not finite.
         SystemExit: with status 1 if a run failed.
     """
     options = _parser().parse_args(shipped.located_in(arguments[1:]))
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def planned(config: Path, out: Path, sets: int, trainings: int, settings: Mapping[str, Any]) -> list[PlannedRun]:
-    """One run of cycle 0 for each training on each initial set, no two with the same weights to begin with."""
+    """Returns a run of cycle 0 for each training on each initial set. Each run has another seed, and so other initial weights."""
     return [
         PlannedRun(
             name := f"set{one}-training{training}",
@@ -66,7 +66,7 @@ def planned(config: Path, out: Path, sets: int, trainings: int, settings: Mappin
 
 
 def choose(values: Mapping[str, float], take: str) -> str:
-    """The name whose value is ``nearest`` to the mean, ``lowest`` or ``highest``; the first of equal ones.
+    """Returns the name whose value is ``nearest`` to the mean, ``lowest`` or ``highest``; the first one if several are equal.
 
     Example:
         >>> choose({"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.6}, "nearest")
@@ -78,10 +78,10 @@ def choose(values: Mapping[str, float], take: str) -> str:
 
 
 def metric_of(run: RunDirectory, metric: str) -> float:
-    """What a run reached in cycle 0.
+    """Returns a metric of a run's cycle 0.
 
     Raises:
-        UserError: there is no such metric, or it is no number.
+        UserError: cycle 0 is not finished, there is no such metric, or it is not finite.
     """
     if not (cycles := run.read_curve()):
         raise UserError(f"Expected cycle 0 in {run.learning_curve}, but no cycle is finished.")
@@ -98,15 +98,17 @@ def metric_of(run: RunDirectory, metric: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning initial",
-        description="Draws initial sets, trains on each several times, and takes one of these runs as the common cycle 0 of others "
-        "(active_learning.initial_run): the one whose metric is nearest the mean.",
+        description="Draws initial sets, trains on each several times, and takes one of these runs as the common cycle 0 of other runs "
+        "(active_learning.initial_run): by default the run whose metric is nearest the mean.",
     )
-    parser.add_argument("--config", required=True, help="the configuration of the runs that will begin with it")
-    parser.add_argument("--out", required=True, help="folder of the runs; the one that was taken is OUT/taken")
+    parser.add_argument("--config", required=True, help="the configuration of the runs that will begin with this cycle 0")
+    parser.add_argument("--out", required=True, help="folder of the runs; OUT/taken is a link to the one that was taken")
     parser.add_argument("--sets", type=positive, default=5, help="initial sets; 5 by default")
     parser.add_argument("--trainings", type=positive, default=2, help="trainings on each set; 2 by default")
-    parser.add_argument("--metric", default="val/accuracy", help="val/accuracy by default")
-    parser.add_argument("--take", choices=["nearest", "lowest", "highest"], default="nearest", help="which; nearest the mean by default")
+    parser.add_argument("--metric", default="val/accuracy", help="the metric to choose by; val/accuracy by default")
+    parser.add_argument(
+        "--take", choices=["nearest", "lowest", "highest"], default="nearest", help="which run to take; nearest the mean by default"
+    )
     parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, e.g. data.init_args.root=PATH")
     return parser

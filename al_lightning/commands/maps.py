@@ -1,4 +1,4 @@
-"""``maps``: what every method makes of the pixels of an image, with the weights of one cycle of a segmentation run."""
+"""``maps``: draws the score maps of all methods for images, with the weights of one cycle of a segmentation run."""
 
 import argparse
 import difflib
@@ -51,37 +51,41 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m al_lightning {command}",
         description="Draws, for images of a segmentation run: the image, ground truth, prediction and the pixel scores of all methods; and "
-        "1 - max p against entropy of its pixels, with the bounds of both. The run is left as it is but for the pictures.",
+        "1 - max p against entropy of its pixels, with the bounds of entropy. Only the pictures are added to the run.",
     )
     parser.add_argument("--run", required=True, metavar="RUN", help="the run's directory")
-    parser.add_argument("--cycle", type=int, metavar="N", help="whose weights; the last cycle with a checkpoint by default")
+    parser.add_argument("--cycle", type=int, metavar="N", help="take the weights of this cycle; by default of the last with a checkpoint")
     parser.add_argument("--image", nargs="+", metavar="NAME", help="names of images; the split's first one by default")
     parser.add_argument("--split", choices=["evaluation", "pool"], default="evaluation", help="where the images are; evaluation by default")
     parser.add_argument(
         "--strategy", nargs="+", metavar="YAML", help="methods instead of all: Entropy, or {class_path: Odin, init_args: {temperature: 10}}"
     )
-    parser.add_argument("--data_root", metavar="DIR", help="where the data lie now, if they were moved")
+    parser.add_argument("--data_root", metavar="DIR", help="where the data are now, if they were moved")
     parser.add_argument("--out", metavar="DIR", help="folder for the pictures; RUN/maps by default")
     return parser
 
 
 def methods() -> list[Strategy]:
-    """The methods of Chen's thesis (2020), with ODIN at its five temperatures and with its perturbation."""
+    """Returns the methods of Chen's thesis (2020): with ODIN at five temperatures without perturbation, and at T = 1000 with it."""
     odin = [Odin(temperature, 0.0) for temperature in (0.01, 0.1, 10.0, 100.0, 1000.0)]
     return [Entropy(), MaxSoftmax(), Margin(), BALD(), VoteEntropy(), *odin, Odin(1000.0, 0.0014)]
 
 
 def _of_pixels(strategy: Strategy) -> Strategy:
-    """The strategy, if pixels have scores by it."""
-    strategy.aggregated_by(Mean())  # refused by what has none
+    """Returns the strategy.
+
+    Raises:
+        UserError: it gives pixels no scores.
+    """
+    strategy.aggregated_by(Mean())  # raises if it gives pixels no scores
     return strategy
 
 
 def _examples(data: SceneDataModule, split: str, wanted: Sequence[str] | None) -> list[Example]:
-    """The named images.
+    """Returns the images of these names; the first image of the split without names.
 
     Raises:
-        UserError: the split has no such image.
+        UserError: the split has no image of a name.
     """
     evaluation = split == "evaluation"
     size, name = (data.evaluation_size, data.evaluation_item) if evaluation else (len(data.pool.labeled), data.item)
@@ -95,13 +99,16 @@ def _examples(data: SceneDataModule, split: str, wanted: Sequence[str] | None) -
 
 
 def draw_maps(stored: StoredCycle, example: Example, strategies: Sequence[Strategy], folder: Path) -> list[Path]:
-    """Draws an image's score maps, and 1 - max p against entropy of its pixels; computed in float32 whatever precision the run had.
+    """Draws an image's score maps, and 1 - max p against entropy of its pixels. Computes in float32, whatever precision the run had.
 
     Args:
-        stored: whose weights, and whose seed: an image of the pool gets the dropout masks that it got in the run.
+        stored: the run's cycle. Its seed gives an image of the pool the same dropout masks as in the run.
         example: the image.
         strategies: the methods.
-        folder: where to.
+        folder: where the pictures are written.
+
+    Returns:
+        The paths of the two pictures.
     """
     data, network = stored.data, stored.task.network
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -120,7 +127,7 @@ def draw_maps(stored: StoredCycle, example: Example, strategies: Sequence[Strate
 
 
 def _name(strategy: Strategy) -> str:
-    """What a map is called; unlike elsewhere ODIN's defaults are said, as two of its kind stand beside each other."""
+    """Returns the title of a map. It names all arguments of ODIN, as there are several maps of ODIN."""
     return f"Odin(T={strategy.temperature:g}, ε={strategy.epsilon:g})" if isinstance(strategy, Odin) else str(strategy)
 
 

@@ -1,4 +1,4 @@
-"""``query``: which images of a folder to label next, by a trained network; a table, and a contact sheet to look at."""
+"""``query``: ranks the images of a folder with a trained network, and writes a table and a contact sheet of those to label next."""
 
 import argparse
 import sys
@@ -30,10 +30,10 @@ from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
 
 SOME_LEFT_OUT = 3
-"""Exit status: the query is there, but images can't be read or scored, and were left out of it."""
+"""Exit status if the query was written, but left out images that can't be read or scored."""
 
 _TABLE, _PAGE = "query.csv", "query.html"
-_SHOWN = 200  # images on the page: more would not be looked at, and a browser has to hold them all
+_SHOWN = 200  # the most images on the page, as nobody looks at more, and a browser has to load them all
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name, and its options.
 
     Raises:
-        UserError: model, images or strategy are not what was expected, or there is a query in the folder already.
-        SystemExit: with status 3 where the query is there, but for images that can't be read or scored.
+        UserError: the model, the images or the strategy can't be used, or the folder has a query already.
+        SystemExit: with status 3 if the query was written, but left out images that can't be read or scored.
     """
     given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
     out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         if strategies[0].sees_labeled:
             notes.append(f"{strategies[0]} looks at the {len(labeled):,} labeled images that lie here; it knows of no others.")
         if ranked.of > 1 and ranked.tied_share == 1:
-            notes.append(f"{strategies[0]} can't tell them apart: each has the score of another one.")
+            notes.append(f"{strategies[0]} can't tell the images apart: each image has the same score as another one.")
         page = _page(folder, model, notes, [*_proposals(folder, ranked, strategies[0], model, devices[0])])
         if given.package:
             write_package(out, folder, ranked, model, given.package, given.run)
@@ -73,12 +73,12 @@ def main(arguments: Sequence[str]) -> None:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m al_lightning {command}",
-        description="Ranks the images of a folder by what is most worth labeling next: query.csv, and query.html to look at. It needs no "
-        f"masks and opens none. Exit status {SOME_LEFT_OUT} says that images which can't be read or scored were left out.",
+        description="Ranks the images of a folder by what is most worth labeling next, and writes query.csv, and query.html to look at. "
+        f"It needs no masks and opens none. Exit status {SOME_LEFT_OUT} means that images were left out that can't be read or scored.",
     )
-    parser.add_argument("--run", metavar="RUN", help="a run's directory: its last checkpoint, strategy and labeled items")
-    parser.add_argument("--checkpoint", metavar="CKPT", help="in place of --run: the network's weights")
-    parser.add_argument("--config", metavar="CONFIG", help="with --checkpoint: the configuration that they were trained with")
+    parser.add_argument("--run", metavar="RUN", help="a run's directory: take its last checkpoint, strategy and labeled items")
+    parser.add_argument("--checkpoint", metavar="CKPT", help="instead of --run: the network's weights")
+    parser.add_argument("--config", metavar="CONFIG", help="with --checkpoint: the configuration that the weights were trained with")
     parser.add_argument("--images", required=True, metavar="FOLDER", help="the images (PNG, JPEG, TIFF)")
     parser.add_argument(
         "--strategy", metavar="YAML", help="Entropy, or {class_path: BALD, init_args: {passes: 20}}; the configuration's by default"
@@ -89,10 +89,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
         nargs="+",
         choices=TOOLS,
         metavar="TOOL",
-        help=f"write the images into {PACKAGE} beside {_TABLE}, and with them, what the network predicts among it, what is read by "
-        f"{', '.join(TOOLS[1:-1])} or {TOOLS[-1]}; plain for the images and a README.txt, which are there with each",
+        help=f"copy the images into {PACKAGE} beside {_TABLE}, with the network's predictions in the formats of {', '.join(TOOLS[1:-1])} "
+        f"or {TOOLS[-1]}; plain for the images and a README.txt only",
     )
-    parser.add_argument("--devices", nargs="+", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; all GPUs by default, or the processor")
+    parser.add_argument("--devices", nargs="+", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; by default all GPUs, else the CPU")
     parser.add_argument("--out", default="query", metavar="DIR", help="folder for query.csv and query.html; query by default")
     return parser
 
@@ -106,7 +106,7 @@ def _model(given: argparse.Namespace) -> StoredModel:
 
 
 def _strategies(model: StoredModel, given: str | None) -> list[Strategy]:
-    """The strategy that ranks, then those whose scores are recorded besides."""
+    """Returns the strategy that chooses, then the strategies whose scores are recorded, too."""
     configured = model.strategies()
     if not configured and given is None:
         raise UserError("Expected --strategy, as the configuration has no active_learning.strategy, got none.")
@@ -118,10 +118,10 @@ def _strategies(model: StoredModel, given: str | None) -> list[Strategy]:
 
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
-    """Keeps a folder for this process's query.
+    """Reserves a folder for the query of this process.
 
     Raises:
-        UserError: there is a query already, or another process is about to write one.
+        UserError: the folder has a query already, or another process is writing one.
     """
     out.mkdir(parents=True, exist_ok=True)
     if not locks.lock(out / ".lock"):
@@ -138,10 +138,13 @@ def _claimed(out: Path) -> Iterator[None]:
 
 
 def _parted(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[list[int], list[int], list[str]]:
-    """The images that may be asked for, those with a label, and a sentence on each kind of what is not asked for.
+    """Splits the images of a folder.
+
+    Returns:
+        The indices of images that may be chosen, the indices of labeled images, and a sentence for each reason not to choose images.
 
     Raises:
-        UserError: there is nothing to ask for.
+        UserError: no image may be chosen.
     """
     masked = folder.masked() if model.task.dense else set()
     labeled = {"have a mask" if model.task.dense else "have a class": masked | folder.places(model.data.labeled_images())}
@@ -161,7 +164,7 @@ def _parted(folder: ImageFolder, model: StoredModel, run: str | None) -> tuple[l
 
 
 def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
-    """Name and identity of the files whose labels a run has: those of its labeled items, and of what it is validated and evaluated on."""
+    """Yields name and identity of the images whose labels a run has: its labeled items, and its validation and evaluation images."""
     files = sources.read_images(run.images)
     pool = [file for file in files if file.split != sources.EVALUATION]
     rows = [*run.read_labeled()[1], *run.read_evaluation()]
@@ -171,7 +174,7 @@ def _labeled_files(run: RunDirectory) -> Iterator[tuple[str, str]]:
 
 
 def _held_out_names(run: RunDirectory, data: PoolDataModule) -> Iterator[str]:
-    """What the images are called that a run is validated and evaluated on."""
+    """Yields the names of the images that a run is validated and evaluated on."""
     yield from (row.item for row in run.read_evaluation())
     held = (file for file in sources.read_images(run.images) if file.split in (sources.VALIDATION, sources.EVALUATION))
     yield from (data.name_of(Path(file.file)) for file in held)
@@ -180,7 +183,7 @@ def _held_out_names(run: RunDirectory, data: PoolDataModule) -> Iterator[str]:
 def _proposals(folder: ImageFolder, ranked: Ranked, strategy: Strategy, model: StoredModel, device: torch.device) -> Iterator[Proposal]:
     data, network = takes_pictures(model), model.task.network
     for index, score in zip(ranked.indices[:_SHOWN].tolist(), ranked.scores[0].tolist(), strict=False):
-        if (picture := folder.picture(index)) is None:  # since it was scored
+        if (picture := folder.picture(index)) is None:  # it could be read when it was scored
             raise UserError(folder.broken[index])
         inputs = data.inputs_of(picture).unsqueeze(0).to(device)
         logits, (scores,) = pixel_scores([strategy], network, inputs, torch.tensor([index], device=device), model.scoring_seed)

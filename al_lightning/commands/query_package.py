@@ -1,4 +1,4 @@
-"""What ``query`` hands to a person: copies of the images, what tools read of them, and what to do."""
+"""The package of ``query`` for an annotator: copies of the images, files for annotation tools, and instructions."""
 
 import shlex
 import shutil
@@ -20,15 +20,15 @@ PACKAGE = "to_label"
 
 
 def write_package(out: Path, folder: ImageFolder, ranked: Ranked, model: StoredModel, tools: Sequence[Tool], run: Path | None) -> None:
-    """Writes the folder ``to_label``, which is there as a whole or not at all.
+    """Writes the folder ``to_label``. If the process dies, an incomplete folder has another name.
 
     Args:
         out: folder of the query.
         folder: the images.
-        ranked: which of them.
-        model: says what is in them.
-        tools: that the package is for.
-        run: whose data get the labels; None where nobody knows.
+        ranked: the chosen images.
+        model: the model that predicts their labels.
+        tools: the tools that the package is for.
+        run: the run whose data get the labels; None if unknown.
 
     Raises:
         UserError: an image can't be read any more.
@@ -47,7 +47,7 @@ def write_package(out: Path, folder: ImageFolder, ranked: Ranked, model: StoredM
 
 def _items(place: Path, folder: ImageFolder, ranked: Ranked, model: StoredModel | None) -> Iterator[Item]:
     for index, score in zip(ranked.indices.tolist(), ranked.scores[0].tolist(), strict=True):
-        if (picture := folder.picture(index)) is None:  # since it was scored
+        if (picture := folder.picture(index)) is None:  # it could be read when it was scored
             raise UserError(folder.broken[index])
         prediction = None if model is None else predicted(model.task.network, model.data, picture)
         height, width = picture.shape[:2]
@@ -55,18 +55,18 @@ def _items(place: Path, folder: ImageFolder, ranked: Ranked, model: StoredModel 
 
 
 def _takes(model: StoredModel) -> bool:
-    """Whether ``ingest`` could take labels into such data."""
+    """Whether ``ingest`` can take labels for the data of this model."""
     return isinstance(model.data, SceneDataModule) or model.data.answers_in_table
 
 
 def _readme(items: Sequence[Item], model: StoredModel, then: str | None) -> str:
     if isinstance(model.data, SceneDataModule):
-        what = f"a mask for each, as large as the image is shown, with {model.data.classes.key()}"
-        source = "With masks of the same names in a folder of yours"
+        what = f"draw a mask for each, as large as the image is shown, with {model.data.classes.key()}"
+        source = "a folder of masks that have the names of their images"
     else:
-        what = f"one of the classes {', '.join(model.data.class_names)} for each"
-        source = "With a table of the columns name and class, or a folder of images for each class"
-    lines = [f"The images of this folder are to be labeled: {what}.", ""]
+        what = f"give each one of the classes {', '.join(model.data.class_names)}"
+        source = "a table with the columns name and class, or a folder with a folder of images for each class"
+    lines = [f"Label the images in this folder: {what}.", ""]
     if then:
-        lines += [f"{source}, where the images are of the run's own data:", "", f"    {then} FROM", ""]
-    return "\n".join([*lines, "The most wanted one is the first:", "", *(f"  {item.image.name}" for item in items), ""])
+        lines += [f"If the images belong to the data of the run, a command takes the labels. FROM is {source}:", "", f"    {then} FROM", ""]
+    return "\n".join([*lines, "The images, the first to label first:", "", *(f"  {item.image.name}" for item in items), ""])

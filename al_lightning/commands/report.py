@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name, then its options.
 
     Raises:
-        UserError: there is nothing to read, the metric is not in most runs, or a value is no fraction.
+        UserError: there is no run to read, most runs lack the metric, or an option has a wrong value.
     """
     options = _parser().parse_args(arguments[1:])
     for name, values in {"--full": [options.full] if options.full is not None else [], "--level": options.level}.items():
@@ -50,19 +50,27 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", help="column of learning_curve.csv, higher is better (default: mean IoU, else accuracy, of the evaluation set)"
     )
     parser.add_argument("--baseline", default="Random", help="strategy that others are compared with, by class or label (default: Random)")
-    parser.add_argument("--full", type=float, help="metric of the whole pool, for normalised curves (default: runs with initial_size=all)")
     parser.add_argument(
-        "--level", type=float, nargs="+", default=[], help="levels of the metric to count the labels for (default: three of the baseline's)"
+        "--full",
+        type=float,
+        help="metric of a model trained on the whole pool, for normalised curves (default: that of runs with initial_size=all)",
     )
-    parser.add_argument("--export", action="store_true", help="write what every run queried, too: tables/queried_by_seed.csv")
     parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=["png", "svg"], help="of the files in the folder figures (default: png svg)"
+        "--level",
+        type=float,
+        nargs="+",
+        default=[],
+        help="count the labels needed to reach these levels of the metric (default: three levels of the baseline's curve)",
+    )
+    parser.add_argument("--export", action="store_true", help="write the queries of all runs, too: tables/queried_by_seed.csv")
+    parser.add_argument(
+        "--format", nargs="+", choices=FORMATS, default=["png", "svg"], help="formats of the files in the folder figures (default: png svg)"
     )
     parser.add_argument(
         "--width",
         type=float,
         default=SCREEN.width,
-        help="inches of these files; 3.3 is a column of a paper (default: 9)",
+        help="width of these figures in inches; 3.3 is a column of a paper (default: 9)",
     )
-    parser.add_argument("--font", metavar="NAME", help="of all figures, as matplotlib knows it (default: DejaVu Sans)")
+    parser.add_argument("--font", metavar="NAME", help="font of all figures, by its name in matplotlib (default: DejaVu Sans)")
     return parser

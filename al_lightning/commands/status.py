@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name first.
 
     Raises:
-        UserError: there is no such folder, or no run in it.
+        UserError: a folder is missing, or has no run.
         SystemExit: with status 1 if a run can't be read.
     """
     options = _parser().parse_args(arguments[1:])
@@ -44,7 +44,7 @@ def _line(run: RunDirectory) -> str:
 
 
 def _so_far(run: RunDirectory) -> list[str]:
-    """Cycle, labels and metrics of the last finished cycle."""
+    """Returns cycle, labels and metrics of the last finished cycle, in words."""
     if not run.finished():
         return ["no cycle is finished"]
     cycles, labeled = run.read_labeled()
@@ -74,14 +74,15 @@ def _wanted(run: RunDirectory, asked: int) -> str:
         from al_lightning.commands.stored_run import labels_wanted, load_data
     try:
         return labels_wanted(run, load_data(run)) or "none"
-    except UserError as error:  # what is known of the run without its data was worth a line
+    except UserError as error:  # the rest of the line does not need the data, and is shown anyway
         return f"{asked}, but nobody can say how many are there: {error}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning status",
-        description="Says of each run its finished cycles, labels and metrics, and whether it is under way, finished, or waits for labels.",
+        description="Prints a line for each run: finished cycles, labels and metrics, and whether it is under way, finished, or waits for "
+        "labels.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or folders that hold some at any depth")
     return parser

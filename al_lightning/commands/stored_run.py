@@ -1,4 +1,4 @@
-"""What lies on disk as objects: a run's model with a cycle's weights, its data, its strategies."""
+"""Builds objects from what a run has stored: its model with the weights of a cycle, its data, its strategies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,14 +26,14 @@ from al_lightning.tasks import SegmentationTask, Task
 
 
 class StoredCycle(NamedTuple):
-    """A finished training of a run.
+    """A cycle of a run, with its weights and data.
 
     Attributes:
-        run: where it lies.
-        cycle: its number.
-        seed: of the run.
-        task: with the weights of the cycle's end.
-        data: set up; labeled is what the cycle was trained on.
+        run: the run directory.
+        cycle: number of the cycle.
+        seed: seed of the run.
+        task: the task with the weights of the cycle's checkpoint.
+        data: the data, set up; the labeled items are those that the cycle was trained on.
     """
 
     run: RunDirectory
@@ -47,11 +47,11 @@ class StoredModel(NamedTuple):
     """A trained model, without its data.
 
     Attributes:
-        source: what its weights are, for people.
-        cycle: the one that they were trained in; 0 where nobody knows.
-        seed: of the configuration.
-        task: with the weights.
-        data: not set up: no file of theirs was looked for.
+        source: where the weights come from, for people.
+        cycle: the cycle in which they were trained; 0 if unknown.
+        seed: seed of the configuration.
+        task: the task with the weights.
+        data: the data module, not set up; its files may be missing.
         learning: the settings of ``active_learning``.
     """
 
@@ -64,14 +64,14 @@ class StoredModel(NamedTuple):
 
     @property
     def scoring_seed(self) -> int:
-        """Of what is random in strategies, as in the run's own query after this cycle."""
+        """The seed for random numbers in strategies, the same as in the run's own query after this cycle."""
         return seeds.derive(self.seed, "scoring", self.cycle)
 
     def strategies(self) -> list[Strategy]:
-        """The strategy of the configuration, and those that it records besides; none where it names none.
+        """Builds the strategy of the configuration, and those whose scores it records, too. Empty if there is no strategy.
 
         Raises:
-            UserError: they can't be built.
+            UserError: a strategy can't be built.
         """
         if (strategy := self.learning.get("strategy")) is None:
             return []
@@ -86,13 +86,13 @@ class StoredModel(NamedTuple):
 
 
 def load_run(run: RunDirectory) -> StoredModel:
-    """A run's model with the weights of its last checkpoint.
+    """Loads a run's model with the weights of its last checkpoint.
 
     Args:
-        run: as ``fit`` leaves it, or is still writing it.
+        run: a run of ``fit``; it may be under way.
 
     Raises:
-        UserError: it is no run, or the checkpoint was not kept.
+        UserError: the directory is not a run of ``fit``, no checkpoint was kept, or a file is damaged.
     """
     stored, cycle = _configuration(run), _cycle(run, None)
     task, data = _instantiate(stored)
@@ -101,14 +101,14 @@ def load_run(run: RunDirectory) -> StoredModel:
 
 
 def load_checkpoint(checkpoint: Path, config: Path) -> StoredModel:
-    """A model with the weights of a file.
+    """Loads a model with the weights of a file.
 
     Args:
-        checkpoint: of a cycle, or another file with the network's weights under ``network.``.
-        config: of ``fit``, as somebody has written it or as a run has stored it.
+        checkpoint: the checkpoint of a cycle, or another file with the network's weights under ``network.``.
+        config: a configuration of ``fit``, written by a person or stored by a run.
 
     Raises:
-        UserError: one of them is missing or damaged, or they do not fit each other.
+        UserError: a file is missing or damaged, or the weights do not fit the network.
     """
     content = read_settings(config)
     stored = _checked(content["fit"] if isinstance(content.get("fit"), dict) else content, config)
@@ -118,10 +118,10 @@ def load_checkpoint(checkpoint: Path, config: Path) -> StoredModel:
 
 
 def read_strategy(text: str) -> Strategy:
-    """The strategy of an option ``--strategy``.
+    """Builds the strategy of an option ``--strategy``.
 
     Args:
-        text: its name, or class and arguments in YAML.
+        text: name of the strategy, or its class and arguments in YAML.
 
     Raises:
         UserError: there is no such strategy, or it does not take these arguments.
@@ -137,12 +137,12 @@ def load_cycle(run: RunDirectory, cycle: int | None = None, data_root: str | Non
     """Builds a run's model and data from its configuration, as they were in a cycle. Nothing in the run is changed.
 
     Args:
-        run: as ``fit`` leaves it.
-        cycle: which; None for the last one with a checkpoint.
-        data_root: where the data lie now; None for where the configuration says.
+        run: a run of ``fit``.
+        cycle: number of the cycle; None for the last one with a checkpoint.
+        data_root: the folder of the data; None for the one in the configuration.
 
     Raises:
-        UserError: it is no run, or not one of a segmentation of scenes, the checkpoint was not kept, or the data are not the run's.
+        UserError: the directory is not a run of ``fit`` that segments scenes, the checkpoint was not kept, or the data are not the run's.
     """
     stored = _configuration(run)
     cycle = _cycle(run, cycle)
@@ -163,7 +163,7 @@ def load_data(run: RunDirectory) -> PoolDataModule:
     """Builds a run's data from its configuration, as the run would find them now. Nothing is changed.
 
     Raises:
-        UserError: the configuration is missing or damaged, or the data are.
+        UserError: the configuration or the data are missing or damaged.
     """
     _, data = _instantiate(_configuration(run))
     data.run = run
@@ -173,7 +173,7 @@ def load_data(run: RunDirectory) -> PoolDataModule:
 
 
 def labels_wanted(run: RunDirectory, data: PoolDataModule) -> str | None:
-    """What a person is asked to do for a run, in a sentence; None where it waits for nobody."""
+    """Says in a sentence which labels a run waits for; None if it does not wait for labels."""
     settings = run.read_config().get("active_learning")
     enough = settings.get("enough", 1.0) if isinstance(settings, dict) else 1.0
     asked = run.awaited()
@@ -187,11 +187,15 @@ def _configuration(run: RunDirectory) -> dict[str, Any]:
 
 
 def _checked(stored: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A configuration that has a model, data and a seed."""
+    """Makes sure that a configuration has a model, data and a seed, and returns it.
+
+    Raises:
+        UserError: it lacks one of them, or belongs to a run that was made in Python.
+    """
     if stored.get(MADE_IN_PYTHON):
         raise UserError(
-            f"Expected a run of `fit`, but {path} is of one that a Python script has made, which alone can build its model and data again. "
-            "With a configuration of `fit` that builds the same network, `query --checkpoint CKPT --config CONFIG` takes its weights."
+            f"Expected a run of `fit`, but {path} belongs to a run that was made by a Python script. Only this script can build its model "
+            "and data. If a configuration of `fit` builds the same network, `query --checkpoint CKPT --config CONFIG` takes its weights."
         )
     for part in ("model", "data"):
         node = stored.get(part)
@@ -220,9 +224,9 @@ def _cycle(run: RunDirectory, cycle: int | None) -> int:
 
 
 def _instantiate(stored: dict[str, Any], data_root: str | None = None) -> tuple[Task, PoolDataModule]:
-    """The model without weights, and the data, which are not set up."""
+    """Builds the task without the weights of a checkpoint, and the data module, which is not set up."""
     model, data = stored["model"], stored["data"]
-    # The command line linked the seed to the data's, and what is linked is not stored twice.
+    # The command line links the seed of the data to seed_everything, and a linked value is not stored.
     settings = data.get("init_args", {}) | {"seed": stored["seed_everything"]}
     if data_root is not None:
         if "root" not in settings:
@@ -230,8 +234,8 @@ def _instantiate(stored: dict[str, Any], data_root: str | None = None) -> tuple[
         settings["root"] = data_root
     network = model.get("init_args", {}).get("network")
     if isinstance(network, dict) and isinstance(network.get("init_args"), dict) and "encoder_weights" in network["init_args"]:
-        network["init_args"]["encoder_weights"] = "none"  # the checkpoint has them all
-        network["init_args"].pop("freeze_encoder", None)  # nothing is trained here
+        network["init_args"]["encoder_weights"] = "none"  # the checkpoint has all weights
+        network["init_args"].pop("freeze_encoder", None)  # nothing is trained
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Task, "model")
     parser.add_subclass_arguments(PoolDataModule, "data")
@@ -242,7 +246,14 @@ def _instantiate(stored: dict[str, Any], data_root: str | None = None) -> tuple[
 
 @contextmanager
 def one_error(expected: str) -> Iterator[None]:
-    """Makes a UserError of what a parser or a constructor refuses in here: the constructor's own words, or what was expected."""
+    """Turns errors of parsers and constructors within a ``with`` block into a UserError.
+
+    Args:
+        expected: begins the message, unless the constructor raised a UserError itself, whose message is kept.
+
+    Raises:
+        UserError: a parser or a constructor raised.
+    """
     try:
         yield
     except (ArgumentError, ValueError, yaml.YAMLError) as error:
@@ -251,7 +262,11 @@ def one_error(expected: str) -> Iterator[None]:
 
 
 def _pool(run: RunDirectory, cycle: int, datamodule: SceneDataModule) -> Pool:
-    """The pool as the cycle was trained on it."""
+    """Builds the pool with the labeled items of a cycle.
+
+    Raises:
+        UserError: the items of the data are not those of the run.
+    """
     rows = [row for row in run.read_labeled()[1] if row.cycle <= cycle]
     size = len(datamodule.pool.labeled)
     for row in rows:

@@ -1,4 +1,4 @@
-"""``python -m al_lightning sweep``: all runs that sweep files ask for."""
+"""``python -m al_lightning sweep``: carries out all runs of sweep files."""
 
 import argparse
 import json
@@ -24,13 +24,13 @@ def main(arguments: Sequence[str]) -> None:
         arguments: the command's name first.
 
     Raises:
-        UserError: a file is no sweep, or a run in its folder is another one.
+        UserError: a file is not a sweep, an option can't be used, or a folder of a run has a different run.
         SystemExit: with status 1 if a run failed, with 75 if a run waits for labels.
     """
     options = _parser().parse_args(arguments[1:])
     sweeps = [read_sweep(shipped.located(path, "sweeps"), options.out, dict(map(setting, options.set))) for path in options.files]
     if options.wandb is not None:
-        return _export(sweeps, options.wandb)
+        return _export(sweeps, options)
     chosen = [(sweep, _only(sweep, options.only)) for sweep in sweeps]
     if options.list:
         for _, runs in chosen:
@@ -52,7 +52,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _only(sweep: Sweep, wanted: Sequence[str]) -> list[PlannedRun]:
-    """The runs with these labels, and those whose cycle 0 they share."""
+    """Returns the runs with these labels of axes, and the runs whose cycle 0 they share.
+
+    Raises:
+        UserError: the grid has no such axis or label.
+    """
     runs = sweep.runs()
     for text in wanted:
         axis, _, label = text.partition("=")
@@ -66,13 +70,20 @@ def _only(sweep: Sweep, wanted: Sequence[str]) -> list[PlannedRun]:
     return [run for run in runs if run in chosen or run.name in shared]
 
 
-def _export(sweeps: Sequence[Sweep], path: str) -> None:
-    """Writes a W&B sweep whose agents run this command for one run at a time."""
+def _export(sweeps: Sequence[Sweep], options: argparse.Namespace) -> None:
+    """Writes a W&B sweep. Its agents run this command, with the same settings and folder, for one run at a time.
+
+    Raises:
+        UserError: there are several sweep files, or an option that agents can't be given.
+    """
     if len(sweeps) != 1:
         raise UserError(f"Expected one sweep file for --wandb, got {len(sweeps)}.")
-    (sweep,) = sweeps
+    if unused := [f"--{name}" for name in ("jobs", "only", "list", "submit") if getattr(options, name)]:
+        raise UserError(f"Expected --wandb without {', '.join(unused)}: agents take their runs from Weights & Biases. Leave it out.")
+    (sweep,), path = sweeps, options.wandb
     logger = json.dumps({"class_path": "WandbLogger", "init_args": {"project": "al_lightning", "offline": False}})
-    command = ["python", "-m", "al_lightning", "sweep", str(sweep.path), "--set", f"trainer.logger={logger}"]
+    command = ["python", "-m", "al_lightning", "sweep", str(sweep.path), "--set", f"trainer.logger={logger}", *options.set]
+    command += [] if options.out is None else ["--out", options.out]
     definition = {
         "name": sweep.path.stem,
         "method": "grid",
@@ -80,21 +91,23 @@ def _export(sweeps: Sequence[Sweep], path: str) -> None:
         "parameters": {axis: {"values": list(labels)} for axis, labels in sweep.grid.items()},
     }
     write_atomically(Path(path), yaml.safe_dump(definition, sort_keys=False).encode())
-    print(f"Wrote {path}. Make it known with `wandb sweep {path}`, then start as many `wandb agent` as you like.")
+    print(f"Wrote {path}. Register it with `wandb sweep {path}`, then start as many `wandb agent` processes as you like.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m al_lightning sweep",
-        description="Runs all runs of sweep files: those that are finished are left alone, unfinished ones go on, failed ones are listed "
-        "at the end. Ctrl-C stops it; the same command goes on.",
+        description="Carries out all runs of sweep files. Finished runs are skipped, unfinished runs are continued, and failed runs are "
+        "listed at the end. Ctrl-C stops the sweep; the same command continues it.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="sweep files, or names of `configs list`, done one after the other")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="sweep files, or names from `configs list`, one after the other")
     parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default, all of them with --submit")
-    parser.add_argument("--out", help="folder of the runs, in place of the file's")
+    parser.add_argument("--out", help="folder of the runs, instead of the one in the file")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all runs, e.g. data.init_args.root=PATH")
     parser.add_argument("--only", nargs="+", default=[], metavar="AXIS=LABEL", help="only the runs with these values of the grid")
-    parser.add_argument("--list", action="store_true", help="say which runs there are and how far they are, and start nothing")
-    parser.add_argument("--submit", choices=["slurm", "local"], help="as jobs of a cluster, through submitit; local tries that here")
-    parser.add_argument("--wandb", metavar="YAML", help="write the sweep as one of Weights & Biases, and start nothing")
+    parser.add_argument("--list", action="store_true", help="list the runs and how far they are, and start nothing")
+    parser.add_argument(
+        "--submit", choices=["slurm", "local"], help="submit the runs to a cluster by submitit; local tries this on this machine"
+    )
+    parser.add_argument("--wandb", metavar="YAML", help="write a sweep of Weights & Biases into this file, and start nothing")
     return parser

@@ -1,1 +1,1 @@
-"""Everything that a graphics card decides, measured by one command: ``python -m benchmarks.gpu``."""
+"""Benchmarks that need a graphics card, as one command: ``python -m benchmarks.gpu``."""

@@ -1,7 +1,7 @@
-"""Measures on a card what only a card can tell: python -m benchmarks.gpu [--tiny] [--out FILE] [SECTION ...].
+"""Runs the benchmarks that need a graphics card: python -m benchmarks.gpu [--tiny] [--out FILE] [SECTION ...].
 
-Each section runs in a process of its own with a limit of time, all of them in less than eight minutes. Nothing is downloaded. With
-``--tiny`` the whole command is tried in less than a minute, on a processor if there is no card.
+Each section runs in its own process with a time limit. All sections together take less than eight minutes. Nothing is downloaded.
+``--tiny`` tries the whole command in less than a minute, on the CPU if there is no card.
 """
 
 import argparse
@@ -20,16 +20,19 @@ import torch
 
 from benchmarks.gpu.rows import HEAD, Row, collect, rows_of_process, write_row
 
-ALL = 450  # seconds, for all sections
+ALL = 450  # the time limit of all sections together, in seconds
 
 
 class Section(NamedTuple):
-    """What is measured in one process."""
+    """A part of the benchmarks that runs in one process.
+
+    Attributes:
+        module: the module whose function, named like the section, returns the parts to measure. Only the section's process imports it.
+        limit: the time limit in seconds.
+    """
 
     module: str
-    """Where the function of the same name makes its parts; imported in that process only."""
     limit: float
-    """Seconds."""
 
 
 SECTIONS = {
@@ -42,7 +45,7 @@ SECTIONS = {
 
 
 def run_section(name: str, tiny: bool, file: Path) -> None:
-    """Measures one section, in this process, into a file."""
+    """Measures one section in this process, and writes its rows into a file."""
     from benchmarks.common import prepare
     from benchmarks.gpu.sizes import FULL, TINY
 
@@ -52,7 +55,7 @@ def run_section(name: str, tiny: bool, file: Path) -> None:
 
 
 def machine() -> dict[str, str | int]:
-    """What it was measured on."""
+    """Describes the machine and the versions."""
     found: dict[str, str | int] = {"torch": torch.__version__, "lightning": version("lightning"), "python": platform.python_version()}
     found |= {"machine": platform.machine(), "threads": torch.get_num_threads()}
     if not torch.cuda.is_available():
@@ -68,7 +71,7 @@ def machine() -> dict[str, str | int]:
 
 
 def measure(names: list[str], tiny: bool) -> list[Row]:
-    """Runs the sections one after the other; prints their rows as they come."""
+    """Runs the sections one after the other, and prints their rows as they come."""
     rows: list[Row] = []
     end = time.monotonic() + ALL
     print(HEAD, flush=True)
@@ -86,10 +89,10 @@ def measure(names: list[str], tiny: bool) -> list[Row]:
 
 
 def main() -> None:
-    """The command, and the process of a section."""
+    """Runs the command, or one section in its own process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
-    parser.add_argument("names", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--tiny", action="store_true", help="to try it, not to measure")
+    parser.add_argument("names", nargs="*", metavar="SECTION", help=f"any of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--tiny", action="store_true", help="try the command on tiny data, without meaningful results")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-gpu.json"), help="file of the results (%(default)s)")
     parser.add_argument("--section", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args()

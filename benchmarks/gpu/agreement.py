@@ -1,4 +1,4 @@
-"""What must come out the same: with a process group and without one, on a card and on a processor."""
+"""Checks that results agree: with and without a process group, and on a card and on the CPU."""
 
 import io
 import tempfile
@@ -25,11 +25,11 @@ from benchmarks.gpu.sizes import Scenes, Size
 from benchmarks.gpu.training import ACCELERATOR
 from benchmarks.segmentation import DEVICE
 
-SHARE = 10  # one item in so many is chosen
+SHARE = 10  # one of so many items is chosen
 
 
 def queries(data: PoolDataModule, task: Task, **trainer: Any) -> str:
-    """The table of queries by BALD of a run of two cycles of two epochs."""
+    """Returns the table of queries of a run with BALD, two cycles and two epochs."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         Trainer(
             accelerator=ACCELERATOR,
@@ -43,7 +43,7 @@ def queries(data: PoolDataModule, task: Task, **trainer: Any) -> str:
 
 
 def process_group(size: Size) -> dict[str, Part]:
-    """One process of DistributedDataParallel: as many as a card takes by NCCL."""
+    """Compares one process of DistributedDataParallel with a run without it. NCCL allows only one process on a card."""
     backend = "nccl" if DEVICE.type == "cuda" else "gloo"
 
     def images() -> list[Row]:
@@ -68,7 +68,7 @@ def process_group(size: Size) -> dict[str, Part]:
 
 @contextmanager
 def exact_floats(exact: bool) -> Iterator[None]:
-    """Convolutions in whole float32 rather than in the card's TensorFloat-32, which cuts the fraction to 10 bits."""
+    """If ``exact``, computes convolutions in full float32, not in TensorFloat-32, whose mantissa has only 10 bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = before and not exact
     try:
@@ -78,7 +78,7 @@ def exact_floats(exact: bool) -> Iterator[None]:
 
 
 def chosen(network: nn.Module, inputs: Tensor, strategy: Strategy, device: torch.device) -> set[int]:
-    """What is chosen of a pool on a device."""
+    """Returns the items that are chosen from a pool on a device."""
     load = lambda batches: ((inputs[batch].to(device), batch) for batch in batches)  # noqa: E731
     batches = list(torch.arange(len(inputs)).split(max(1, min(1000, len(inputs) // 4))))
     indices, (keys,) = score_batches([strategy], network.to(device).eval(), batches, load, 0, lambda items: None)
@@ -86,20 +86,20 @@ def chosen(network: nn.Module, inputs: Tensor, strategy: Strategy, device: torch
 
 
 def compared(name: str, network: nn.Module, inputs: Tensor, strategies: dict[str, Strategy], exact: bool) -> list[Row]:
-    """The share of the selection that card and processor have in common."""
+    """Measures the share of chosen items that card and CPU have in common."""
     rows = []
     for strategy_name, strategy in strategies.items():
         with exact_floats(exact):
             there, here = (chosen(network, inputs, strategy, device) for device in (DEVICE, torch.device("cpu")))
         common, what = len(there & here), f"selection on {DEVICE.type} and cpu, {name}, {strategy_name}"
-        exactly = strategy.inference is not None and not strategy.inference.needs_grad  # the sign of a gradient near 0 is anything
+        exactly = strategy.inference is not None and not strategy.inference.needs_grad  # a gradient near 0 may have either sign
         wanted, met = ("1", common == len(here)) if exactly else ("", None)
         rows.append(Row(f"{what}: share in common", common / len(here), "", wanted, met, f"{common} of {len(here)}"))
     return rows
 
 
 def agreement(size: Size) -> dict[str, Part]:
-    """The same items, on a card and on a processor."""
+    """Compares the items that are chosen on a card and on the CPU."""
 
     def images() -> list[Row]:
         data = Repeated(pool=size.pool, initial_size=100)
@@ -112,7 +112,7 @@ def agreement(size: Size) -> dict[str, Part]:
     def scenes(exact: bool) -> list[Row]:
         torch.manual_seed(0)
         network = DeepLabV3Plus(encoder=size.light, encoder_weights="none")
-        # Of unlike contrast, so that their scores differ by more than rounding.
+        # Images of different contrast have scores that differ by more than rounding.
         inputs = torch.randn(4 * SHARE, 3, *(edge // 4 for edge in size.image)) * torch.linspace(0.2, 2, 4 * SHARE).view(-1, 1, 1, 1)
         name = "scenes, whole float32" if exact else "scenes"
         return compared(name, network, inputs, {"entropy": Entropy(), "BALD": BALD(10, 0.5)}, exact)

@@ -1,4 +1,4 @@
-"""Rows of the table, and how they come about: in parts that may fail, in processes that may outlast their time."""
+"""Rows of the table, and how they are measured: in parts that may fail, and in processes that may exceed their time limit."""
 
 import json
 import os
@@ -15,15 +15,15 @@ HEAD = "| measured | value | wanted | met |\n|---|---|---|---|"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was measured, or that could not be.
+    """The result of a measurement, or of its failure.
 
     Attributes:
-        what: in words.
-        value: None where there is none; the note says why.
-        unit: of the value; empty for a ratio.
-        wanted: in words; empty where nothing is.
-        met: whether the value is what is wanted; None where nothing is wanted or nothing was measured.
-        note: what a reader should know beside it.
+        what: says what was measured.
+        value: the result; None if it failed, and the note says why.
+        unit: unit of the value; empty for a ratio.
+        wanted: the target in words; empty if there is none.
+        met: whether the value meets the target; None if there is no target or no value.
+        note: what else a reader should know.
     """
 
     what: str
@@ -34,7 +34,7 @@ class Row:
     note: str = ""
 
     def line(self) -> str:
-        """Of the table."""
+        """The row in Markdown."""
         value = "-" if self.value is None else f"{_digits(self.value)} {self.unit}".rstrip()
         note = f" ({self.note})" if self.note else ""
         mark = {None: "failed" if self.value is None else "", True: "yes", False: "NO"}[self.met]
@@ -42,37 +42,37 @@ class Row:
 
 
 Part = Callable[[], Sequence[Row]]
-"""Measures something."""
+"""A measurement that returns its rows."""
 
 
 def at_least(what: str, value: float, least: float, note: str = "") -> Row:
-    """A ratio with a lower bound."""
+    """A row for a ratio with a lower bound."""
     return Row(what, value, "", f">= {least:g}", value >= least, note)
 
 
 def at_most(what: str, value: float, most: float, note: str = "") -> Row:
-    """A ratio with an upper bound."""
+    """A row for a ratio with an upper bound."""
     return Row(what, value, "", f"<= {most:g}", value <= most, note)
 
 
 def collect(parts: Mapping[str, Part], say: Callable[[Row], None]) -> None:
-    """Measures each part; one that fails is a row with the reason, and the others go on."""
+    """Measures each part. A part that fails gives a row with the reason, and the other parts are still measured."""
     for name, measure in parts.items():
         try:
             for row in measure():
                 say(row)
-        except Exception as error:  # whatever a driver, a compiler or a network says of a machine that nobody has seen yet
+        except Exception as error:  # a driver, a compiler or a network may raise anything on a machine that nobody has tried yet
             say(Row(name, None, note=f"{type(error).__name__}: {_first_line(str(error))}"))
 
 
 def rows_of_process(name: str, command: Sequence[str], limit: float, folder: Path) -> Iterator[Row]:
-    """Runs a command that appends rows to the file that is its last argument; it is ended with all its processes at a limit.
+    """Runs a command that appends rows to a file, and yields the rows. At the time limit the command and its child processes are killed.
 
     Args:
-        name: for the row that says what became of it.
-        command: without the file.
-        limit: seconds.
-        folder: for the file and for what is printed.
+        name: name of the row that says if the command failed.
+        command: the command without its last argument, which is the file.
+        limit: the time limit in seconds.
+        folder: where the file and the output of the command are written.
     """
     file, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     file.touch()
@@ -87,12 +87,12 @@ def rows_of_process(name: str, command: Sequence[str], limit: float, folder: Pat
             yield Row(name, None, note=f"exit status {process.returncode}: {said[-1][:200]}")
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # with its loading processes
+            os.killpg(process.pid, signal.SIGKILL)  # includes its loading processes
         process.wait()
 
 
 def _followed(file: Path, process: "subprocess.Popen[bytes]", end: float) -> Iterator[Row]:
-    """Rows as they are written, until the process ends or its time does."""
+    """Yields rows as they are written, until the process or its time ends."""
     seen, runs = 0, True
     while runs:
         runs = process.poll() is None and time.monotonic() < end
@@ -104,7 +104,7 @@ def _followed(file: Path, process: "subprocess.Popen[bytes]", end: float) -> Ite
 
 
 def write_row(file: Path) -> Callable[[Row], None]:
-    """What appends a row to a file at once."""
+    """Returns a function that appends a row to a file at once."""
 
     def write(row: Row) -> None:
         with file.open("a", encoding="utf-8") as lines:

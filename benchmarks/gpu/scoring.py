@@ -1,4 +1,4 @@
-"""Scoring dense predictions against forward passes alone: time, memory, and what happens where memory ends."""
+"""Compares scoring of pixels with forward passes alone: time, memory, and what happens if a batch does not fit into memory."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ from benchmarks.gpu.sizes import Size, rounds_within
 from benchmarks.segmentation import DEVICE, network, scorer, wait
 
 PASSES = 10
-TOO_MANY = 8  # images in a batch, where some two or three fit
+TOO_MANY = 8  # images in a batch, while two or three fit into memory
 
 
 def forwards(net: torch.nn.Module, images: Tensor, count: int) -> float:
-    """Seconds of plain passes."""
+    """Returns the seconds of plain forward passes."""
 
     def work() -> None:
         with torch.inference_mode():
@@ -33,7 +33,7 @@ def forwards(net: torch.nn.Module, images: Tensor, count: int) -> float:
 
 
 def throughput(size: Size, name: str, autocast: Callable[[], Any]) -> list[Row]:
-    """Each strategy against plain passes, in one precision."""
+    """Compares each strategy with plain passes in one precision."""
     net, images = network(size.encoder), torch.randn(1, 3, *size.image, device=DEVICE)
     cheap = {"entropy, mean": Entropy(), "entropy, count": Entropy(CountAbove(0.6931))}
     dropout = {"BALD": BALD(PASSES, 0.5), "vote entropy": VoteEntropy(PASSES, 0.5)}
@@ -56,7 +56,7 @@ def throughput(size: Size, name: str, autocast: Callable[[], Any]) -> list[Row]:
 
 
 def peaks(size: Size) -> list[Row]:
-    """Peak memory does not grow with the number of passes, nor with the pool."""
+    """Measures peak memory, which should not grow with the number of dropout passes."""
     net, images = network(size.encoder), torch.randn(1, 3, *size.image, device=DEVICE)
 
     def peak(work: Callable[[], Any]) -> float:
@@ -76,7 +76,7 @@ def peaks(size: Size) -> list[Row]:
 
 @contextmanager
 def little_memory(net: Any, image: Tensor) -> Iterator[list[int]]:
-    """Leaves memory for some two or three images; a processor pretends. Yields the sizes of the batches that are tried."""
+    """Limits memory to two or three images; a CPU only pretends to. Yields a list that collects the sizes of the batches that are tried."""
     tried: list[int] = []
 
     def note(module: Any, arguments: tuple[Tensor, ...]) -> None:
@@ -90,7 +90,7 @@ def little_memory(net: Any, image: Tensor) -> Iterator[list[int]]:
         one = record.bytes() - before
         torch.cuda.empty_cache()
         total = torch.cuda.get_device_properties(DEVICE).total_memory
-        # Beside the images themselves, which lie there already.
+        # The images themselves are in memory already, and are not part of the 3.3.
         torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved(DEVICE) + 3.3 * one) / total), DEVICE)
     hook = net.encoder.register_forward_pre_hook(note)
     try:
@@ -102,7 +102,7 @@ def little_memory(net: Any, image: Tensor) -> Iterator[list[int]]:
 
 
 def too_large(size: Size) -> list[Row]:
-    """A batch that does not fit is scored in parts, with the scores of single images."""
+    """Checks that a batch that does not fit is scored in parts, with the same scores as single images."""
     net, images = network(size.encoder), torch.randn(TOO_MANY, 3, *size.image, device=DEVICE)
 
     def keys(batches: list[Tensor]) -> Tensor:
@@ -118,7 +118,7 @@ def too_large(size: Size) -> list[Row]:
 
 
 def odin_memory(size: Size) -> list[Row]:
-    """ODIN takes a gradient by the image."""
+    """Measures the peak memory of ODIN, which computes a gradient with respect to the image."""
     net, images = network(size.encoder), torch.randn(1, 3, *size.image, device=DEVICE)
     record = PeakMemory(DEVICE)
     scorer(net, images, Odin(1000.0, 0.0014))
@@ -126,7 +126,7 @@ def odin_memory(size: Size) -> list[Row]:
 
 
 def scoring(size: Size) -> dict[str, Part]:
-    """Time, then memory."""
+    """Returns the parts of the section: first time, then memory."""
     half = partial(torch.autocast, DEVICE.type, torch.bfloat16)
     return {
         **{f"scoring, {name}": partial(throughput, size, name, mode) for name, mode in (("32", nullcontext), ("bf16-mixed", half))},

@@ -1,4 +1,4 @@
-"""How much is measured: on a card, and on a processor to try the command."""
+"""The sizes of measurements: for a card, and tiny ones to try the command on the CPU."""
 
 import time
 from collections.abc import Callable
@@ -17,23 +17,23 @@ MAP = tuple[int, int]
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured with.
+    """The sizes of measurements.
 
     Attributes:
-        encoder: of DeepLabv3+.
-        light: another encoder, where it is not speed that is measured.
-        scene: height and width of the drawn scenes, for training.
+        encoder: encoder of DeepLabv3+.
+        light: a smaller encoder for parts that do not measure speed.
+        scene: height and width of the drawn scenes for training.
         crop: edge of a training crop.
         batch: crops in a training batch.
-        steps: of an epoch.
+        steps: steps of an epoch.
         image: height and width of the images that are scored.
-        images: that are scored in a timing.
-        pool: images that the selection is compared on.
-        mlp_steps: of an epoch of the MLP.
-        seconds: for the rounds of a row; one round is always made.
-        rounds: at most.
-        compiler: torch.compile's backend.
-        workers: loading processes.
+        images: the number of images that one timing scores.
+        pool: the number of images from which card and CPU choose.
+        mlp_steps: steps of an epoch of the MLP.
+        seconds: no new round of a row begins after this time; there is always one round.
+        rounds: the most rounds of a row.
+        compiler: backend of torch.compile.
+        workers: the number of loading processes.
     """
 
     encoder: str
@@ -53,17 +53,17 @@ class Size:
 
 
 FULL = Size("tu-resnet50c", "tu-resnet18", (640, 1280), 512, 8, 25, (1024, 2048), 4, 5_000, 1_000, 9.0, 5, "inductor", 8)
-# As small as the network allows; a compiler that compiles nothing.
+# As small as the network allows. The backend "eager" compiles nothing.
 TINY = Size("tu-mobilenetv3_small_050", "tu-mobilenetv3_small_050", (48, 64), 32, 2, 1, (32, 64), 1, 300, 20, 1.0, 1, "eager", 1)
 
 
 class Scenes(SyntheticScenesDataModule):
-    """Drawn scenes, each as often as an epoch needs, decoded once: what they show does not matter to a card.
+    """Repeats eight drawn scenes as often as an epoch needs, and decodes each once. Speed does not depend on what they show.
 
     Args:
-        cache: folder.
-        size: what is measured with.
-        arguments: others of the data module.
+        cache: the folder of the scenes.
+        size: the sizes of the measurement.
+        arguments: further arguments of the data module.
     """
 
     def __init__(self, cache: str, size: Size, **arguments: Any) -> None:
@@ -75,18 +75,18 @@ class Scenes(SyntheticScenesDataModule):
         self.times = -(-(size.batch * size.steps + 8) // 8)
 
     def listing(self) -> tuple[list[Scene], list[Scene]]:
-        """Every scene of the pool many times, under names of their own."""
+        """Lists every scene of the pool many times, under different names."""
         pool, evaluation = super().listing()
         return [scene._replace(name=f"{scene.name}#{copy}") for copy in range(self.times) for scene in pool], evaluation
 
     @property
     def device(self) -> torch.device:
-        """The card, also where no trainer says so."""
+        """The card, even without a trainer."""
         return DEVICE
 
 
 def rounds_within(size: Size, *works: Callable[[], float]) -> list[list[float]]:
-    """Alternating rounds until their time is used up, one at least."""
+    """Runs alternating rounds until the time of the size is over, but at least one."""
     results: list[list[float]] = [[] for _ in works]
     began = time.perf_counter()
     for _ in range(size.rounds):

@@ -1,4 +1,4 @@
-"""Training through ``fit`` beside a loop written by hand: images a second of DeepLabv3+, steps of the MLP."""
+"""Compares training by ``fit`` with a loop written by hand: images per second of DeepLabv3+, steps of the MLP."""
 
 import io
 import statistics
@@ -28,18 +28,18 @@ ACCELERATOR = "gpu" if DEVICE.type == "cuda" else "cpu"
 
 
 class Compiled(Callback):
-    """Compiles the network when training begins: what setup asks of it would be compiled for other shapes."""
+    """Compiles the network when training begins. Earlier, it would be compiled for the shapes that the setup tries."""
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        """In place: weights keep their names."""
+        """Compiles in place, so that the weights keep their names."""
         module.network.compile(backend=self.backend)
 
 
 class Busy(Callback):
-    """How busy the card is in a training, as nvidia-smi says: the share of time with a kernel on it."""
+    """Measures how busy the card is during a training: the share of time in which a kernel runs, by nvidia-smi."""
 
     across_cycles = True
 
@@ -48,7 +48,7 @@ class Busy(Callback):
         self._process: subprocess.Popen[str] | None = None
 
     def on_train_start(self, *_: Any) -> None:
-        """Begins to ask."""
+        """Starts nvidia-smi."""
         if DEVICE.type != "cuda":
             return
         card = f"GPU-{torch.cuda.get_device_properties(DEVICE).uuid}"
@@ -59,7 +59,7 @@ class Busy(Callback):
             self.said = f"how busy the card was is not known: {error}"
 
     def on_train_end(self, *_: Any) -> None:
-        """Takes the median."""
+        """Stops nvidia-smi and takes the median."""
         if self._process is not None:
             self._process.terminate()
             answer = self._process.communicate()[0]
@@ -68,29 +68,29 @@ class Busy(Callback):
 
 
 class Mode:
-    """One way to train.
+    """A way to train.
 
     Args:
-        size: what is measured with.
-        precision: of Lightning's trainer.
-        channels_last: order of memory.
-        compiled: whether by torch.compile.
+        size: the sizes of the measurement.
+        precision: precision of Lightning's trainer.
+        channels_last: whether channels are the last dimension in memory.
+        compiled: whether torch.compile compiles the network.
     """
 
     def __init__(self, size: Size, precision: str, channels_last: bool = False, compiled: bool = False) -> None:
         self.size, self.precision, self.channels_last, self.compiled = size, precision, channels_last, compiled
 
     def task(self) -> SegmentationTask:
-        """A new one."""
+        """Makes a new task."""
         network = partial(DeepLabV3Plus, encoder=self.size.encoder, encoder_weights="none")
         return SegmentationTask(network, channels_last=self.channels_last)
 
     def autocast(self) -> Any:
-        """What Lightning's precision does around a step."""
+        """Returns the context that Lightning's precision puts around a step."""
         return torch.autocast(DEVICE.type, torch.bfloat16) if self.precision == "bf16-mixed" else nullcontext()
 
     def fit(self, data: Scenes, busy: Busy) -> float:
-        """Seconds of an epoch of ``fit``, with logger and without checkpoint, which would be one a cycle."""
+        """Returns the seconds of an epoch of ``fit``, with a logger and without checkpoints."""
         data.trainer = None
         clock = EpochClock()
         callbacks = [ActiveLearningCallback(Random(), query_size=1, cycles=1), CycleLogger(), clock, busy]
@@ -111,7 +111,7 @@ class Mode:
         return (clock.starts[-1] - clock.starts[1]) / (EPOCHS - 2)
 
     def plain(self, data: Scenes) -> Callable[[], float]:
-        """What trains by hand, over the same data, and returns the seconds of an epoch; one is trained before."""
+        """Trains one epoch by hand on the same data, and returns a function that trains further epochs and returns the seconds of one."""
         data.trainer = None
         task = self.task().to(DEVICE)
         if self.compiled:
@@ -136,12 +136,12 @@ class Mode:
 
 @cache
 def _folder() -> "tempfile.TemporaryDirectory[str]":
-    """For the scenes, which are drawn once."""
+    """The folder of the scenes, which are drawn once."""
     return tempfile.TemporaryDirectory()
 
 
 def measured(mode: Mode, name: str) -> list[Row]:
-    """Images a second, ours against the plain loop's."""
+    """Compares ``fit`` with the plain loop, by images per second."""
     size = mode.size
     data = Scenes(_folder().name, size)
     data.prepare_data()
@@ -155,7 +155,7 @@ def measured(mode: Mode, name: str) -> list[Row]:
 
 
 def mlp(size: Size) -> list[Row]:
-    """A training step of the MLP, ordinary and in blocks of 50, against the plain loop."""
+    """Compares a training step of the MLP, ordinary and in blocks of 50, with the plain loop."""
     items = size.mlp_steps * BATCH
     data = Repeated(pool=items + 300, initial_size=items)
     data.setup("fit")
@@ -184,7 +184,7 @@ def mlp(size: Size) -> list[Row]:
 
 
 def training(size: Size) -> dict[str, Part]:
-    """DeepLabv3+ in each precision, and with the channels innermost; the MLP."""
+    """Returns the parts of the section: the MLP, and DeepLabv3+ in each precision, also with channels last."""
     modes = {
         "32": Mode(size, "32-true"),
         "bf16-mixed": Mode(size, "bf16-mixed"),
@@ -194,6 +194,6 @@ def training(size: Size) -> dict[str, Part]:
 
 
 def compiled(size: Size) -> dict[str, Part]:
-    """The same by torch.compile, which a user can call; twice compiled takes its time, so it is a part of its own."""
+    """Returns the parts with torch.compile. It is a section of its own, because compiling twice takes long."""
     name = "bf16-mixed, channels_last, compiled"
     return {f"training, {name}": partial(measured, Mode(size, "bf16-mixed", channels_last=True, compiled=True), name)}

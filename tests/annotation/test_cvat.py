@@ -65,7 +65,7 @@ def test_black_is_what_nobody_has_drawn():
         ({"size": (14, 9)}, "14x9 pixels, like its image, got 9x14"),
         ({"text": "edge:1,2\n"}, "in line 1 of .*labelmap.txt, got 'edge:1,2'"),
         ({"text": "edge:1,2,999::\n"}, "in line 1"),
-        ({"text": "edge:1,2,3::\ncell:1,2,3::\n"}, "a colour of their own"),
+        ({"text": "edge:1,2,3::\ncell:1,2,3::\n"}, "different names and colours in .*, but line 2 repeats one"),
         ({"text": "\x00\xff"}, "in line 1"),
     ],
 )
@@ -116,7 +116,7 @@ def test_nothing_is_written_outside():
 
 def test_classes_that_it_cannot_have_are_refused_at_once():
     for name in ("a:b", " a", "#a", "Background", "a\nb"):
-        with pytest.raises(UserError, match="names of classes that CVAT's list of labels can have"):
+        with pytest.raises(UserError, match="names of classes that CVAT's list of labels can contain"):
             cvat.check(CLASSES._replace(names=["ground", name, "edge"]))
     with pytest.raises(UserError, match="whose pixels have classes for the format of cvat"):
         cvat.check(WHOLE)

@@ -92,7 +92,7 @@ def test_no_mask_is_overwritten(asked, capsys):
     label(*asked)
     fit("run", cycles=2)  # whose last cycle trains on them
     status, said = ingest(capsys, "--replace")
-    assert status == 1 and "which a finished cycle has read" in said and Path(f"data/masks/{asked[0]}.png").read_bytes() == own
+    assert status == 1 and "a finished cycle has used it" in said and Path(f"data/masks/{asked[0]}.png").read_bytes() == own
 
 
 def test_killed_between_two_copies_it_goes_on(asked, capsys):

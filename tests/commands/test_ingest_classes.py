@@ -136,7 +136,7 @@ def test_what_is_wrong_is_named_and_nothing_is_overwritten(capsys):
         assert f"{names[0]},{different}" in table.read_text() and [old.read_bytes() for old in Path("photos").glob("*.old")] == [own]
     assert command(capsys, "ingest", "run", say(names), "--replace")[0] == 0 and fit("folders")
     status, said = command(capsys, "ingest", "run", say([], [names[0], different]), "--replace")
-    assert status == 1 and f"it has the class {first}, which a finished cycle has read" in said
+    assert status == 1 and f"it has the class {first}, which a finished cycle has used" in said
     assert "Expected the file nowhere" in command(capsys, "ingest", "run", "nowhere")[0]
     Path("empty").mkdir()
     assert "a folder of images for each class, got none in empty" in command(capsys, "ingest", "run", "empty")[0]

@@ -423,7 +423,7 @@ def test_own_images_with_classes(tmp_path):
     run = fit(tmp_path, "pets", model, data, {"strategy": "Entropy", "query_size": 2, "cycles": 1})
     rows, page = ask("--run", run.path, "--images", "own/unlabeled", "--package", "plain")
     told = Path("out/to_label/README.txt").read_text()
-    assert "one of the classes cat, dog for each" in told and "name and class, or a folder of images for each class" in told
+    assert "give each one of the classes cat, dog." in told and "with the columns name and class, or a folder with a folder" in told
     assert f"python -m al_lightning ingest {run.path} --query out FROM" in told
     assert len(rows) == 4 and all(re.fullmatch(r"(cat|dog) \(\d+ %\)", cells[2]) for cells in shown_in(page))
     trained = MLP(7, num_classes=2, input_shape=(3, 8, 9)).eval()

@@ -51,6 +51,17 @@ def test_options_reach_the_report(runs, tmp_path, monkeypatch, capsys):
     assert all(part in text for part in ("Differences to Entropy", "100 the whole pool (90.00 %)", "labels for 35 %"))
 
 
+def test_runs_after_one_cycle_beside_one_of_the_whole_pool(tmp_path, monkeypatch, capsys):
+    undrawn(monkeypatch)
+    for chosen in ("Random", "Entropy"):
+        record(tmp_path / "runs" / chosen, [0.1], chosen, finished=False)
+    record(tmp_path / "runs" / "whole", [0.9], data__init_args__initial_size="all")
+    commands.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert "Report of 3 runs" in capsys.readouterr().out
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "there is nothing to compute yet" in text and "normalised curves" not in text.lower()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

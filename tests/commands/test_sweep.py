@@ -174,9 +174,17 @@ def test_a_sweep_of_weights_and_biases(write, capsys):
     assert logged == [None, False]  # the agent's run is one, and it is the experiment's
 
 
+def test_agents_of_weights_and_biases_get_the_settings_and_the_folder(write):
+    path = write({"seed_everything": [4, 6]})
+    commands.main(["sweep", path, "--wandb", "wandb.yaml", "--set", "active_learning.query_size=7", "--out", "elsewhere"])
+    command = yaml.safe_load(Path("wandb.yaml").read_text())["command"]
+    assert command[-5:] == ["active_learning.query_size=7", "--out", "elsewhere", "--only", "${args_no_hyphens}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
+        (["--wandb", "x.yaml", "--jobs", "2", "--list"], r"Expected --wandb without --jobs, --list: agents take their runs from"),
         (["--only", "seed_everything=9"], r"Expected --only AXIS=LABEL from seed_everything=0, got 'seed_everything=9'"),
         (["--set", "x"], r"Expected --set KEY=VALUE, got 'x'"),
         (["--jobs", "0"], r"argument --jobs: expected a number of at least 1 and at most 10,000, got 0"),

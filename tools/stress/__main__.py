@@ -1,8 +1,8 @@
-"""Tries what no table of tests can list: deaths at any instant, starts at once, damaged files. ``make stress`` runs it.
+"""Stress tests with random faults: processes killed at any instant, several starts at once, damaged files. ``make stress`` runs them.
 
     python -m tools.stress [KILLS RACES FILES [SEED]]
 
-It is bounded in number and in time, and ends with status 1 if anything was wrong.
+Their number is limited. The exit status is 1 if anything was wrong.
 """
 
 import sys
@@ -14,7 +14,7 @@ from tools.stress.mutated_weights import mutate_weights
 
 
 def main() -> None:
-    """Runs the module's command line."""
+    """Runs the command line of the module."""
     given = [int(text) for text in sys.argv[1:]]
     kills, races, files, seed = (*given, *(100, 20, 5000, 0)[len(given) :])
     wrong = kill_and_race(kills, races, seed)

@@ -1,9 +1,9 @@
-"""Kills runs at random instants until they have come to their end, and starts several into one directory at once.
+"""Kills runs at random instants and resumes them until they are finished, and starts several runs into one directory at once.
 
     python -m tools.stress.killed KILLS RACES SEED
 
-A run that was killed must end with the queries, metrics and weights of one that was not; of several starts into one new directory one
-must win and the others must change nothing. Processes are forked from this one, which has loaded torch.
+A run that was killed must have the same queries, metrics and weights as one that was not. If several runs start in one new directory, one
+must win, and the others must change nothing. Processes are forked from this one, which has loaded torch.
 """
 
 import csv
@@ -23,8 +23,8 @@ import yaml
 
 from al_lightning.commands import main as al_lightning
 
-_MOST_STARTS = 40  # of one run; a run that got nowhere by then never will
-_LONGEST = 300  # seconds of one process
+_MOST_STARTS = 40  # starts of one run; after so many without an end it is taken for stuck
+_LONGEST = 300  # time limit of one process in seconds
 _STRATEGIES = ("Entropy", "Margin", "Random", "MaxSoftmax")
 
 _MLP = {
@@ -75,7 +75,7 @@ KINDS = {
 
 
 def start(arguments: list[str], log: Path, seconds: float = _LONGEST) -> int:
-    """Runs a command in a process of its own, and kills it after so many seconds; returns how it ended, as a shell counts it."""
+    """Runs a command in its own process, and kills it after ``seconds``; returns its exit code, negative for a signal."""
     process = _fork(arguments, log)
     until = time.monotonic() + seconds
     while True:
@@ -110,10 +110,10 @@ def _fork(arguments: list[str], log: Path) -> int:
 
 
 def kill_until_finished(folder: Path, kind: str, draw: random.Random) -> tuple[int, list[str]]:
-    """Kills one run again and again.
+    """Kills and resumes one run until it is finished, and compares it with a run that was not killed.
 
     Returns:
-        How often it was killed, and what is wrong, a line each.
+        How often it was killed, and a line for each fault.
     """
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(KINDS[kind]))
@@ -125,7 +125,7 @@ def kill_until_finished(folder: Path, kind: str, draw: random.Random) -> tuple[i
     command = ["fit", "--config", str(config), "--resume", "--run_dir", str(folder / "killed")]
     kills = 0
     for _ in range(_MOST_STARTS):
-        # Half of the deaths come while a run begins or goes on, where files are written; the last ones leave it the time that it needs.
+        # Half of the kills come early, where a run starts or resumes and writes files. The time grows, so that the run ends at last.
         status = start(command, log, draw.uniform(0.0, whole * (0.4 if draw.random() < 0.5 else 1.2)) + kills * whole / _MOST_STARTS)
         if status == 0:
             return kills, _differences(folder / "whole", folder / "killed", kind)
@@ -136,7 +136,7 @@ def kill_until_finished(folder: Path, kind: str, draw: random.Random) -> tuple[i
 
 
 def race(folder: Path, draw: random.Random) -> list[str]:
-    """Starts several runs into one new directory at once; returns what is wrong."""
+    """Starts several runs in one new directory at once; returns a line for each fault."""
     log, run = folder / "log.txt", folder / "run"
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(_with(_MLP, active_learning={"cycles": 2}, trainer={"max_epochs": 1})))
@@ -154,7 +154,7 @@ def race(folder: Path, draw: random.Random) -> list[str]:
 
 
 def _differences(whole: Path, killed: Path, kind: str) -> list[str]:
-    """What a killed run has otherwise than one that was not."""
+    """Returns a line for each difference between a killed run and one that was not killed."""
     wrong = []
     if (whole / "queries.csv").read_bytes() != (killed / "queries.csv").read_bytes():
         wrong.append(f"{kind}: other queries")
@@ -182,10 +182,16 @@ def _last_line(log: Path) -> str:
 
 
 def kill_and_race(kills: int, races: int, seed: int, say: Callable[[str], None] = print) -> int:
-    """Kills runs of all kinds until enough have died, then races; says what is wrong and a summary.
+    """Kills runs of all kinds until there were enough kills, then makes races; prints each fault and a summary.
+
+    Args:
+        kills: the least number of kills.
+        races: the number of races.
+        seed: seed of the random numbers.
+        say: prints a line.
 
     Returns:
-        How many things are wrong.
+        The number of faults.
     """
     done, runs, wrong = 0, 0, 0
     began = time.monotonic()
@@ -214,7 +220,7 @@ def kill_and_race(kills: int, races: int, seed: int, say: Callable[[str], None] 
 
 
 def main() -> None:
-    """Runs the module's command line."""
+    """Runs the command line of the module."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     torch.set_num_threads(1)
     given = [int(text) for text in sys.argv[1:]]

@@ -1,6 +1,6 @@
-"""Reads images, labels and IDX files that were damaged by chance: python -m tools.stress.mutated_data [COUNT] [SEED].
+"""Damages images, labels and IDX files at random, and reads them: python -m tools.stress.mutated_data [COUNT] [SEED].
 
-Each is read as whole, or refused by the one error that names it; anything else, and whatever takes more than 20 seconds, is wrong.
+Each file must be read, or be refused by an error that names it. Anything else is wrong, and so is what takes more than 20 seconds.
 """
 
 import gzip
@@ -28,12 +28,12 @@ _SECONDS = 20
 
 @dataclass
 class Summary:
-    """What came of damaged files.
+    """The outcomes of reading damaged files.
 
     Attributes:
-        outcomes: number of readings that gave pixels (``read``), and that were refused (``refused``).
-        wrong: anything else, a line each.
-        slowest: seconds of the slowest reading.
+        outcomes: how many readings gave pixels (``read``), and how many were refused (``refused``).
+        wrong: a line for each other outcome.
+        slowest: the time of the slowest reading in seconds.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -45,8 +45,8 @@ def mutate_data(count: int, seed: int) -> Summary:
     """Damages files and reads them.
 
     Args:
-        count: number of files.
-        seed: of the damage; file n is the same whatever the count.
+        count: the number of files.
+        seed: seed of the damage. File n does not depend on the count.
     """
     summary, whole = Summary(), originals()
     previous = signal.signal(signal.SIGALRM, _too_slow)
@@ -64,7 +64,7 @@ def mutate_data(count: int, seed: int) -> Summary:
 
 
 def originals() -> dict[str, bytes]:
-    """Whole files of each kind, by a name that ends in its suffix."""
+    """Returns an undamaged file of each kind, by a name that ends in its suffix."""
     draw = np.random.default_rng(0)
     rgb = draw.integers(0, 256, (37, 53, 3), dtype=np.uint8)
     ids = draw.choice(np.array([0, 7, 11, 23], np.uint8), (37, 53))
@@ -99,7 +99,7 @@ def _damaged(content: bytes, draw: random.Random) -> bytes:
     for _ in range(draw.randint(1, 4)):
         if not damaged:
             break
-        early = draw.random() < 0.5  # headers are where a decoder believes what it reads
+        early = draw.random() < 0.5  # half of the damage is in the header, which decoders trust
         at = draw.randrange(min(64, len(damaged)) if early else len(damaged))
         length = draw.choice([1, 1, 2, 4, 4, 16])
         new = draw.choice([b"\0" * length, b"\xff" * length, draw.randbytes(length), (2 ** draw.randrange(1, 32)).to_bytes(4, "big")])
@@ -133,7 +133,7 @@ def _read(reader: Callable[[Path], Any], path: Path, summary: Summary) -> None:
         outcome = "read" if isinstance(pixels, tuple) or (pixels.dtype == np.uint8 and pixels.ndim in (2, 3)) else "no pixels"
     except UserError as error:
         outcome = "refused" if path.name in str(error) and "\n" not in str(error) else f"unclear: {error}"
-    except BaseException as error:  # what leaks is what is looked for
+    except BaseException as error:  # any other exception is a fault, and these are searched for
         outcome = f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -145,7 +145,7 @@ def _read(reader: Callable[[Path], Any], path: Path, summary: Summary) -> None:
 
 
 class _TooSlow(BaseException):
-    """None that a reader would make an error of its own of."""
+    """Not an Exception, so that no reader catches it and raises an error of its own instead."""
 
 
 def _too_slow(*_: Any) -> None:
@@ -153,6 +153,7 @@ def _too_slow(*_: Any) -> None:
 
 
 def main() -> None:
+    """Runs the command line of the module."""
     count, seed = (int(given) for given in (*sys.argv[1:], *("1500", "0")[len(sys.argv) - 1 :]))
     summary = mutate_data(count, seed)
     for line in summary.wrong:

@@ -1,4 +1,4 @@
-"""Damages files of finished runs at random, and reads them in every way: each way ends well, or in one message."""
+"""Damages files of finished runs at random, and reads the runs with every command. Each command must succeed, or end with one message."""
 
 import contextlib
 import io
@@ -33,8 +33,8 @@ from al_lightning.runs import RunDirectory
 from al_lightning.sources import read_images, read_labels
 from al_lightning.sweeps.plan import PlannedRun
 
-_SECONDS = 300  # that no reading takes, however busy the machine is
-_WHOLE = 0.1  # share of readings that draw their figures and go through the whole command
+_SECONDS = 300  # time limit of a reading, which allows for a busy machine
+_WHOLE = 0.1  # share of runs for which the whole commands are run, including their figures
 _CELLS = [
     "",
     "nan",
@@ -77,15 +77,15 @@ _TRAPS = [
 
 
 def mutate_run_files(count: int, seed: int, folder: Path | None = None) -> str:
-    """Damages ``count`` files, one at a time, and reads each run with every command.
+    """Damages ``count`` files, one in each copy of a run, and reads the copy with every command.
 
     Args:
-        count: of damaged files.
-        seed: of what is damaged, and how.
-        folder: to work in; one that is removed afterwards where there is none.
+        count: the number of damaged files.
+        seed: seed of what is damaged, and how.
+        folder: working folder; None for a temporary one.
 
     Returns:
-        A summary line; faults are printed as they are found, and counted in it.
+        A summary line, which counts the faults. Each fault is printed when it is found.
     """
     if folder is None:
         with TemporaryDirectory() as made:
@@ -110,7 +110,7 @@ def mutate_run_files(count: int, seed: int, folder: Path | None = None) -> str:
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """A classification that recorded scores and metrics, and one of scenes, whose items are crops."""
+    """Makes three runs: a classification that records scores and metrics, and two of scenes, whose items are images and crops."""
     trainer = {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False}
     logger = {"class_path": "CSVLogger", "init_args": {"save_dir": "."}}
     sample = {
@@ -145,7 +145,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 
 def _damage(run: Path, draw: random.Random) -> str:
-    """Damages a file of a run; returns what was done."""
+    """Damages a file of a run; returns a description of the damage."""
     files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != ".lock")
     file = draw.choice(files)
     ways: dict[str, list[Callable[[Path, random.Random], None]]] = {
@@ -223,7 +223,7 @@ def _lines(file: Path, draw: random.Random) -> None:
 
 
 def _node(file: Path, draw: random.Random) -> None:
-    """Changes a value, or takes it away, at any depth."""
+    """Changes or removes a value at any depth of a JSON or YAML file."""
     text = file.read_text(encoding="utf-8")
     content: Any = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     nodes: list[tuple[Any, Any]] = []
@@ -243,7 +243,7 @@ def _node(file: Path, draw: random.Random) -> None:
 
 
 def _as_yaml(content: Any) -> str:
-    with contextlib.suppress(ValueError):  # a number of more digits than Python writes
+    with contextlib.suppress(ValueError):  # Python refuses to write integers with too many digits
         return yaml.safe_dump(content)
     return "a: [\n"
 
@@ -265,7 +265,7 @@ def _weights(file: Path, draw: random.Random) -> None:
 
 
 def _readings(run: Path, folder: Path, whole: bool) -> dict[str, Callable[[], Any]]:
-    """The ways to read a run, by name."""
+    """Returns the ways to read a run, by name."""
     directory = RunDirectory(run)
     out = str(folder / "out")
     readings: dict[str, Callable[[], Any]] = {
@@ -276,7 +276,7 @@ def _readings(run: Path, folder: Path, whole: bool) -> dict[str, Callable[[], An
     }
     if (run / "crops.csv").exists() or not (run / "cycles" / "000" / "scores.csv").exists():
         readings["maps"] = (lambda: maps.main(["maps", "--run", str(run), "--out", out])) if whole else lambda: load_cycle(directory)
-    # It may change the run: last.
+    # This is the last one, as it may change the run.
     resumed = ["fit", "--resume", "--run_dir", str(run)]
     readings["resume"] = (lambda: commands.main(resumed)) if whole else lambda: _recovered(directory)
     return {name: reading if whole else _undrawn(reading) for name, reading in readings.items()}
@@ -293,7 +293,7 @@ def _recovered(run: RunDirectory) -> None:
 
 
 def _undrawn(reading: Callable[[], Any]) -> Callable[[], Any]:
-    """The same, with figures made but not written."""
+    """Returns the same reading, but its figures are made and not written."""
 
     def read() -> None:
         import matplotlib.pyplot as plt
@@ -308,7 +308,7 @@ def _undrawn(reading: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _outcome(reading: Callable[[], Any], what: str) -> str:
-    """How a reading ends; a fault is printed."""
+    """Returns how a reading ends: ``read``, ``refused`` or ``FAULTS``. A fault is printed."""
     try:
         with _ends_in_time(), _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -320,7 +320,7 @@ def _outcome(reading: Callable[[], Any], what: str) -> str:
         if isinstance(end.code, str) or end.code in (1, 2):
             return "refused"
         print(f"FAULT {what}: exit status {end.code}", flush=True)
-    except BaseException as error:  # whatever is raised here would be a traceback at a user's terminal
+    except BaseException as error:  # a user would see any such exception as a traceback
         if isinstance(error, KeyboardInterrupt):
             raise
         print(f"FAULT {what}: {''.join(traceback.format_exception(error)[-3:])}", flush=True)

@@ -1,7 +1,7 @@
-"""Reads files of weights that were damaged by chance: python -m tools.stress.mutated_weights [COUNT] [SEED].
+"""Damages files of weights at random, and reads them: python -m tools.stress.mutated_weights [COUNT] [SEED].
 
-Each is read, or refused by the one error that names it. Anything else is wrong: another exception, a crash, more than 20 seconds or
-4 GiB, and above all code that a file has run.
+Each file must be read, or be refused by an error that names it. Anything else is wrong: another exception, a crash, more than 20 seconds
+or 4 GiB, and above all, if code in a file is run.
 """
 
 import functools
@@ -31,11 +31,11 @@ _SECONDS, _BYTES = 20, 4 * 2**30
 
 @dataclass
 class Summary:
-    """What came of damaged files.
+    """The outcomes of reading damaged files.
 
     Attributes:
-        outcomes: number of files that were ``read``, ``refused``, or anything else, which is ``wrong``.
-        wrong: a line each.
+        outcomes: how many files were ``read``, how many ``refused``, and how many had another outcome, which is ``wrong``.
+        wrong: a line for each wrong outcome.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -47,11 +47,11 @@ class Summary:
 
 
 def mutate_weights(count: int, seed: int) -> Summary:
-    """Damages files of weights and reads them, each in a process of its own.
+    """Damages files of weights, and reads them in child processes. After a crash a new process continues with the next file.
 
     Args:
-        count: number of files.
-        seed: of the damage; file n is the same whatever the count.
+        count: the number of files.
+        seed: seed of the damage. File n does not depend on the count.
     """
     summary = Summary()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def mutate_weights(count: int, seed: int) -> Summary:
 
 
 def _in_child(folder: Path, numbers: range, seed: int) -> tuple[list[str], int]:
-    """Reads files in a process of its own, which a file may end: a line for each that was survived, and the exit status."""
+    """Reads files in a child process. Returns a line for each file until one crashed the process, and the exit status."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -104,7 +104,7 @@ def _outcome(folder: Path, number: int, seed: int) -> str:
         outcome = "read"
     except UserError as error:
         outcome = "refused" if str(path) in str(error) and "\n" not in str(error) else f"wrong {name}: not a line that names it: {error}"
-    except BaseException as error:  # whatever it is, it is what is looked for
+    except BaseException as error:  # any other exception is a fault, and these are searched for
         outcome = f"wrong {name}: {type(error).__name__}: {error}"
     if touched.exists():
         touched.unlink()
@@ -126,7 +126,7 @@ class _Bomb:
 
 @functools.cache
 def _whole_files(touched: Path) -> dict[str, bytes]:
-    """Files in every format, and some that would touch a file if anybody ran them."""
+    """Returns files in every format. The ones named bomb create the file ``touched`` if the code in them is run."""
     torch.manual_seed(0)
     state = dict(_encoder().state_dict())
     contents = {
@@ -165,7 +165,7 @@ def _insert(content: bytes, draw: random.Random) -> bytes:
 
 
 def _inside(content: bytes, draw: random.Random) -> bytes:
-    """Damages one part of an archive and packs it anew, so that no checksum tells."""
+    """Damages one part of an archive and packs it again, so that the checksums are right."""
     packed = io.BytesIO()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w") as new:
@@ -174,7 +174,7 @@ def _inside(content: bytes, draw: random.Random) -> bytes:
             for name in names:
                 part = old.read(name)
                 new.writestr(name, draw.choice([_flip, _cut, _overwrite, _insert])(part, draw) if name == chosen else part)
-    except Exception:  # no archive, or damaged before
+    except Exception:  # zipfile may raise anything if the content is not an archive, or was damaged before
         return _flip(content, draw)
     return packed.getvalue()
 

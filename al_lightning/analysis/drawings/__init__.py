@@ -1,4 +1,4 @@
-"""Figures, of a run and of a comparison."""
+"""Figures of one run, and figures that compare runs."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Figures of a comparison. The baseline is in each of them, black and dashed; a strategy looks the same in all."""
+"""Figures that compare strategies. Each shows the baseline as a black dashed line. A strategy has the same look in all figures."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
@@ -19,7 +19,7 @@ from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.percent import in_percent, unsigned
 from al_lightning.text import shortened
 
-# Eight colours that people with any colour vision tell apart: six of Okabe and Ito's (2008), two of Tol's (2021).
+# Eight colours that people with any colour vision can tell apart: six by Okabe and Ito (2008), two by Tol (2021).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BASELINE: Style = {"color": "black", "linestyle": "--", "marker": "", "zorder": 3}
@@ -29,7 +29,7 @@ _ENDS = ("mean", "low", "high")
 
 
 def styles(labels: Iterable[str]) -> dict[str, Style]:
-    """A look for each strategy that is no baseline. Colours repeat after eight; then markers and lines differ."""
+    """Gives each strategy except the baseline a look. Colours repeat after eight strategies; markers and kinds of lines differ then."""
     lines = [line for line in ("-", ":", "-.") for _ in _COLORS]
     looks = zip(cycle(_COLORS), cycle(_MARKERS), cycle(lines), strict=False)
     return {
@@ -38,12 +38,12 @@ def styles(labels: Iterable[str]) -> dict[str, Style]:
 
 
 def learning_curves(panel: Panel, metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
-    """Mean over seeds against labeled items, with the 95 % interval where there are two seeds or more."""
+    """Draws the mean over seeds against labeled items, with its 95 % interval where there are at least two seeds."""
     return drawn(*curve_lines(panel, panel.series, look), paper, _LABELS, f"{metric} (%)")
 
 
 def normalized_curves(panel: Panel, look: Mapping[str, Style], paper: Paper) -> Figure:
-    """The same with the first training set at 0 and the whole pool at 100."""
+    """Draws learning curves on a scale where the metric of the first training set is 0 and that of the whole pool is 100."""
     assert panel.full is not None
     lines, references = curve_lines(panel, panel.series, look, start=panel.start, full=panel.full)
     whole = level("whole pool", panel.budgets or [0], 100, _WHOLE_POOL)
@@ -51,13 +51,13 @@ def normalized_curves(panel: Panel, look: Mapping[str, Style], paper: Paper) -> 
 
 
 def zoom(panel: Panel, members: Sequence[Series], metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
-    """A group of strategies, the baseline and random, as high as the later three quarters of their curves."""
+    """Draws a group of strategies, the baseline and random. The y-axis covers the last three quarters of their curves."""
     shown = [series for series in panel.series if series in members or series is panel.baseline or series.strategy == "Random"]
     return drawn(*curve_lines(panel, shown, look, shown_part=0.75), paper, _LABELS, f"{metric} (%)")
 
 
 def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style], paper: Paper) -> Figure:
-    """Mean of the differences to the baseline at each budget, paired by seed, with 95 % intervals."""
+    """Draws the mean difference to the baseline at each budget, paired by seed, with its 95 % interval."""
     assert panel.baseline is not None
     lines, references = difference_lines(panel, contrasts, look)
     return drawn(lines, references, paper, _LABELS, f"difference to {panel.baseline.label} (points)")
@@ -66,7 +66,16 @@ def differences(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, 
 def curve_lines(
     panel: Panel, shown: Sequence[Series], look: Mapping[str, Style], *, start: float = 0.0, full: float = 1.0, shown_part: float = 1.0
 ) -> tuple[list[Line], list[Line]]:
-    """Learning curves in percent: those of the strategies, and that of the baseline if it is among them."""
+    """Returns learning curves in percent as two lists: the strategies' curves, and the baseline's curve if ``shown`` has the baseline.
+
+    Args:
+        panel: says which series is the baseline.
+        shown: the series whose curves are returned.
+        look: by the label of the strategy.
+        start: the value of the metric that becomes 0 %.
+        full: the value of the metric that becomes 100 %.
+        shown_part: see :attr:`Line.shown`.
+    """
     lines = []
     for series in shown:
         points = curve(series)
@@ -78,7 +87,7 @@ def curve_lines(
 
 
 def difference_lines(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[str, Style]) -> tuple[list[Line], list[Line]]:
-    """Differences to the baseline in points, and the baseline at 0."""
+    """Returns each strategy's differences to the baseline in points, and the baseline as a line at 0."""
     assert panel.baseline is not None
     lines = []
     for series in panel.others:
@@ -89,20 +98,22 @@ def difference_lines(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[
 
 
 def of_unlike_items(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels whose items' pixels are known, if their sizes are not the same everywhere; none otherwise."""
+    """Returns the panels whose items have a known number of pixels, if these numbers differ by more than 1 %; else an empty list."""
     known = [panel for panel in panels if panel.others and np.isfinite(panel.item_pixels)]
     return known if known and np.ptp([panel.item_pixels for panel in known]) > 0.01 * known[0].item_pixels else []
 
 
 def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str, Style], paper: Paper) -> Figure:
-    """Curves of several panels against labeled pixels: of a kind of strategies, of the baseline and random, and the band of them all.
+    """Draws the curves of several panels against labeled pixels.
+
+    The lines are one kind of strategies, the baseline and random. A band goes from the lowest to the highest mean of all strategies.
 
     Args:
-        panels: the first one's curves have filled markers.
+        panels: each has another band and other markers; those of the first one are filled.
         kind: see :func:`~al_lightning.analysis.numbers.settings.kind`.
-        metric: for the axis.
-        look: by label.
-        paper: what it is drawn on.
+        metric: name for the y-axis.
+        look: by the label of the strategy.
+        paper: width and font of the figure.
     """
     figure = Figure(figsize=(paper.width, (1.1 if paper.narrow else 0.5) * paper.width), layout="constrained")
     axes = figure.add_subplot()
@@ -127,7 +138,13 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
 
 
 def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
-    """The penalty matrix as a heat map: the share of budgets at which the row beats the column, in percent."""
+    """Draws the penalty matrix as a heat map.
+
+    Args:
+        labels: of the N strategies.
+        shares: ``(N, N)`` in [0, 1]: the share of budgets at which the row's strategy beats the column's strategy; NaN if unknown.
+        paper: width and font of the figure.
+    """
     width = min(paper.width, 4.4 + 0.55 * len(labels))
     figure = Figure(figsize=(width, (1.0 if paper.narrow else 0.85) * width), layout="constrained")
     axes = figure.add_subplot()
@@ -147,16 +164,19 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
 
 
 def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
-    """Break-even point and mean difference to the baseline against a setting; a cross at the upper edge says: never."""
+    """Draws the break-even point and the mean difference to the baseline against a setting.
+
+    A cross at the upper edge marks a strategy that has no break-even point.
+    """
     figure = Figure(figsize=(paper.width, (1.5 if paper.narrow else 0.42) * paper.width), layout="constrained")
     left, right = figure.subplots(2, 1) if paper.narrow else figure.subplots(1, 2)
     right.axhline(0, label=legend_name(found.baseline), **BASELINE)
     for name, points in found.lines.items():
-        # A line of a whole class looks like one of its strategies.
+        # A line that stands for a class of strategies gets the look of one of them.
         style = look.get(name) or next(style for other, style in look.items() if other.startswith(name))
         values = [point.value for point in points]
         known = [point.break_even if np.isfinite(point.break_even) else np.nan for point in points]
-        if not np.isnan(known).all():  # a line without a point would take room in the layout
+        if not np.isnan(known).all():  # matplotlib would reserve space for a line without points
             left.plot(values, known, **style)
         never = [point.value for point in points if np.isinf(point.break_even)]
         if never:
@@ -165,7 +185,7 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
         right.errorbar(values, mean, yerr=np.abs([mean - low, high - mean]), capsize=3, label=legend_name(name), **style)
     left.set(ylabel="break-even point (labels)", ylim=(0, None))
     if not any(np.isfinite(point.break_even) for points in found.lines.values() for point in points):
-        left.set_yticks([])  # nothing but crosses, which stand at no number
+        left.set_yticks([])  # only crosses are drawn, and these have no value
     right.set(ylabel=f"mean difference to {found.baseline} (points)")
     for axes in (left, right):
         _scale(axes, sorted({point.value for points in found.lines.values() for point in points}))
@@ -176,14 +196,14 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
 
 
 def _cross(axes: Axes, values: Sequence[float], style: Style) -> None:
-    """Marks values at the upper edge."""
+    """Draws a cross at the upper edge for each of these x-values."""
     axes.plot(
         values, [1.0] * len(values), transform=axes.get_xaxis_transform(), color=style["color"], marker="x", linestyle="", clip_on=False
     )
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x-axis where values span more than a decade, with a tick at each value."""
+    """Puts a tick at each value, on a logarithmic x-axis if the values are positive and span more than a factor of 10."""
     if values[0] > 0 and values[-1] / values[0] > 10:
         powers_of_two = all(float(np.log2(value)).is_integer() for value in values)
         axes.set_xscale("log", base=2 if powers_of_two else 10)

@@ -1,4 +1,4 @@
-"""Lines with bands: together in one axes where they are few, else small multiples, a line each with the others in grey behind it."""
+"""Lines with bands. A few lines share one axes. Many lines become small multiples: one axes for each line, with the others in grey."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,24 @@ Style = Mapping[str, Any]
 """How matplotlib draws a line."""
 
 FEW = 4
-"""Lines beside what they are compared with that one axes can have with their bands."""
+"""The largest number of lines that share one axes, not counting the reference lines."""
 _GREY: Style = {"color": "0.8", "linewidth": 0.7, "zorder": 1}
-_LETTERS = 24  # of a line of a label
-_LINES = 3
+_LETTERS = 24  # the longest line of text in a label
+_LINES = 3  # the most lines of text in a label
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line.
+    """A line of a figure, with a band around it.
 
     Attributes:
-        name: for people.
-        x: ``(n,)``.
-        mean: ``(n,)``.
-        low: ``(n,)`` lower edge of its band; NaN where it has none.
-        high: ``(n,)`` upper edge.
-        style: how it looks.
-        shown: the part of it, from the end, that the y-axis is made for.
+        name: name for the legend.
+        x: ``(n,)`` values on the x-axis.
+        mean: ``(n,)`` values on the y-axis.
+        low: ``(n,)`` lower edge of the band; NaN where there is no band.
+        high: ``(n,)`` upper edge of the band, likewise.
+        style: how matplotlib draws the line.
+        shown: the last part of the line, in (0, 1], that the limits of the y-axis are chosen for.
     """
 
     name: str
@@ -47,26 +47,26 @@ class Line:
 
     @property
     def later(self) -> tuple[Values, Values, Values]:
-        """Mean, low and high of what the y-axis is made for."""
+        """Mean, low and high of the part of the line that the limits of the y-axis are chosen for."""
         first = int(len(self.mean) * (1 - self.shown))
         return self.mean[first:], self.low[first:], self.high[first:]
 
 
 def level(name: str, x: Sequence[float], y: float, style: Style) -> Line:
-    """A line at one height, without a band."""
+    """Returns a horizontal line from the first to the last x, without a band."""
     nothing = np.full(2, np.nan)
     return Line(name, [x[0], x[-1]], np.full(2, y), nothing, nothing, style)
 
 
 def drawn(lines: Sequence[Line], references: Sequence[Line], paper: Paper, xlabel: str, ylabel: str) -> Figure:
-    """A figure of lines.
+    """Draws lines.
 
     Args:
-        lines: each in an axes of its own where there are more than :data:`FEW`.
-        references: in every axes, first.
-        paper: what it is drawn on.
-        xlabel: of the axes.
-        ylabel: likewise.
+        lines: each gets its own axes if there are more than :data:`FEW`.
+        references: lines that every axes shows, such as the baseline; drawn first.
+        paper: width and font of the figure.
+        xlabel: label of the x-axis.
+        ylabel: label of the y-axis.
     """
     return (_together if len(lines) <= FEW else _apart)(lines, references, paper, xlabel, ylabel)
 
@@ -93,7 +93,7 @@ def _apart(lines: Sequence[Line], references: Sequence[Line], paper: Paper, xlab
     for axes, line, title in zip(grid, lines, titles, strict=True):
         for other in lines:
             axes.plot(other.x, other.mean, **_GREY)
-        for each in references:  # without a band: it would be one more grey
+        for each in references:  # without the band, which would look like another grey line
             axes.plot(each.x, each.mean, label=legend_name(each.name), **each.style)
         _draw(axes, line)
         axes.set_title(title, color=line.style["color"], fontsize=0.9 * paper.size, pad=0.4 * paper.size)
@@ -109,7 +109,10 @@ def _apart(lines: Sequence[Line], references: Sequence[Line], paper: Paper, xlab
 
 
 def _grid(number: int, columns: int, title_lines: int, paper: Paper) -> tuple[Figure, list[Axes]]:
-    """Axes that share their scales. Only numbers stand around them, so that what these take is known: laying it out would take seconds."""
+    """Makes axes that share their scales.
+
+    Their positions are computed here, because matplotlib's layout engine would take seconds. This works as only numbers stand around them.
+    """
     rows, line = -(-number // columns), 1.3 * paper.size / 72  # inches
     left, bottom, top = 4.4 * line, 2.8 * line, 1.6 * line + title_lines * line
     wide = (paper.width - left - 0.6 * line) / columns
@@ -123,13 +126,13 @@ def _grid(number: int, columns: int, title_lines: int, paper: Paper) -> tuple[Fi
     for place, each in enumerate(shown):
         if place >= number:
             each.remove()
-        elif place + columns >= number:  # what is below it was removed
+        elif place + columns >= number:  # there is no axes below this one
             each.tick_params(labelbottom=True)
     return figure, shown[:number]
 
 
 def legend(figure: Figure, paper: Paper) -> None:
-    """Names all that has a label, outside the axes."""
+    """Adds a legend of everything that has a label. It stands outside the axes."""
     where: Any = "outside lower center" if paper.narrow else "outside right upper"
     figure.legend(loc=where, ncols=2 if paper.narrow else 1, frameon=False)
 
@@ -141,7 +144,7 @@ def _draw(axes: Axes, line: Line) -> None:
 
 
 def _frame(axes: Axes, lines: Sequence[Line]) -> None:
-    """Shows all lines, and as much of their bands as leaves the lines room: with two seeds a band can be hundreds of points wide."""
+    """Formats axes; all lines are visible, but wide bands are cut off: with two seeds a band can be hundreds of points wide."""
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="x", nbins=5, integer=True)
     axes.grid(alpha=0.3)
@@ -155,13 +158,13 @@ def _frame(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line], size: float, height: float) -> None:
-    """Names lines where they end, on the right of the axes, with a thin line to each.
+    """Writes the names of lines to the right of the axes, and connects each name to the end of its line.
 
     Args:
-        axes: with its limits.
-        lines: that were drawn.
-        size: points of the type.
-        height: inches of the axes, about.
+        axes: its limits must be set already.
+        lines: the lines in the axes.
+        size: font size in points.
+        height: approximate height of the axes in inches.
     """
     shown = sorted((line for line in lines if len(line.mean)), key=lambda line: line.mean[-1])
     names = [_wrapped(line.name, _LETTERS) for line in shown]
@@ -182,11 +185,14 @@ def _name_ends(axes: Axes, lines: Sequence[Line], size: float, height: float) ->
 
 
 def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
-    """Centres of labels that don't overlap, near where they are wanted and within 0 and 1 as far as there is room.
+    """Moves labels so that they do not overlap and stay within 0 and 1. If they need more space, they go beyond 1.
 
     Args:
-        places: ``(n,)`` wanted centres, rising.
-        sizes: ``(n,)`` how tall each is.
+        places: ``(n,)`` the wanted centres, rising.
+        sizes: ``(n,)`` the heights of the labels.
+
+    Returns:
+        The new centres ``(n,)``.
 
     Example:
         >>> apart([0.5, 0.5], [0.2, 0.2])
@@ -207,7 +213,7 @@ def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
 
 
 def _wrapped(name: str, letters: int) -> str:
-    """A name in a few lines."""
+    """Breaks a name into lines."""
     shown = legend_name(name)
     breakable = shown if len(shown) <= letters else shown.replace("(", " (")
     return "\n".join(textwrap.wrap(breakable, letters, max_lines=_LINES, placeholder=" …")) or name

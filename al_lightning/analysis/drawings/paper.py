@@ -1,4 +1,4 @@
-"""What a figure is drawn on: how wide, and in which type. A figure for a phone is one for a column of a paper."""
+"""The width and the font of a figure. A figure for a phone has the style of one for a column of a paper."""
 
 import difflib
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from matplotlib import font_manager
 from al_lightning.errors import UserError
 
 FORMATS = ("png", "svg", "pdf")
-_NARROW = 6.0  # inches: as much as one column
+_NARROW = 6.0  # inches; figures for one column of a paper are narrower
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A width, and a font.
+    """The width and the font of a figure.
 
     Attributes:
-        width: inches.
-        font: family; None for matplotlib's own.
+        width: in inches.
+        font: the font family; None for matplotlib's default.
     """
 
     width: float
@@ -28,17 +28,17 @@ class Paper:
 
     @property
     def narrow(self) -> bool:
-        """Whether there is no room beside the axes."""
+        """Whether there is no space for a legend beside the axes."""
         return self.width < _NARROW
 
     @property
     def size(self) -> float:
-        """Points of its type."""
+        """Font size in points."""
         return 7.5 if self.narrow else 10.0
 
     @contextmanager
     def style(self) -> Iterator[None]:
-        """While figures are made and written: sizes of type and lines, and letters that a publisher can embed (TrueType)."""
+        """Sets the sizes of text and lines, and TrueType fonts, which publishers ask for. Figures are made and written in this context."""
         thin = 0.75 if self.narrow else 1.0
         settings = {
             "font.size": self.size,
@@ -64,7 +64,7 @@ def refuse_unknown_font(name: str) -> None:
     """Makes sure that matplotlib finds a font.
 
     Raises:
-        UserError: it does not; the message has those that are named alike.
+        UserError: the font is not installed; the message lists fonts with similar names.
     """
     known = sorted({*font_manager.get_font_names(), "serif", "sans-serif", "monospace"})
     if name not in known:

@@ -1,4 +1,4 @@
-"""Pictures of runs."""
+"""Pictures of one run: learning curves, score histograms and scenes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ from al_lightning.run_tables import of_evaluation
 from al_lightning.runs import RunDirectory
 
 LARGEST = 800
-"""Pixels of an image along an edge of a figure: more would not be seen."""
+"""The most pixels along an edge of an image in a figure. More would not be visible."""
 
 
 def draw_learning_curve(run: RunDirectory) -> Path:
-    """Draws each metric of the evaluation set against the number of labeled items; in percent, but for losses.
+    """Draws each metric of the evaluation set against the number of labeled items. Metrics are in percent, losses are not.
 
     Returns:
         The PNG's path in the run directory.
@@ -48,11 +48,11 @@ def draw_learning_curve(run: RunDirectory) -> Path:
 
 
 def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
-    """Draws the IoU of each class against the number of labeled items, in percent; classes that never occur are left out.
+    """Draws the IoU of each class against the number of labeled items, in percent. Classes that never occur are left out.
 
     Args:
-        run: whose.
-        palette: RGB by the class's name, as in pictures of scenes.
+        run: the run.
+        palette: the RGB colour of each class by its name, as in pictures of scenes.
 
     Returns:
         The PNG's path in the run directory.
@@ -66,7 +66,7 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
     for name, values in sorted(shown.items(), key=lambda curve: -np.nanmax(curve[1])):
         color = np.array(palette[name]) / 255 if name in palette else None
         (line,) = axis.plot(labeled, values, marker=".", color=color, label=legend_name(name))
-        line.set_path_effects([Stroke(linewidth=2.2, foreground="0.45"), Normal()])  # a palette may have white in it
+        line.set_path_effects([Stroke(linewidth=2.2, foreground="0.45"), Normal()])  # a white line would not be visible
     axis.set(xlabel="labeled items", ylabel="IoU (%)", ylim=(0, 100), title=title_of(run))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
@@ -76,7 +76,7 @@ def draw_iou(run: RunDirectory, palette: Mapping[str, Sequence[int]]) -> Path:
 
 
 def title_of(run: RunDirectory) -> str:
-    """A run's name, with its strategy where that is told and is not in the name."""
+    """Returns the name of a run, followed by its strategy if the configuration has one and the name does not contain it."""
     if not os.path.lexists(run.config):
         return run.path.name
     config = settings.flat(run.read_config())
@@ -85,13 +85,16 @@ def title_of(run: RunDirectory) -> str:
 
 
 def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str, path: Path) -> Path:
-    """Draws the distribution of the pool's scores, and of those that were queried.
+    """Draws the distribution of the scores of the unlabeled pool, and of the queried items among them.
 
     Args:
         pool: ``(N,)`` scores of all unlabeled items.
-        queried: ``(n,)`` scores of the query.
-        title: of the figure.
-        path: of the PNG.
+        queried: ``(n,)`` scores of the queried items.
+        title: title of the figure.
+        path: where the PNG is written.
+
+    Returns:
+        The path.
     """
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     edges = bin_edges(pool, 40)
@@ -104,7 +107,7 @@ def draw_histogram(pool: npt.NDArray[Any], queried: npt.NDArray[Any], title: str
 
 
 def bin_edges(values: npt.NDArray[Any], bins: int) -> list[float]:
-    """The edges of a histogram's bins; numpy refuses values that differ by rounding only."""
+    """Returns the edges of a histogram's bins. The range is widened if values differ by rounding only, as numpy would refuse them."""
     low, high = float(values.min()), float(values.max())
     room = max(1e-9 * max(abs(low), abs(high)), 1e-300)
     if 0 < high - low < room:
@@ -114,14 +117,14 @@ def bin_edges(values: npt.NDArray[Any], bins: int) -> list[float]:
 
 
 class SceneRow(NamedTuple):
-    """An image and what is known of it; all of one height and width.
+    """An image with its ground truth, prediction and scores.
 
     Attributes:
-        name: for people.
+        name: name for people.
         image: uint8 ``(H, W, 3)``.
-        truth: ``(H, W)`` classes; None if nobody has labeled it.
-        prediction: ``(H, W)`` classes.
-        scores: ``(H, W)``; None if the strategy looks at no pixel.
+        truth: ``(H, W)`` true classes; None if the image is unlabeled.
+        prediction: ``(H, W)`` predicted classes.
+        scores: ``(H, W)`` scores of the pixels; None if the strategy gives pixels no scores.
     """
 
     name: str
@@ -132,14 +135,17 @@ class SceneRow(NamedTuple):
 
 
 def draw_scenes(rows: Sequence[SceneRow], names: Sequence[str], palette: npt.NDArray[np.uint8], title: str, path: Path) -> Path:
-    """Draws image, ground truth, prediction and scores side by side, a row an image; the scores of all rows share one scale.
+    """Draws a row for each image: image, ground truth, prediction and scores. The scores of all rows share one scale.
 
     Args:
         rows: the images.
-        names: of the C classes.
-        palette: uint8 ``(C, 3)``; ignored pixels are black.
-        title: of the figure.
-        path: of the PNG.
+        names: names of the C classes.
+        palette: uint8 ``(C, 3)`` colours of the classes; ignored pixels are black.
+        title: title of the figure.
+        path: where the PNG is written.
+
+    Returns:
+        The path.
     """
     height, width = rows[0].image.shape[:2]
     figure, axes = plt.subplots(len(rows), 4, figsize=(14, 1.2 + len(rows) * 3.3 * height / width), squeeze=False, layout="constrained")
@@ -174,7 +180,7 @@ def draw_scenes(rows: Sequence[SceneRow], names: Sequence[str], palette: npt.NDA
 
 
 def colored(classes: npt.NDArray[Any], palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Classes ``(H, W)`` in the colours of a palette ``(C, 3)``, as ``(H, W, 3)``; what has no colour, like ignored pixels, is black."""
+    """Returns classes ``(H, W)`` as an image ``(H, W, 3)`` in the colours of a palette ``(C, 3)``. Pixels without a colour are black."""
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
     found: npt.NDArray[np.uint8] = colors[classes]
@@ -182,7 +188,7 @@ def colored(classes: npt.NDArray[Any], palette: npt.NDArray[np.uint8]) -> npt.ND
 
 
 def save(figure: Any, path: Path) -> Path:
-    """Writes a figure in the format of the path's ending and closes it; returns the path."""
+    """Writes a figure in the format that the suffix of the path names, closes it, and returns the path."""
     content = rendered(figure, path.suffix.removeprefix("."))
     plt.close(figure)
     write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""Figures as the content of files. Imports no torch: neither does a report."""
+"""Renders figures to bytes. Imports no torch, so that a report needs none."""
 
 import io
 
@@ -12,17 +12,17 @@ from al_lightning.text import printable, shortened
 
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _ABOUT = {"png": "Description", "svg": "Description", "pdf": "Subject"}
-_LONGEST = 150  # characters of a line
+_LONGEST = 150  # characters in a line of text
 
 
 def rendered(figure: Figure, kind: str, dpi: int = 110, about: str = "") -> bytes:
-    """A figure as a file, the same bytes for the same figure. Its texts are shown as they are: a ``$`` begins no formula.
+    """Renders a figure. The same figure gives the same bytes. A ``$`` in a text is shown as it is; it does not begin a formula.
 
     Args:
-        figure: what is drawn.
+        figure: the figure.
         kind: ``png``, ``svg`` or ``pdf``.
-        dpi: pixels an inch.
-        about: a sentence that the file carries with it.
+        dpi: pixels per inch.
+        about: a description for the metadata of the file.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -33,22 +33,22 @@ def rendered(figure: Figure, kind: str, dpi: int = 110, about: str = "") -> byte
     with matplotlib.rc_context({"svg.hashsalt": "al_lightning", "text.parse_math": False}):
         _lay_out(figure)
         figure.set_dpi(dpi)
-        # Not savefig, which draws everything once more, to lay it out for each format.
+        # Unlike savefig, this does not draw everything a second time to compute the layout.
         canvas = get_registered_canvas_class(kind)(figure)
         getattr(canvas, f"print_{kind}")(buffer, metadata=metadata)
     return buffer.getvalue()
 
 
 def _lay_out(figure: Figure) -> None:
-    """Once, for all formats."""
+    """Computes the layout once for all formats."""
     layout = figure.get_layout_engine()
     if layout is not None:
-        FigureCanvasAgg(figure)  # measures texts faster than others
+        FigureCanvasAgg(figure)  # the fastest canvas for measuring texts
         layout.execute(figure)
         figure.set_layout_engine("none")
 
 
 def legend_name(name: str) -> str:
-    """A name for a legend or a tick. Matplotlib leaves names that begin with an underscore out of legends."""
+    """Returns a name for a legend or a tick. It may not begin with an underscore: matplotlib would leave it out of the legend."""
     shown = shortened(printable(name), 60)
     return f" {shown}" if shown.startswith("_") else shown

@@ -1,4 +1,4 @@
-"""Pictures of what happened inside a run's cycles: training, and the scores of the pool."""
+"""Pictures of what happened within the cycles of a run: training curves, and the scores of the pool."""
 
 import textwrap
 from pathlib import Path
@@ -18,10 +18,13 @@ _LOSS = "train/loss"
 
 
 def draw_training_curves(run: RunDirectory) -> Path | None:
-    """Draws training loss and validation metrics against the epoch, a line a cycle, from what a CSVLogger logged.
+    """Draws training loss and validation metrics against the epoch, with a line for each cycle. A CSVLogger must have logged them.
 
     Returns:
         The PNG's path in the run directory; None if nothing was logged.
+
+    Raises:
+        UserError: a log is damaged.
     """
     cycles = run.read_training()
     logged = {name for rows in cycles.values() for row in rows for name in row}
@@ -47,12 +50,15 @@ def draw_training_curves(run: RunDirectory) -> Path | None:
 
 
 def draw_score_histograms(run: RunDirectory) -> Path | None:
-    """Draws histograms of the recorded scores of the unlabeled pool, a row a cycle and a column a score, and in it the queried items'.
+    """Draws histograms of the recorded scores of the unlabeled pool and of the queried items.
 
-    Panels of one column share their x-axis and their bins.
+    There is a row for each cycle and a column for each kind of score. The histograms of a column share their x-axis and their bins.
 
     Returns:
         The PNG's path in the run directory; None if no scores were recorded.
+
+    Raises:
+        UserError: a table is damaged, or the cycles recorded different kinds of scores.
     """
     cycles, labeled = run.read_labeled()
     found = {row.cycle: run.read_scores(row.cycle) for row in cycles}

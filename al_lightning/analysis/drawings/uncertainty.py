@@ -15,19 +15,21 @@ from matplotlib.patches import Patch
 
 from al_lightning.analysis.drawings.plots import LARGEST, SceneRow, colored, save
 from al_lightning.analysis.drawings.rendering import legend_name
+from al_lightning.analysis.numbers.curves import Values
 from al_lightning.analysis.numbers.simplex import barycentric, cumulative_average, largest_entropy, smallest_entropy
 from al_lightning.labels import IGNORED
 
-Values = npt.NDArray[np.floating[Any]]
-
 
 def draw_simplex(distributions: Values, scores: Mapping[str, Values], path: Path) -> Path:
-    """Draws each measure over the probability simplex of 3 classes, divided by its maximum.
+    """Draws each uncertainty measure, divided by its maximum, over the probability simplex of 3 classes.
 
     Args:
-        distributions: ``(N, 3)``, with the edges and corners of the simplex.
-        scores: by name of the measure, ``(N,)``.
-        path: of the picture, ending in .png or .svg.
+        distributions: ``(N, 3)``, including the edges and corners of the simplex.
+        scores: by the name of the measure, its values ``(N,)``.
+        path: where the picture is written; ends in .png or .svg.
+
+    Returns:
+        The path.
     """
     places = barycentric(distributions)
     figure, axes = plt.subplots(1, len(scores), figsize=(4.2 * len(scores), 4.1), squeeze=False, layout="constrained")
@@ -45,17 +47,20 @@ def draw_simplex(distributions: Values, scores: Mapping[str, Values], path: Path
 
 
 def draw_saturation(entropies: Values, scores: Mapping[str, Values], classes: int, path: Path) -> Path:
-    """Draws the cumulative average of each measure against entropy, between its own ends, and how many distributions have each entropy.
+    """Draws the normalised cumulative average of each measure against entropy, and how many distributions have which entropy.
 
-    See :func:`~al_lightning.analysis.numbers.simplex.cumulative_average`, and
-    :func:`~al_lightning.analysis.numbers.simplex.random_distributions` for the distributions that the caption speaks of. A measure whose
-    curve is concave rises early and tells the most uncertain predictions apart less than one whose curve is convex.
+    See :func:`~al_lightning.analysis.numbers.simplex.cumulative_average` for the average. The caption describes the distributions of
+    :func:`~al_lightning.analysis.numbers.simplex.random_distributions`. A measure with a concave curve rises early: it separates the most
+    uncertain predictions less than a measure with a convex curve does.
 
     Args:
-        entropies: ``(N,)`` of the distributions, in nats.
-        scores: by name of the measure, ``(N,)`` of the same distributions.
+        entropies: ``(N,)`` entropies of the distributions, in nats.
+        scores: by the name of the measure, its values ``(N,)`` for the same distributions.
         classes: C.
-        path: of the picture, ending in .png or .svg.
+        path: where the picture is written; ends in .png or .svg.
+
+    Returns:
+        The path.
     """
     figure, (axis, below) = plt.subplots(2, 1, figsize=(8.4, 5.8), sharex=True, height_ratios=[4, 1], layout="constrained")
     ordered = np.sort(entropies)
@@ -77,14 +82,17 @@ def draw_saturation(entropies: Values, scores: Mapping[str, Values], classes: in
 
 
 def draw_bounds(entropies: Values, least_confidences: Values, classes: int, title: str, path: Path) -> Path:
-    """Draws how many distributions have which entropy and 1 - max p, and between which bounds any have.
+    """Draws how many distributions have which entropy and which 1 - max p, and the bounds of entropy for each 1 - max p.
 
     Args:
-        entropies: ``(N,)``, in nats.
+        entropies: ``(N,)`` entropies of the distributions, in nats.
         least_confidences: ``(N,)``, 1 - max p of the same distributions.
         classes: C.
-        title: of the figure.
-        path: of the picture, ending in .png or .svg.
+        title: title of the figure.
+        path: where the picture is written; ends in .png or .svg.
+
+    Returns:
+        The path.
     """
     figure, axis = plt.subplots(figsize=(6.4, 4.6), layout="constrained")
     extent = (0.0, float(np.log(classes)), 0.0, 1 - 1 / classes)
@@ -113,15 +121,18 @@ def draw_bounds(entropies: Values, least_confidences: Values, classes: int, titl
 def draw_score_maps(
     row: SceneRow, maps: Mapping[str, Values], names: Sequence[str], palette: npt.NDArray[np.uint8], title: str, path: Path
 ) -> Path:
-    """Draws an image, its ground truth, its prediction, and what each method makes of its pixels, each map on a scale of its own.
+    """Draws an image, its ground truth, its prediction, and the score map of each method. Each map has its own scale.
 
     Args:
         row: the image; its scores are not drawn.
-        maps: by name of the method, pixel scores ``(H, W)``.
-        names: of the C classes.
-        palette: uint8 ``(C, 3)``; ignored pixels are black.
-        title: of the figure.
-        path: of the PNG.
+        maps: by the name of the method, the pixel scores ``(H, W)``.
+        names: names of the C classes.
+        palette: uint8 ``(C, 3)`` colours of the classes; ignored pixels are black.
+        title: title of the figure.
+        path: where the PNG is written.
+
+    Returns:
+        The path.
     """
     height, width = row.image.shape[:2]
     every = max(1, -(-max(height, width) // LARGEST))
@@ -150,7 +161,7 @@ def draw_score_maps(
 
 
 def _add_scale(figure: Any, axis: Any, drawn: Any, scores: Values) -> None:
-    """A colour bar as high as the map, with as many digits as tell its ends apart."""
+    """Adds a colour bar as high as the map. Its numbers have enough digits to tell its ends apart."""
     ticks = np.linspace(scores.min(), scores.max(), 3)
     digits = 3 if ticks[-1] - ticks[0] > 0.01 * abs(ticks[-1]) else 6
     bar = figure.colorbar(drawn, cax=axis.inset_axes((1.02, 0, 0.04, 1)), ticks=ticks)

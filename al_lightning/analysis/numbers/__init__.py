@@ -1,4 +1,4 @@
-"""Run directories as numbers: settings, curves, differences and their tests."""
+"""The numbers of runs: settings, learning curves, and differences between strategies with their tests."""
 
 import lazy_loader
 

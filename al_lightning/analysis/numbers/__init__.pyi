@@ -4,7 +4,7 @@ from .comparison import choose_metric as choose_metric
 from .comparison import compare as compare
 from .comparison import lacking as lacking
 from .comparison import read_runs as read_runs
+from .curves import Values as Values
 from .curves import alc as alc
-from .simplex import Values as Values
 from .simplex import random_distributions as random_distributions
 from .simplex import simplex_grid as simplex_grid

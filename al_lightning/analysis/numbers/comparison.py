@@ -1,4 +1,4 @@
-"""Runs put in order for a comparison: series of runs that differ in the seed only, in panels of series that may be compared."""
+"""Groups runs for a comparison. A series has runs that differ only in the seed; a panel has series that may be compared."""
 
 import os
 from collections import Counter
@@ -19,28 +19,27 @@ from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.sources import evaluated_on
 
-_PREFERRED_METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
 _DATA = "data content"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run directory tells.
+    """The content of a run directory.
 
     Attributes:
-        path: of the directory.
-        seed: of everything.
-        choice: how queries are chosen.
-        comparable: the settings that must agree with those of a run that it is compared with.
+        path: the run directory.
+        seed: the run's seed.
+        choice: the settings that say how queries are chosen.
+        comparable: the settings that two runs must share to be compared.
         rows: the finished cycles, at least one.
-        cycles: how many it was asked for; None for as many as budget or pool allow.
-        environment: versions, device, git commit; empty where nobody recorded them.
-        queried_pixels: of all items that were queried for the last training set; None where not recorded.
-        validation: labeled items that were held out for validation.
-        evaluation: images that it is evaluated on; 0 where nobody has counted them.
-        settings: all of them.
-        stopping: what tells when to stop, of :func:`~al_lightning.analysis.numbers.stopping.as_row`, where the settings ask for that.
-        pixels: of what is labeled, by the number of labeled items; empty where not recorded.
+        cycles: how many cycles were asked for; None for as many as the label budget or the pool allow.
+        environment: versions, device, git commit; empty if not recorded.
+        queried_pixels: the pixels of all queried items in the last training set; None if not recorded.
+        validation: the number of labeled items that were held out for validation.
+        evaluation: the number of images of the evaluation set; 0 if not recorded.
+        settings: all settings.
+        stopping: the row of :func:`~al_lightning.analysis.numbers.stopping.as_row`; None if the settings do not ask for it.
+        pixels: the pixels of all labeled items, by the number of labeled items; empty if not recorded.
     """
 
     path: Path
@@ -59,35 +58,35 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end: then there is no query after its last cycle."""
+        """Whether the run came to its end. There is no query after its last cycle then."""
         return self.rows[-1].query_seconds is None
 
     @property
     def full_pool(self) -> bool:
-        """Whether it trained on the whole pool: on all that has a label, with nothing left to query."""
+        """Whether the run trained on the whole pool at once, with nothing left to query."""
         return self.comparable.get(names.INITIAL_SIZE) == "all" and self.rows[0].query_seconds is None
 
     @property
     def only_cycle_0(self) -> bool:
-        """Whether it was asked for nothing but a first training, for others to begin with."""
+        """Whether only cycle 0 was asked for, so that other runs can begin with it."""
         return self.cycles == 1 and not self.full_pool
 
     def curve(self, metric: str) -> dict[int, float]:
-        """The metric by number of labeled items, without cycles where it is no finite number."""
+        """The metric by the number of labeled items. Cycles whose metric is not finite are left out."""
         values = {row.labeled: row.metrics[metric] for row in self.rows}
         return {labeled: value for labeled, value in values.items() if np.isfinite(value)}
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Runs that differ in the seed only.
+    """Runs that differ only in the seed.
 
     Attributes:
-        label: names the strategy.
-        strategy: its class.
-        choice: how queries are chosen.
-        runs: by seed, sorted.
-        curves: metric by number of labeled items, by seed.
+        label: name of the strategy, with the arguments that distinguish it from others.
+        strategy: name of the strategy's class.
+        choice: the settings that say how queries are chosen.
+        runs: the runs by seed, sorted.
+        curves: for each seed, the metric by the number of labeled items.
     """
 
     label: str
@@ -102,15 +101,15 @@ class Series:
         return sorted({labeled for curve in self.curves.values() for labeled in curve})
 
     def at(self, labeled: int) -> dict[int, float]:
-        """The metric of each seed that has reached a number of labeled items."""
+        """The metric at a number of labeled items, by seed. Seeds that have not reached this number are left out."""
         return {seed: curve[labeled] for seed, curve in self.curves.items() if labeled in curve}
 
     def pixels(self, labeled: int) -> float:
-        """Pixels of so many labeled items, in the mean over seeds; NaN where some did not record them."""
+        """The pixels of a number of labeled items, as the mean over seeds; NaN if a run did not record them."""
         return float(np.mean([run.pixels.get(labeled, np.nan) for seed, run in self.runs.items() if labeled in self.curves[seed]]))
 
     def over(self, budgets: Sequence[int]) -> dict[int, Values]:
-        """The curves ``(len(budgets),)`` of the seeds that have reached all of these numbers of labeled items."""
+        """The curve ``(len(budgets),)`` of each seed that has reached all of these numbers of labeled items."""
         return {
             seed: np.array([curve[labeled] for labeled in budgets])
             for seed, curve in self.curves.items()
@@ -120,15 +119,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Series that may be compared: they agree in all settings but strategy and seed.
+    """Series that may be compared: all their settings agree, except for strategy and seed.
 
     Attributes:
-        name: what it has that other panels have not, in short; empty where there is one panel.
-        settings: that its runs agree in.
-        query_sizes: labeled items of each query; the last one goes on.
-        series: at least one; the baseline first.
-        baseline: the series that others are compared with, if it is there.
-        full: metric of a model that was trained on the whole pool, if known.
+        name: the settings that distinguish it from other panels, in short; empty if there is only one panel.
+        settings: the settings that all its runs share.
+        query_sizes: items of each query; the last number holds for all later queries.
+        series: at least one; the baseline is the first.
+        baseline: the series that the others are compared with; None if there is none.
+        full: the metric of a model trained on the whole pool; None if unknown.
     """
 
     name: str
@@ -140,12 +139,12 @@ class Panel:
 
     @property
     def compared(self) -> list[Series]:
-        """The series with at least two cycles; less is no curve."""
+        """The series with at least two cycles. Fewer do not make a curve."""
         return [series for series in self.series if len(series.budgets) > 1]
 
     @property
     def others(self) -> list[Series]:
-        """Those that are compared with the baseline; none without one."""
+        """The series that are compared with the baseline; empty if there is no baseline, or if it has fewer than two cycles."""
         if self.baseline is None or self.baseline not in self.compared:
             return []
         return [series for series in self.compared if series is not self.baseline]
@@ -158,18 +157,18 @@ class Panel:
 
     @property
     def query_size(self) -> float:
-        """Labeled items of one cycle: the mean over the queries that are compared."""
+        """The items of a query, as the mean over the queries that are compared."""
         queries = max(1, len(self.budgets) - 1)
         return float(np.mean([self.query_sizes[min(number, len(self.query_sizes) - 1)] for number in range(queries)]))
 
     @cached_property
     def item_pixels(self) -> float:
-        """Pixels of an item of the first common training set, in the mean; NaN where they were not recorded."""
+        """The mean number of pixels of an item in the first common training set; NaN if not recorded."""
         return self.compared[0].pixels(self.budgets[0]) / self.budgets[0] if self.budgets else float("nan")
 
     @cached_property
     def start(self) -> float:
-        """The metric of the first common training set: the mean over seeds, each seed's over strategies."""
+        """The metric of the first common training set: the mean over strategies for each seed, then the mean over seeds."""
         by_seed: dict[int, list[float]] = {}
         for series in self.compared:
             for seed, value in series.at(self.budgets[0]).items():
@@ -179,16 +178,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a report is about.
+    """Everything that a report shows.
 
     Attributes:
-        metric: column of the learning curves.
+        metric: the column of the learning curves that is compared.
         panels: at least one.
-        full_runs: on the whole pool.
-        runs: all that were read, by path.
-        skipped: paths that were not, with the reason.
-        duplicates: runs that are left out because another one has their seed.
-        starts: runs that are left out because they are nothing but a cycle 0, beside others that go on.
+        full_runs: runs on the whole pool.
+        runs: all runs that were read, sorted by path.
+        skipped: the paths that are left out, with the reason.
+        duplicates: runs that are left out because another run has the same settings and seed.
+        starts: runs that are left out because they have only cycle 0, while other runs have more.
     """
 
     metric: str
@@ -201,10 +200,10 @@ class Comparison:
 
 
 def read_run(directory: RunDirectory) -> Run:
-    """Reads what a run has left so far.
+    """Reads a run directory. The run may be unfinished.
 
     Raises:
-        UserError: nothing can be made of it; the message is the reason.
+        UserError: no cycle is finished, a file is damaged, or seed or query size are no valid numbers. The message is the reason.
     """
     rows = tuple(directory.read_curve()) if os.path.lexists(directory.learning_curve) else ()
     if not rows:
@@ -222,7 +221,7 @@ def read_run(directory: RunDirectory) -> Run:
         directory.path,
         seed,
         names.choice(config, seed),
-        # Where the data lie does not matter, what they are does.
+        # Two runs may be compared if their data are the same, wherever these are stored.
         names.comparable(config, seed) | ({_DATA: str(content)[:12]} if content else {}),
         rows,
         config.get(names.CYCLES),
@@ -237,13 +236,13 @@ def read_run(directory: RunDirectory) -> Run:
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
-    """Reads all runs in some folders, each once.
+    """Reads all runs in some folders. A run that is found twice is read once.
 
     Returns:
-        The runs by path, and what could not be read with the reason.
+        The runs, sorted by path, and the paths that could not be read, with the reason.
 
     Raises:
-        UserError: a folder is missing, or not a single run can be read.
+        UserError: a folder is missing, or no run can be read.
     """
     runs: dict[Path, Run] = {}
     skipped: dict[Path, str] = {}
@@ -264,7 +263,11 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
 
 
 def _by_one_name(runs: list[Run]) -> list[Run]:
-    """The runs, with metrics of the evaluation set under one name: where some have ``test/...``, the ``val/...`` of others is that too."""
+    """Gives the metrics of the evaluation set the same name in all runs.
+
+    They are named ``test/...`` in runs with validation items, and ``val/...`` in runs without. If there is a run with validation items, a
+    run without gets its ``val/...`` as ``test/...`` too.
+    """
     if not any(run.validation for run in runs):
         return runs
 
@@ -276,23 +279,23 @@ def _by_one_name(runs: list[Run]) -> list[Run]:
 
 
 def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
-    """The metric that is compared.
+    """Chooses the metric that is compared.
 
     Args:
-        runs: most of which must have it; the others are :func:`lacking` it.
-        wanted: by name; None takes mean IoU, then accuracy, of a test set before those of what validates.
+        runs: more than half of them must have the metric; :func:`lacking` names the others.
+        wanted: name of the metric; None takes the first of ``test/miou``, ``test/accuracy``, ``val/miou`` and ``val/accuracy``.
 
     Raises:
-        UserError: most runs do not have it, or it is a loss; the message lists what all have.
+        UserError: at least half of the runs do not have the metric, or it is a loss. The message lists the metrics that all runs have.
     """
     if wanted is not None and "loss" in wanted:
         raise UserError(f"Expected a metric that is better when it is higher, got {wanted}. Name another one with --metric.")
     having = Counter(name for run in runs for name in run.rows[0].metrics)
-    for name in [wanted] if wanted is not None else _PREFERRED_METRICS:
+    for name in [wanted] if wanted is not None else stopping.METRICS:
         if 2 * having[name] > len(runs):
             return name
     common = [name for name, count in having.items() if count == len(runs) and "loss" not in name]
-    expected = wanted or " or ".join(_PREFERRED_METRICS[2:])
+    expected = wanted or " or ".join(stopping.METRICS[2:])
     raise UserError(
         f"Expected the metric {expected} in every run, got {', '.join(common) or 'none'} in all of them. "
         "Name one of these with --metric, or report the runs apart."
@@ -300,21 +303,24 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
 
 
 def lacking(runs: Sequence[Run], metric: str) -> dict[Path, str]:
-    """The runs that do not have a metric, with the reason to leave them out."""
+    """Returns the paths of the runs that do not have a metric, with the reason why they are left out."""
     return {run.path: f"no {metric} in its learning_curve.csv" for run in runs if metric not in run.rows[0].metrics}
 
 
 def compare(
     runs: Sequence[Run], skipped: Mapping[Path, str], metric: str, baseline: str = "Random", full: float | None = None
 ) -> Comparison:
-    """Puts runs into series and panels.
+    """Groups runs into series and panels.
 
     Args:
-        runs: by path; of two with the same settings and seed the first counts.
-        skipped: what could not be read.
-        metric: column of the learning curves.
-        baseline: class of the strategy that others are compared with, or the beginning of its label.
-        full: metric of a model that was trained on the whole pool; None takes the runs with ``initial_size=all``.
+        runs: sorted by path; of two runs with the same settings and seed, the first counts.
+        skipped: the paths that could not be read, with the reason.
+        metric: the column of the learning curves that is compared.
+        baseline: the strategy that others are compared with: its label, the name of its class, or the beginning of its label.
+        full: the metric of a model trained on the whole pool; None takes it from the runs with ``initial_size=all``.
+
+    Raises:
+        UserError: all runs are on the whole pool, so that there is nothing to compare.
     """
     learning = [run for run in runs if not run.full_pool]
     starts = [run for run in learning if run.only_cycle_0]
@@ -349,7 +355,7 @@ def compare(
 
 
 def _first_of_each_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
-    """Those that count, and the others."""
+    """Returns the first run for each combination of settings and seed, and the other runs."""
     first: dict[Any, Run] = {}
     others = []
     for run in runs:

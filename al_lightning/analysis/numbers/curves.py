@@ -1,6 +1,6 @@
-"""Numbers of learning curves: pure functions of labels and metric values.
+"""Computes numbers from learning curves, by pure functions.
 
-A curve is given by the number of labeled items of each cycle, rising, and the metric of each cycle.
+A curve is given by two arrays: the number of labeled items in each cycle, which rises, and the metric of each cycle.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ def alc(values: npt.ArrayLike, labeled: npt.ArrayLike, query_size: float) -> flo
     Args:
         values: ``(n,)`` metric of each cycle, in [0, 1].
         labeled: ``(n,)`` labeled items of each cycle, rising.
-        query_size: labeled items that make one cycle on the x-axis; the mean query where sizes differ.
+        query_size: the number of labeled items that counts as one cycle on the x-axis; the mean if the sizes of the queries differ.
 
     Raises:
-        UserError: the curve has fewer than 2 points, or its x-axis does not rise.
+        UserError: the curve has fewer than 2 points, ``labeled`` does not rise, or ``query_size`` is not positive.
 
     Example:
         >>> round(alc([0.5, 0.6, 0.7], [100, 200, 300], query_size=100), 6)
@@ -36,15 +36,15 @@ def alc(values: npt.ArrayLike, labeled: npt.ArrayLike, query_size: float) -> flo
 
 
 def normalized(values: npt.ArrayLike, start: float, full: float) -> Values:
-    """The curve mapped so that the first training set's value is 0 and the full pool's is 1.
+    """Maps a curve linearly, so that the metric of the first training set becomes 0 and that of the whole pool becomes 1.
 
     Args:
         values: ``(n,)`` metric of each cycle.
-        start: metric of cycle 0, common to all strategies that are compared.
+        start: metric of cycle 0, the same for all strategies that are compared.
         full: metric of a model trained on the whole pool.
 
     Raises:
-        UserError: the two are equal.
+        UserError: ``start`` and ``full`` are equal.
     """
     if full == start:
         raise UserError(f"Expected the full pool's metric to differ from cycle 0's to normalise by it, but both are {start}.")
@@ -53,16 +53,19 @@ def normalized(values: npt.ArrayLike, start: float, full: float) -> Values:
 
 
 def break_even(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> float | None:
-    """The number of labeled items where a mean curve rises above the baseline's and stays there: its last crossing.
+    """The number of labeled items from which on a mean curve stays above the baseline's: their last crossing.
 
     Args:
         values: ``(n,)`` mean metric of each cycle.
-        baseline: ``(n,)`` likewise, of the strategy that is compared with.
-        labeled: ``(n,)`` labeled items of each cycle, rising; the same for both.
+        baseline: ``(n,)`` mean metric of each cycle of the baseline.
+        labeled: ``(n,)`` labeled items of each cycle, rising; the same for both curves.
 
     Returns:
-        Where the straight lines between the last two cycles in question cross; the first number of labels where the curve is never
-        below but above somewhere; None where it ends below or level.
+        Where the curves cross for the last time, on straight lines between cycles. The first number of labels if the curve is above in
+        every cycle. None if the curve does not end above the baseline's.
+
+    Raises:
+        UserError: a curve has fewer than 2 points, or ``labeled`` does not rise.
     """
     difference, x = _differences(values, baseline, labeled)
     not_above = np.flatnonzero(difference <= 0)
@@ -74,12 +77,16 @@ def first_crossing(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.
     """The number of labeled items where a mean curve rises above the baseline's for the first time, whether or not it stays there.
 
     Args:
-        values: as of :func:`break_even`.
-        baseline: likewise.
-        labeled: likewise.
+        values: see :func:`break_even`.
+        baseline: see :func:`break_even`.
+        labeled: see :func:`break_even`.
 
     Returns:
-        Where the straight lines cross, as there; None where the curve is nowhere above.
+        Where the curves cross before the first cycle in which the curve is above, on straight lines between cycles. None if there is no
+        such cycle.
+
+    Raises:
+        UserError: a curve has fewer than 2 points, or ``labeled`` does not rise.
     """
     difference, x = _differences(values, baseline, labeled)
     above = np.flatnonzero(difference > 0)
@@ -92,7 +99,7 @@ def _differences(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.Ar
 
 
 def _crossing(difference: Values, x: Values, above: int) -> float:
-    """Where a straight line crosses 0 before a point that is above it; the first point where there is none before it."""
+    """Where the straight line to the point at position ``above`` crosses 0. If that is the first point, its own x."""
     if above == 0:
         return float(x[0])
     low, high = difference[above - 1], difference[above]
@@ -100,7 +107,16 @@ def _crossing(difference: Values, x: Values, above: int) -> float:
 
 
 def labels_to_reach(level: float, values: npt.ArrayLike, labeled: npt.ArrayLike) -> float | None:
-    """The number of labeled items where a curve first reaches a level, on straight lines between cycles; None where it never does."""
+    """The number of labeled items where a curve first reaches a level, on straight lines between cycles; None if it never does.
+
+    Args:
+        level: of the metric.
+        values: ``(n,)`` metric of each cycle.
+        labeled: ``(n,)`` labeled items of each cycle, rising.
+
+    Raises:
+        UserError: the curve has fewer than 2 points, or ``labeled`` does not rise.
+    """
     y, x = _curve(values, labeled)
     reached = np.flatnonzero(y >= level)
     if len(reached) == 0:

@@ -1,6 +1,6 @@
-"""What a panel's runs say: areas, break-even points, labels saved, tests. Pure functions of panels.
+"""Computes areas, break-even points, saved labels and tests from panels, by pure functions.
 
-Numbers of whole curves are over the range of labels that all series of the panel have in common, and over the seeds that have all of it.
+Numbers of whole curves use the budgets that all series of the panel have in common, and the seeds that have reached all of these budgets.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ class Contrast:
 
     Attributes:
         first: label of the strategy.
-        second: of the one that is subtracted.
+        second: label of the strategy whose metric is subtracted.
         labeled: the budget; None for the mean over all budgets after cycle 0.
         difference: first minus second.
-        corrected: its p-value after Holm's correction in its family; NaN without a test.
+        corrected: the p-value after Holm's correction in the family of tests; NaN if there is no test.
     """
 
     first: str
@@ -36,13 +36,13 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Area:
-    """The learning curve of a series as numbers.
+    """The areas under the learning curves of a series. Each is a mean over seeds with its interval.
 
     Attributes:
-        mean: the metric in the mean over the curve, the area divided by the labels that it goes over; as fractions, over the seeds.
-        alc: in percent times cycles, likewise.
-        normalized: likewise, of the curve with cycle 0 at 0 and the full pool at 100; None where the full pool's metric is unknown.
-        final: the metric at the last common budget.
+        mean: the mean metric over the curve, as a fraction: the area divided by the range of labels.
+        alc: the area under the learning curve, in percent times cycles.
+        normalized: the same area of the normalised curve (cycle 0 at 0, whole pool at 100); None if the whole pool's metric is unknown.
+        final: the metric at the last common budget, as a fraction.
     """
 
     mean: Interval
@@ -56,9 +56,9 @@ class Level:
     """The labels that a series needs to reach a level of the metric.
 
     Attributes:
-        level: of the metric.
-        labels: that its mean curve needs; infinite where it does not reach the level, NaN where there is no curve.
-        saved: share of the baseline's labels that it does not need, negative where it needs more; NaN where one of them does not reach it.
+        level: the level, as a fraction.
+        labels: the number of labels that the mean curve needs; infinite if it does not reach the level, NaN if there is no curve.
+        saved: 1 - labels / the baseline's labels; negative if the series needs more, NaN if one of the two does not reach the level.
     """
 
     level: float
@@ -67,18 +67,22 @@ class Level:
 
 
 def curve(series: Series) -> list[tuple[int, Interval]]:
-    """The mean over seeds at each number of labeled items, over the seeds that have reached it."""
+    """Returns each number of labeled items with the mean over the seeds that have reached it."""
     return [(labeled, mean_interval([*series.at(labeled).values()])) for labeled in series.budgets]
 
 
 def mean_curve(series: Series, budgets: Sequence[int]) -> Values | None:
-    """The mean ``(len(budgets),)`` of the seeds that have reached all budgets; None where none has."""
+    """Returns the mean ``(len(budgets),)`` over the seeds that have reached all budgets; None if there are no such seeds."""
     curves = series.over(budgets)
     return np.mean([*curves.values()], axis=0) if curves else None
 
 
 def area(panel: Panel, series: Series) -> Area | None:
-    """A series' ALC, normalised ALC and last metric; None where no seed covers the common range."""
+    """Computes the areas of a series over the common budgets; None if no seed has reached all of them, or if there are fewer than two.
+
+    Raises:
+        UserError: the whole pool's metric equals that of cycle 0, so that curves can't be normalised.
+    """
     curves = series.over(panel.budgets)
     if not curves or len(panel.budgets) < 2:
         return None
@@ -96,19 +100,19 @@ def area(panel: Panel, series: Series) -> Area | None:
 
 
 def break_even_point(panel: Panel, series: Series) -> float:
-    """The number of labeled items where the mean curve rises above the baseline's for good, over the seeds that both have.
+    """The number of labeled items from which on the mean curve stays above the baseline's. Both means are over their common seeds.
 
     Returns:
-        Infinite where it does not end above; NaN for the baseline itself, and where there is nothing to compare.
+        Infinite if the curve does not end above; NaN for the baseline itself, and if there is nothing to compare.
     """
     return _against_baseline(panel, series, break_even)
 
 
 def first_above(panel: Panel, series: Series) -> float:
-    """The number of labeled items where the mean curve rises above the baseline's for the first time, likewise.
+    """The number of labeled items where the mean curve rises above the baseline's for the first time. Both means are over common seeds.
 
     Returns:
-        Infinite where it is nowhere above; NaN as of :func:`break_even_point`.
+        Infinite if the curve is nowhere above; NaN for the baseline itself, and if there is nothing to compare.
     """
     return _against_baseline(panel, series, first_crossing)
 
@@ -125,7 +129,7 @@ def _against_baseline(panel: Panel, series: Series, find: Callable[[Values, Valu
 
 
 def default_levels(panel: Panel) -> list[float]:
-    """Three round values between the baseline's first and last mean; fewer where they are too close, none without a baseline."""
+    """Chooses up to three round levels between the first and the last mean of the baseline; none if there is no baseline that rises."""
     values = None if panel.baseline is None or not panel.others else mean_curve(panel.baseline, panel.budgets)
     if values is None or values[-1] <= values[0]:
         return []
@@ -136,7 +140,7 @@ def default_levels(panel: Panel) -> list[float]:
 
 
 def levels_reached(panel: Panel, series: Series, levels: Sequence[float]) -> list[Level]:
-    """The labels that the mean curve of a series needs to reach some levels, and what it saves against the baseline."""
+    """Computes how many labels the mean curve of a series needs to reach each level, and what share it saves against the baseline."""
 
     def needed(which: Series | None) -> list[float]:
         values = None if which is None or len(panel.budgets) < 2 else mean_curve(which, panel.budgets)
@@ -152,7 +156,7 @@ def levels_reached(panel: Panel, series: Series, levels: Sequence[float]) -> lis
 
 
 def by_budget(panel: Panel) -> list[Contrast]:
-    """Each strategy against the baseline at each budget after cycle 0; one family of tests."""
+    """Tests each strategy against the baseline at each budget after cycle 0. All tests are one family for Holm's correction."""
     base = panel.baseline
     if base is None:
         return []
@@ -166,24 +170,29 @@ def by_budget(panel: Panel) -> list[Contrast]:
 
 
 def overall(panel: Panel) -> list[Contrast]:
-    """Each strategy against the baseline in the mean over the budgets after cycle 0; one family of tests."""
+    """Tests each strategy against the baseline by the mean over the budgets after cycle 0. All tests are one family."""
     return _family([_overall(panel, series, panel.baseline) for series in panel.others if panel.baseline and panel.budgets[1:]])
 
 
 def pairwise(panel: Panel) -> list[Contrast]:
-    """Every two strategies, the baseline among them, in the mean over the budgets after cycle 0; one family of tests."""
+    """Tests all pairs of strategies, including the baseline, by the mean over the budgets after cycle 0. All tests are one family."""
     return _family([_overall(panel, first, second) for first, second in combinations(panel.compared, 2) if panel.budgets[1:]])
 
 
 def against_mean(panel: Panel) -> list[Contrast]:
-    """Each strategy that counts pixels, or aggregates them otherwise, against the same one by their mean, likewise; one family of tests."""
+    """Tests strategies with different aggregations of pixel scores against each other. All tests are one family.
+
+    Each strategy whose aggregation is not the mean, such as counting, is tested against the same strategy with the mean.
+    """
     split = [(series, *settings.aggregation(series.choice)) for series in panel.compared]
-    pairs = [(other, mean) for other, how, what in split for mean, none, same in split if how and not none and what == same]
+    of_mean = [(series, rest) for series, aggregation, rest in split if not aggregation]
+    others = [(series, rest) for series, aggregation, rest in split if aggregation]
+    pairs = [(other, mean) for other, rest in others for mean, same in of_mean if rest == same]
     return _family([_overall(panel, other, mean) for other, mean in pairs if panel.budgets[1:]])
 
 
 def penalties(panel: Panel) -> Values:
-    """The penalty matrix of the compared series over the budgets after cycle 0; see :func:`penalty_matrix`."""
+    """Computes the penalty matrix of the compared series over the budgets after cycle 0; see :func:`penalty_matrix`."""
     return penalty_matrix([[series.at(labeled) for labeled in panel.budgets[1:]] for series in panel.compared])
 
 

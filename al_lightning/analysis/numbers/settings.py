@@ -1,4 +1,4 @@
-"""Settings of runs: which of them make runs incomparable, and short names for them. Pure functions of configurations."""
+"""Settings of runs: which of them must agree for a comparison, and short names for them. Pure functions of configurations."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Settings = Mapping[str, Any]
-"""By dotted key; a setting that is null is left out, as one that an older version did not have."""
+"""Values of settings by dotted key. A setting that is null is left out, like one that an older version did not have."""
 
 SEED = "seed_everything"
 STRATEGY = "active_learning.strategy"
@@ -19,9 +19,9 @@ NETWORK = "model.init_args.network.class_path"
 DATA = "data.class_path"
 
 _CHOICE = (STRATEGY, STRIDE, "active_learning.random_share")
-# How far a run goes: the comparison is over the range that all have.
+# How far a run goes. This may differ, as the comparison uses only the range that all runs have reached.
 _BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
-# Where a run lies, what it shows and keeps, and how fast it is: nothing of it changes a metric.
+# Where a run is stored, what it shows and keeps, and how fast it is. None of these settings changes a metric.
 _INDIFFERENT = (
     "config",
     "run_dir",
@@ -50,7 +50,7 @@ _INDIFFERENT = (
         )
     ),
 )
-# What a run on the whole pool may have otherwise and still be the upper end of normalised curves.
+# A run on the whole pool may differ in these settings from the runs whose curves are normalised by its metric.
 _FULL_POOL = (INITIAL_SIZE, "data.init_args.initial_draw", QUERY_SIZE)
 _KINDS = {
     "uncertainty": ("Entropy", "MaxSoftmax", "Margin"),
@@ -62,7 +62,7 @@ _CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration with dotted keys, without what is null.
+    """Flattens a nested configuration to dotted keys, and leaves out what is null.
 
     Example:
         >>> flat({"trainer": {"max_epochs": 20, "logger": None}, "resume": False})
@@ -78,12 +78,12 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()) -> list[str]:
-    """What is not the same in two configurations, a line a dotted key.
+    """Describes how two configurations differ, with one line for each dotted key.
 
     Args:
-        then: the one.
-        now: the other.
-        indifferent: keys that do not count.
+        then: the earlier configuration.
+        now: the present configuration.
+        indifferent: keys that are not compared.
     """
     return [
         f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
@@ -93,59 +93,60 @@ def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()
 
 
 def choice(settings: Settings, seed: int) -> dict[str, Any]:
-    """The settings that say how a query is chosen, the same for all seeds of a strategy."""
-    return {STRIDE: 1} | {key: _told(key, value, seed) for key, value in settings.items() if _within(key, _CHOICE)}
+    """Returns the settings that say how a query is chosen. They are the same for all seeds of a strategy."""
+    return {STRIDE: 1} | {key: _compared_as(key, value, seed) for key, value in settings.items() if _within(key, _CHOICE)}
 
 
 def comparable(settings: Settings, seed: int) -> dict[str, Any]:
-    """The settings that must agree for strategies to be compared: all but the strategy, the seed, the budget, and what is indifferent."""
+    """Returns the settings that must agree for a comparison: all but strategy, seed, budget, and those that do not change a metric."""
     kept = {key: value for key, value in settings.items() if not _within(key, (*_CHOICE, *_BUDGET, *_INDIFFERENT))}
     if _CALLBACKS in kept:
-        kept[_CALLBACKS] = [each for each in _listed(kept[_CALLBACKS]) if not _only_looks(each)]
+        kept[_CALLBACKS] = [each for each in as_list(kept[_CALLBACKS]) if not _only_looks(each)]
         if not kept[_CALLBACKS]:
             del kept[_CALLBACKS]
-    return {key: _told(key, value, seed) for key, value in kept.items()}
+    return {key: _compared_as(key, value, seed) for key, value in kept.items()}
 
 
 def group(settings: Settings, seed: int) -> str:
-    """A name for what a run has in common with all that it may be compared with: data, network, and eight digits for everything."""
+    """Names the group of runs that a run may be compared with: data, network, and eight hexadecimal digits of a hash of all settings."""
     same = hashlib.sha256(repr(key_of(comparable(settings, seed))).encode()).hexdigest()[:8]
     return f"{short(settings.get(DATA))}-{short(settings.get(NETWORK))}-{same}"
 
 
 def without_pool_size(settings: Settings) -> dict[str, Any]:
-    """What a run on the whole pool has in common with those whose upper end it is."""
+    """Returns the settings that a run on the whole pool shares with the runs whose curves are normalised by its metric."""
     return {key: value for key, value in settings.items() if key not in _FULL_POOL}
 
 
 def key_of(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Settings as something that can be looked up."""
+    """Returns settings as a hashable key."""
     return tuple(sorted((key, repr(value)) for key, value in settings.items()))
 
 
 def differing(all_settings: Sequence[Settings]) -> list[str]:
-    """The keys whose values are not the same everywhere, in the order of their first appearance."""
+    """Returns the keys whose values differ between settings, in the order of their first appearance."""
     keys = dict.fromkeys(key for settings in all_settings for key in settings)
     return [key for key in keys if len({repr(settings.get(key)) for settings in all_settings}) > 1]
 
 
 def short_names(all_settings: Sequence[Settings]) -> list[str]:
-    """A name for each of some settings, by what they differ in: ``width=16, query_size=500``.
+    """Names each configuration by the settings in which it differs from the others, like ``width=16, query_size=500``.
 
-    A setting that only some have (an argument of a class that the others don't use) is named where the rest tells too little.
+    A setting that only some configurations have (an argument of a class that the others don't use) is named only if the other settings
+    do not distinguish all configurations.
     """
     keys = differing(all_settings)
     everywhere = [key for key in keys if all(key in settings for settings in all_settings)]
     named = list(everywhere)
     for key in keys:
-        if key not in named and _kinds(all_settings, [*named, key]) > _kinds(all_settings, named):
+        if key not in named and _distinguished(all_settings, [*named, key]) > _distinguished(all_settings, named):
             named.append(key)
     last = _last_parts(named)
     return _distinct([", ".join(f"{last[key]}={short(settings.get(key))}" for key in named) for settings in all_settings])
 
 
 def short(value: Any) -> str:
-    """A value for people: a class without its module, a number without needless digits."""
+    """Writes a value for people: a class without its module, a number without needless digits."""
     if isinstance(value, bool) or value is None:
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -159,7 +160,7 @@ def short(value: Any) -> str:
 
 
 def described(settings: Settings) -> str:
-    """All of some settings in a line.
+    """Writes settings in one line.
 
     Example:
         >>> described({"active_learning.strategy.class_path": "x.BALD", "active_learning.strategy.init_args.passes": 10})
@@ -170,12 +171,12 @@ def described(settings: Settings) -> str:
 
 
 def strategy_class(choice: Settings) -> str:
-    """The name of the strategy's class."""
+    """Returns the name of the strategy's class."""
     return short(choice[f"{STRATEGY}.class_path"] if f"{STRATEGY}.class_path" in choice else choice.get(STRATEGY))
 
 
 def aggregation(choice: Settings) -> tuple[Settings, Settings]:
-    """How a strategy makes one score of an image's pixels, and all else of it; the mean, which is the default, is nothing.
+    """Splits the settings of a strategy into those of its aggregation and the rest. The mean, which is the default, gives no settings.
 
     Example:
         >>> aggregation({"active_learning.strategy.init_args.aggregation.class_path": "x.Mean", "active_learning.stride": 1})
@@ -187,14 +188,14 @@ def aggregation(choice: Settings) -> tuple[Settings, Settings]:
 
 
 def kind(strategy: str) -> str:
-    """What a class of strategies is one of, in the words of Chen's thesis (2020); its own name where that has none."""
+    """Returns the kind of a strategy's class in the words of Chen's thesis (2020): uncertainty, Bayesian or ODIN. Else the class's name."""
     return next((kind for kind, classes in _KINDS.items() if strategy in classes), strategy)
 
 
 def labels(choices: Sequence[Settings]) -> list[str]:
-    """A name for each of some different strategies, as ``Odin(temperature=0.1), stride 4``.
+    """Names each of several strategies, like ``Odin(temperature=0.1), stride 4``.
 
-    Arguments that all strategies of a class share are left out, and so are paths, unless names would be the same then.
+    Arguments that all strategies of a class share are left out. Paths are left out too, unless two names would be the same.
     """
     by_class: dict[str, list[Settings]] = {}
     for each in choices:
@@ -210,7 +211,13 @@ def labels(choices: Sequence[Settings]) -> list[str]:
 
 
 def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = False) -> str:
-    """A name for a strategy, with its arguments but for those that are shared with others, or are paths that are not wanted."""
+    """Names a strategy.
+
+    Args:
+        choice: its settings.
+        shared: dotted keys of arguments that are left out.
+        paths: whether arguments that are paths are named.
+    """
     node = nested(choice).get("active_learning", {}).get("strategy")
     name = _described(node, shared, STRATEGY, paths) if isinstance(node, Mapping) else short(node)
     stride = choice.get(STRIDE, 1)
@@ -218,7 +225,7 @@ def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = 
 
 
 def of_class(node: Mapping[str, Any]) -> str:
-    """A class of a configuration with its arguments, but for paths.
+    """Writes a class of a configuration with its arguments. Paths are left out.
 
     Example:
         >>> of_class({"class_path": "x.MLP", "init_args": {"width": 16}})
@@ -228,7 +235,7 @@ def of_class(node: Mapping[str, Any]) -> str:
 
 
 def nested(settings: Settings) -> dict[str, Any]:
-    """The opposite of :func:`flat`.
+    """Makes a nested configuration of dotted keys, the opposite of :func:`flat`.
 
     Example:
         >>> nested({"trainer.max_epochs": 20, "resume": False})
@@ -245,7 +252,7 @@ def nested(settings: Settings) -> dict[str, Any]:
 
 
 def natural(text: str) -> list[tuple[float, str]]:
-    """A key to sort names by, with the numbers in them as numbers.
+    """Returns a key that sorts names by the numbers in them.
 
     Example:
         >>> sorted(["width=1024", "width=16"], key=natural)
@@ -256,17 +263,17 @@ def natural(text: str) -> list[tuple[float, str]]:
 
 
 def as_list(value: Any) -> list[Any]:
-    """The values of a setting that may have one for each cycle."""
+    """Returns a list as it is, and any other value as a list with this value only."""
     return value if isinstance(value, list) else [value]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a setting is a number that an axis could show."""
+    """Whether a value is a number that an axis can show."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def _described(node: Mapping[str, Any], shared: frozenset[str], prefix: str, paths: bool) -> str:
-    """A class and its arguments; classes among these are always named, other arguments where they are not shared."""
+    """Writes a class with its arguments. An argument that is a class is always named, other arguments only if they are not shared."""
     arguments = []
     for name, value in node.get("init_args", {}).items():
         key = f"{prefix}.init_args.{name}"
@@ -282,22 +289,18 @@ def _within(key: str, names: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
-def _told(key: str, value: Any, seed: int) -> Any:
-    """A value as comparisons have it: our classes by the package alone, for they have other homes in other versions."""
+def _compared_as(key: str, value: Any, seed: int) -> Any:
+    """Returns a value as it is compared. Our classes get only the package's name, as they may be in other modules in other versions."""
     if key.endswith("class_path") and str(value).startswith("al_lightning."):
         return f"al_lightning.{str(value).rpartition('.')[2]}"
     return _without_seed(value, seed)
 
 
 def _without_seed(value: Any, seed: int) -> Any:
-    """A text with a placeholder for the run's own seed, where it says ``seed3`` or ``-s3``."""
+    """Replaces the run's seed in a text such as ``seed3`` or ``-s3`` by a placeholder."""
     if not isinstance(value, str):
         return value
     return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _only_looks(callback: Any) -> bool:
@@ -306,7 +309,7 @@ def _only_looks(callback: Any) -> bool:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered where they are the same: what is short may hide a difference."""
+    """Appends a number to names that occur before, as short names may hide a difference."""
     seen: Counter[str] = Counter()
     distinct = []
     for name in names:
@@ -315,12 +318,13 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return distinct
 
 
-def _kinds(all_settings: Sequence[Settings], keys: Sequence[str]) -> int:
+def _distinguished(all_settings: Sequence[Settings], keys: Sequence[str]) -> int:
+    """How many configurations these keys tell apart."""
     return len({tuple(repr(settings.get(key)) for key in keys) for settings in all_settings})
 
 
 def _last_parts(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each key, of a class its role, with the part before it where another key ends in the same."""
+    """Shortens each key to its last part. A key whose last part is also that of another key keeps two parts."""
 
     def end(key: str, parts: int) -> str:
         words = [word for word in key.removesuffix(".class_path").split(".") if word != "init_args"]

@@ -1,4 +1,4 @@
-"""What was run: data, network, recipe, labels, seeds, versions, as a reader needs them to believe a figure, or to make it again."""
+"""Describes what was run, so that a reader can judge and repeat it: data, network, recipe, labels, seeds and versions."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +10,13 @@ from al_lightning.analysis.numbers.comparison import Run
 
 NOT_RECORDED = "not recorded"
 _DATA, _NETWORK, _OPTIMIZER = "data.class_path", "model.init_args.network", "model.init_args.optimizer"
-_OF_AN_OPTIMIZER = ("lr", "momentum", "weight_decay")  # the others are hardly ever changed
+_OF_AN_OPTIMIZER = ("lr", "momentum", "weight_decay")  # other arguments are hardly ever changed
 _PACKAGES = ("al_lightning", "torch", "lightning")
-_DIFFERENT = 4  # values that are told
+_DIFFERENT = 4  # the most values of a fact that are listed
 
 
 def what_was_run(runs: Sequence[Run]) -> dict[str, str]:
-    """All of it by its heading; where runs differ in something, what there is.
+    """Describes runs by facts with headings. If runs differ in a fact, its different values are listed.
 
     Args:
         runs: at least one.
@@ -37,7 +37,7 @@ def what_was_run(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def in_a_line(runs: Sequence[Run]) -> str:
-    """The same, as short as fits under a figure.
+    """Describes runs in one line, which fits under a figure.
 
     Args:
         runs: at least one.
@@ -56,7 +56,7 @@ def in_a_line(runs: Sequence[Run]) -> str:
 
 
 def seeds(numbers: Iterable[int]) -> str:
-    """Seeds with ranges.
+    """Writes seeds as ranges.
 
     Example:
         >>> seeds([3, 0, 1, 2, 7, 7])
@@ -72,7 +72,7 @@ def seeds(numbers: Iterable[int]) -> str:
 
 
 def _all_of(values: Iterable[str]) -> str:
-    """What there is, the most frequent first as it comes."""
+    """Joins the different values in the order of their first appearance. Of many, only the first few are listed."""
     found = [*dict.fromkeys(values)]
     more = f" / and {len(found) - _DIFFERENT} more" if len(found) > _DIFFERENT else ""
     return " / ".join(found[:_DIFFERENT]) + more
@@ -90,7 +90,7 @@ def _items(run: Run) -> int | None:
 
 def _pool(run: Run) -> str:
     crop = run.settings.get("data.init_args.query_crop")
-    size = run.settings.get("data.init_args.pool_size")  # the rest of the items takes no part
+    size = run.settings.get("data.init_args.pool_size")  # the other items of the data set are not used
     items = size if isinstance(size, int) else _items(run)
     return _count(items, "images" if crop is None else f"crops of {_numbers(crop)} pixels")
 
@@ -104,7 +104,7 @@ def _validation(run: Run) -> str:
 
 
 def _class(run: Run, key: str) -> str:
-    """A class of the configuration with its arguments."""
+    """Writes a class of the configuration with its arguments."""
     node: Any = names.nested({name: value for name, value in run.settings.items() if name.startswith(key)})
     for part in key.split("."):
         node = node.get(part, {}) if isinstance(node, dict) else {}
@@ -114,7 +114,7 @@ def _class(run: Run, key: str) -> str:
 
 
 def _recipe(run: Run) -> str:
-    """How a cycle trains: ``AdamW (lr=0.001), 600 steps of 8``."""
+    """Describes how a cycle trains, like ``AdamW (lr=0.001), 600 steps, batches of 8, each cycle from scratch``."""
     settings = run.settings
     optimizer = _class(run, _OPTIMIZER).partition("(")[0]
     given = [f"{name}={names.short(settings[key])}" for name in _OF_AN_OPTIMIZER if (key := f"{_OPTIMIZER}.init_args.{name}") in settings]

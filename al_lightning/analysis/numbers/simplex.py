@@ -1,24 +1,22 @@
-"""Distributions over C classes, as points of the probability simplex: where they lie, and how far uncertainty measures can disagree there.
+"""Distributions over C classes as points of the probability simplex, and bounds between uncertainty measures.
 
 Axes: N distributions, C classes.
 """
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import entr, softmax
 
-Values = npt.NDArray[np.floating[Any]]
+from al_lightning.analysis.numbers.curves import Values
 
 _LARGEST_SCALE = 10.0
 
 
 def simplex_grid(steps: int) -> Values:
-    """An even grid over the simplex of 3 classes, its edges and corners included.
+    """Makes a regular grid over the simplex of 3 classes, including its edges and corners.
 
     Args:
-        steps: intervals along an edge; with a multiple of 3, the uniform distribution is one of the points.
+        steps: intervals along an edge. If it is a multiple of 3, the uniform distribution is one of the points.
 
     Returns:
         ``(N, 3)`` with N = (steps + 1) (steps + 2) / 2.
@@ -31,28 +29,28 @@ def simplex_grid(steps: int) -> Values:
 
 
 def barycentric(distributions: npt.ArrayLike) -> Values:
-    """Places in the plane: the corners of a triangle with edges of length 1, weighted by the probabilities.
+    """Maps distributions to points in the plane: the corners of a triangle with edges of length 1, weighted by the probabilities.
 
     Args:
         distributions: ``(N, 3)``.
 
     Returns:
-        ``(N, 2)``: the first class is the lower left corner, the second the lower right one, the third the top.
+        ``(N, 2)``: the first class is the lower left corner, the second the lower right corner, the third the top corner.
     """
     places: Values = np.asarray(distributions) @ np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
     return places
 
 
 def random_distributions(count: int, classes: int, seed: int) -> Values:
-    """Random distributions that cover the whole range of entropies, more densely where it is high.
+    """Draws random distributions that cover the whole range of entropies. High entropies are more frequent.
 
-    Each is the softmax of ``s z``, with C independent standard normal logits z and a scale ``s = 10 u ** 2`` of its own, u uniform in
-    [0, 1]: small scales, which come out nearly uniform over the classes, are the most frequent.
+    Each distribution is the softmax of ``s z``: z has C independent standard normal logits, and the scale is ``s = 10 u ** 2`` with u
+    uniform in [0, 1]. Small scales are the most frequent; they give distributions that are nearly uniform over the classes.
 
     Args:
         count: N.
         classes: C.
-        seed: of the draw.
+        seed: seed of the random numbers.
 
     Returns:
         ``(N, C)``.
@@ -64,13 +62,13 @@ def random_distributions(count: int, classes: int, seed: int) -> Values:
 
 
 def cumulative_average(values: npt.ArrayLike, order_by: npt.ArrayLike) -> Values:
-    """Normalised cumulative average: the running mean over the sorted items, scaled so that its first is 0 and its last 1.
+    """The normalised cumulative average of values, which are sorted by ``order_by`` first.
 
-    With the items sorted by ``order_by``, rising, the n-th running mean is that of the first n values.
+    The n-th cumulative average is the mean of the first n values. It is scaled linearly, so that the first is 0 and the last is 1.
 
     Args:
-        values: ``(N,)``, with another first running mean than the last.
-        order_by: ``(N,)``.
+        values: ``(N,)``; the first sorted value must differ from the mean of all.
+        order_by: ``(N,)`` what the values are sorted by, rising.
 
     Returns:
         ``(N,)``, in the sorted order.
@@ -86,7 +84,7 @@ def cumulative_average(values: npt.ArrayLike, order_by: npt.ArrayLike) -> Values
 
 
 def largest_entropy(max_p: npt.ArrayLike, classes: int) -> Values:
-    """The largest entropy of a distribution whose largest probability is m, in nats: all other classes share the rest evenly.
+    """The largest entropy, in nats, of a distribution whose largest probability is m: all other classes have equal probabilities.
 
     ``-m log m - (1 - m) log((1 - m) / (C - 1))``. Source: Fano's inequality (Cover & Thomas, Elements of Information Theory, 2.10).
 
@@ -95,10 +93,10 @@ def largest_entropy(max_p: npt.ArrayLike, classes: int) -> Values:
         classes: C, at least 2.
 
     Returns:
-        Of the shape of ``max_p``.
+        The entropies, in the shape of ``max_p``.
 
     Raises:
-        ValueError: no distribution over C classes has such a largest probability.
+        ValueError: a value of ``max_p`` is outside of [1 / C, 1].
     """
     m = np.asarray(max_p, dtype=np.float64)
     if bool(((m < 1 / classes) | (m > 1)).any()):
@@ -108,20 +106,20 @@ def largest_entropy(max_p: npt.ArrayLike, classes: int) -> Values:
 
 
 def smallest_entropy(max_p: npt.ArrayLike) -> Values:
-    """The smallest entropy of a distribution whose largest probability is m, in nats: as many classes as can have m have it.
+    """The smallest entropy, in nats, of a distribution whose largest probability is m: as many classes as possible have probability m.
 
-    ``-k m log m - r log r`` with ``k = floor(1 / m)`` and the rest ``r = 1 - k m`` in one further class. Entropy falls when mass moves from
-    a less probable class to a more probable one, and this distribution is where no more can move. Source: Feder & Merhav, Relations
-    between Entropy and Error Probability, 1994.
+    ``-k m log m - r log r`` with ``k = floor(1 / m)`` classes of probability m, and one more class with the rest ``r = 1 - k m``. Entropy
+    falls when probability moves from a less probable class to a more probable one; in this distribution no more can move. Source: Feder &
+    Merhav, Relations between Entropy and Error Probability, 1994.
 
     Args:
-        max_p: m, in (0, 1], of any shape. C classes have room for it from 1 / C on.
+        max_p: m, in (0, 1], of any shape. With C classes, m is at least 1 / C.
 
     Returns:
-        Of the shape of ``max_p``.
+        The entropies, in the shape of ``max_p``.
 
     Raises:
-        ValueError: it is no largest probability.
+        ValueError: a value of ``max_p`` is outside of (0, 1].
     """
     m = np.asarray(max_p, dtype=np.float64)
     if bool(((m <= 0) | (m > 1)).any()):

@@ -10,18 +10,18 @@ import scipy.special
 import scipy.stats
 
 LEVEL = 0.05
-"""Of tests; intervals have 1 - LEVEL."""
+"""The significance level of tests. Intervals have the confidence level 1 - LEVEL."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and how sure it is.
+    """A mean with its 95 % interval.
 
     Attributes:
-        mean: of the values.
-        low: lower end of the 95 % interval of the mean; NaN with fewer than 2 values.
-        high: upper end.
-        count: of the values.
+        mean: the mean of the values.
+        low: lower end of the interval of the mean; NaN with fewer than 2 values.
+        high: upper end, likewise.
+        count: the number of values.
     """
 
     mean: float
@@ -34,7 +34,7 @@ def mean_interval(values: npt.ArrayLike) -> Interval:
     """The mean of independent values with Student's interval, mean -+ t(0.975, n - 1) s / sqrt(n).
 
     Args:
-        values: ``(n,)``, one a seed; n at least 1.
+        values: ``(n,)``, one for each seed; n at least 1.
     """
     x = np.asarray(values, float)
     mean = float(x.mean())
@@ -46,14 +46,14 @@ def mean_interval(values: npt.ArrayLike) -> Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """A strategy against another one, on the seeds that both have.
+    """The difference between two strategies on the seeds that both have.
 
     Attributes:
-        seeds: that both have, sorted.
-        mean: of the differences, first minus second; NaN without a common seed.
+        seeds: the seeds that both have, sorted.
+        mean: the mean difference, first minus second; NaN without a common seed.
         low: lower end of the 95 % interval of the mean (Student's t); NaN with fewer than 2 seeds.
-        high: upper end.
-        p: of the two-sided paired t-test; NaN where ``note`` says why there is none.
+        high: upper end, likewise.
+        p: p-value of the two-sided paired t-test; NaN if there is no test, and ``note`` says why.
         note: what a reader must know, or empty.
     """
 
@@ -66,14 +66,13 @@ class Difference:
 
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
-    """Compares two strategies' values of the same seeds.
+    """Compares the values of two strategies, paired by seed.
 
-    The interval is Student's, so that it leaves out 0 exactly where the test has p < 0.05; a percentile bootstrap over 4 seeds is
-    too narrow for that.
+    The interval is Student's, so it excludes 0 exactly if the test has p < 0.05. A percentile bootstrap over 4 seeds would be too narrow.
 
     Args:
-        first: value by seed.
-        second: value by seed.
+        first: the value of each seed.
+        second: the value of each seed.
     """
     seeds = tuple(sorted(set(first) & set(second)))
     alone = sorted(set(first) ^ set(second))
@@ -95,16 +94,16 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 def penalty_matrix(strategies: Sequence[Sequence[Mapping[int, float]]]) -> npt.NDArray[np.float64]:
     """How often each strategy beats each other one (Ash et al., Deep Batch Active Learning by Diverse Gradients, 2020).
 
-    A strategy beats another one at a budget where its mean over the common seeds is higher and the two-sided paired t-test has p < 0.05,
-    not corrected for the number of tests, as published. Budgets with fewer than 2 common seeds do not count, and nobody beats anybody
-    where the difference is the same for every seed.
+    A strategy beats another one at a budget if its mean over the common seeds is higher and the two-sided paired t-test has p < 0.05. As
+    published, p is not corrected for the number of tests. Budgets with fewer than 2 common seeds do not count. If the difference is the
+    same for every seed, no strategy beats the other.
 
     Args:
-        strategies: N times the same B budgets, at each the metric by seed.
+        strategies: for each of N strategies and each of the same B budgets, the metric by seed.
 
     Returns:
-        ``(N, N)``: row i, column j is the share of the budgets at which i beats j, in [0, 1]; NaN on the diagonal and where no budget
-        counts. The mean of a column is its strategy's penalty: the lower the better.
+        ``(N, N)``: row i, column j is the share of the budgets at which i beats j, in [0, 1]; NaN on the diagonal and if no budget
+        counts. The mean of a column is the penalty of its strategy: the lower the better.
     """
     shares = np.full((len(strategies), len(strategies)), np.nan)
     for (i, first), (j, second) in combinations(enumerate(strategies), 2):
@@ -120,24 +119,24 @@ def _differences(first: Mapping[int, float], second: Mapping[int, float]) -> npt
 
 
 def _constant(differences: npt.NDArray[np.float64]) -> bool:
-    """Whether all are the same but for rounding: then there is no variance to test with."""
+    """Whether all differences are the same up to rounding. There is no variance for a test then."""
     return bool(np.ptp(differences) <= 1e-12 * max(1.0, float(np.abs(differences).max())))
 
 
 def _p_value(differences: npt.NDArray[np.float64]) -> float:
-    """Of the two-sided t-test that their mean is 0; ttest_1samp has it too, in twenty times the time."""
+    """The p-value of the two-sided t-test of the hypothesis that the mean is 0. SciPy's ttest_1samp takes twenty times as long."""
     t = differences.mean() / (differences.std(ddof=1) / np.sqrt(len(differences)))
     return float(2 * scipy.special.stdtr(len(differences) - 1, -abs(t)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm, 1979): the chance of any false positive among them stays below the level.
+    """Corrects p-values for the number of tests (Holm, 1979), so that the chance of any false positive among them is at most the level.
 
     Args:
-        p_values: of one family of tests; NaN where there was no test, which counts for nothing.
+        p_values: of one family of tests; NaN if there was no test, which does not count.
 
     Returns:
-        In the same order, each at least as large as it was, at most 1.
+        The corrected p-values in the same order, each at least as large as before, and at most 1.
 
     Example:
         >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03])]

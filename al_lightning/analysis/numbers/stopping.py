@@ -1,4 +1,4 @@
-"""What lets a person see when to stop: how sure a metric is, what the last labels have brought, and whether querying beats drawing lots."""
+"""Helps a person to decide when to stop: the interval of the metric, the gain by the last labels, and a check against random picks."""
 
 import math
 import os
@@ -18,31 +18,32 @@ from al_lightning.run_tables import BY_STRATEGY, RANDOM, CycleRow, read_errors, 
 from al_lightning.runs import RunDirectory
 
 METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
-"""That there are intervals of, the first one that a run has."""
+"""The metrics that are looked at, in order of preference: the first one that a run has."""
 EXPLAINED = (
-    "Of each run that asks a person, or draws its evaluation set or some of its picks: the last metric with its 95 % interval over the "
-    "evaluation images (exact binomial of an accuracy, bootstrap of a mean IoU); what a label of the last cycle has brought; and how wrong "
-    "the networks were on what they asked for, before they trained on it. Random picks stand for the pool: a strategy that is not above "
-    "them does not find what the network has yet to learn. It does not tell what training on its picks brings."
+    "For each run that asks a person, draws its evaluation set, or makes random picks: the last metric with its 95 % interval over the "
+    "evaluation images (exact binomial for an accuracy, bootstrap for a mean IoU); the gain per label of the last cycle; and how often "
+    "the networks were wrong on the items that they queried, before they trained on them. Random picks stand for the pool: if a strategy's "
+    "picks are not wrong more often, the strategy does not find what the network has yet to learn. This does not say what training on its "
+    "picks brings."
 )
-_CYCLES = 3  # the last ones, whose gain is told
+_CYCLES = 3  # the gain is given for so many of the last cycles
 _ASKED_BY = ("active_learning.evaluation_first", "active_learning.random_share")
-_LEAST = 10  # images of a bootstrap, and labels on each side of a comparison
+_LEAST = 10  # the fewest images for a bootstrap, and the fewest labels of each kind for a comparison
 _RESAMPLES = 1000
 _TAIL = 0.025
 
 
 @dataclass(frozen=True)
 class Sure:
-    """A metric of a run's last finished cycle.
+    """The metric of a run's last finished cycle with its interval.
 
     Attributes:
-        name: of the metric.
-        value: what it was.
+        name: name of the metric.
+        value: the metric, as a fraction.
         low: lower end of its 95 % interval over evaluation images.
         high: upper end.
-        images: for evaluation.
-        how: the interval is made.
+        images: the number of evaluation images.
+        how: how the interval is computed.
     """
 
     name: str
@@ -55,19 +56,19 @@ class Sure:
 
 @dataclass(frozen=True)
 class Picks:
-    """How wrong networks were on what they asked for, before they trained on it.
+    """The mean error of networks on the items that they queried, before they trained on them.
 
-    Over the cycles that drew something at random, all together: the mean over items of 1 or 0 for a wrong or a right class, or of the share
-    of an image's labeled pixels that has a wrong one. Random picks stand for the pool; a strategy that looks for what the network does not
-    know should be above them. Where it is not, its queries are no better than lots by this measure. It does not tell what training on
-    them brings: for that, runs of both have to be compared.
+    The mean is over the items of all cycles that recorded errors. The error of an item is 0 or 1 for a right or a wrong class, or the share
+    of an image's labeled pixels with a wrong class. Random picks stand for the pool: a strategy that finds what the network does not know
+    has a higher error on its picks. If its error is not higher, its queries are no better than random ones by this measure. The measure
+    does not say what training on the items brings; to see that, compare runs of both kinds.
 
     Attributes:
-        strategy: mean error of the strategy's picks.
-        random: mean error of random picks.
-        low: lower end of the 95 % interval of the difference, strategy minus random (Welch's t, items as independent).
+        strategy: mean error on the strategy's picks.
+        random: mean error on random picks.
+        low: lower end of the 95 % interval of the difference, strategy minus random (Welch's t, with independent items).
         high: upper end.
-        counts: labels of either kind.
+        counts: the numbers of the strategy's picks and of random picks.
     """
 
     strategy: float
@@ -78,16 +79,16 @@ class Picks:
 
 
 def is_watched(settings: Settings) -> bool:
-    """Whether a run's settings ask for what tells when to stop."""
+    """Whether a person decides when a run stops: it asks a person for labels, draws its evaluation set, or makes random picks."""
     return settings.get("active_learning.oracle") == "human" or not {*settings}.isdisjoint(_ASKED_BY)
 
 
 def exact_interval(hits: int, images: int) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a share (Biometrika 26, 1934): never shorter than it has to be.
+    """Clopper and Pearson's 95 % interval of a share (Biometrika 26, 1934). Its coverage is never below 95 %.
 
     Args:
-        hits: among the images.
-        images: at least one.
+        hits: the number of images that count.
+        images: the number of all images, at least one.
 
     Example:
         >>> [round(end, 4) for end in exact_interval(8, 10)]
@@ -99,10 +100,10 @@ def exact_interval(hits: int, images: int) -> tuple[float, float]:
 
 
 def mean_iou(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Mean IoU over the classes that occur or are predicted.
+    """Mean IoU ``(*,)`` over the classes that occur or are predicted.
 
     Args:
-        counts: ``(*, C, 3)`` pixels of each class: hit, true and predicted.
+        counts: ``(*, C, 3)`` numbers of pixels for each class: correctly predicted, true, and predicted.
     """
     hits, true, predicted = (counts[..., place].astype(float) for place in range(3))
     unions = true + predicted - hits
@@ -112,7 +113,7 @@ def mean_iou(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def bootstrap_interval(counts: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """The 95 % percentile interval of a mean IoU over images that are drawn with replacement, always the same way.
+    """The 95 % percentile interval of the mean IoU over 1,000 bootstrap samples of images. The samples have a fixed seed.
 
     Args:
         counts: ``(N, C, 3)``, see :func:`mean_iou`.
@@ -124,7 +125,7 @@ def bootstrap_interval(counts: npt.NDArray[np.int64]) -> tuple[float, float]:
 
 
 def sure(run: RunDirectory) -> Sure | None:
-    """The metric of the last cycle with its interval; None where nobody recorded what that takes.
+    """The metric of the last cycle with its interval; None if the run did not record enough for an interval.
 
     Raises:
         UserError: a table is damaged.
@@ -142,18 +143,18 @@ def sure(run: RunDirectory) -> Sure | None:
 
 
 def metric_of(row: CycleRow) -> str | None:
-    """The metric of a cycle that there are intervals of."""
+    """The name of the first of :data:`METRICS` that a cycle has; None if it has none."""
     return next((name for name in METRICS if name in row.metrics), None)
 
 
 def gains(rows: Sequence[CycleRow], metric: str) -> list[float]:
-    """What a label has brought in each of the last cycles, oldest first: the metric's rise by the number of labels that were added."""
+    """The gain per label in each of the last cycles, oldest first: the rise of the metric divided by the number of new labels."""
     last = [*pairwise(rows)][-_CYCLES:]
     return [(after.metrics[metric] - before.metrics[metric]) / (after.labeled - before.labeled) for before, after in last]
 
 
 def picks(run: RunDirectory) -> Picks | None:
-    """What was wrong with a run's picks so far; None where there are not enough of both kinds.
+    """The errors on a run's picks so far; None if there are fewer than 10 of one kind.
 
     Raises:
         UserError: a table is damaged.
@@ -164,7 +165,7 @@ def picks(run: RunDirectory) -> Picks | None:
 
 
 def compared(strategy: npt.NDArray[np.float64], random: npt.NDArray[np.float64]) -> Picks | None:
-    """Two kinds of picks by their errors, ``(n,)`` and ``(m,)``; None of too few."""
+    """Compares the errors on a strategy's picks ``(n,)`` and on random picks ``(m,)``; None if there are fewer than 10 of one kind."""
     if min(len(strategy), len(random)) < _LEAST:
         return None
     variances = [float(its.var(ddof=1)) / len(its) for its in (strategy, random)]
@@ -176,7 +177,7 @@ def compared(strategy: npt.NDArray[np.float64], random: npt.NDArray[np.float64])
 
 
 def in_words(run: RunDirectory) -> list[str]:
-    """All of it, for a line of ``status``.
+    """Returns interval, gains and errors in words, for a line of ``status``.
 
     Raises:
         UserError: a table is damaged.
@@ -197,7 +198,7 @@ def in_words(run: RunDirectory) -> list[str]:
 
 
 def as_row(run: RunDirectory) -> dict[str, Any]:
-    """All of it, for a table.
+    """Returns interval, gain and errors as the row of a table.
 
     Raises:
         UserError: a table is damaged.
@@ -223,7 +224,7 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
 
 
 def evaluation_images(run: RunDirectory) -> int:
-    """Images for evaluation, as far as the run has told; 0 where nobody has counted them.
+    """The number of evaluation images; 0 if the run did not record it.
 
     Raises:
         UserError: a table is damaged.

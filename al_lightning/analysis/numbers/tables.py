@@ -1,4 +1,4 @@
-"""A comparison's numbers as rows, one dictionary a row: what the CSV files hold. Metrics and shares are fractions, not percent."""
+"""The tables of a comparison, as in its CSV files. Each row is a dictionary. Metrics and shares are fractions, not percent."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from al_lightning.analysis.numbers import findings, settings
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.curves import Values
 from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import Interval
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.run_tables import indices_by_cycle
@@ -16,11 +17,9 @@ from al_lightning.runs import RunDirectory
 
 Rows = list[dict[str, Any]]
 
-NOT_RECORDED = "not recorded"
-
 
 def curves_by_seed(panel: Panel) -> Rows:
-    """Every point of every run's learning curve."""
+    """Each point of each run's learning curve."""
     return [
         {"setting": panel.name, "strategy": series.label, "seed": seed, "labeled": labeled, "value": value}
         for series in panel.series
@@ -30,7 +29,7 @@ def curves_by_seed(panel: Panel) -> Rows:
 
 
 def other_runs(comparison: Comparison) -> Rows:
-    """Every point of the runs that are no learning curves: those on the whole pool, and those that are cycle 0 for others."""
+    """Each point of the runs without a learning curve: those on the whole pool, and those that are only cycle 0 for other runs."""
     parts = {"whole pool": comparison.full_runs, "cycle 0 for others": comparison.starts}
     return [
         {"part": part, "run": str(run.path), "seed": run.seed, "labeled": labeled, "value": value}
@@ -41,7 +40,9 @@ def other_runs(comparison: Comparison) -> Rows:
 
 
 def queried_by_seed(panel: Panel) -> Rows:
-    """What joined the training set in each cycle of every run, by rank: indices in a row, as the run's queries.csv has them one by one.
+    """A row for each cycle of each run, with the indices that joined the training set in this cycle, by rank.
+
+    The run's own queries.csv has a row for each of these indices.
 
     Raises:
         UserError: a run's tables are damaged.
@@ -64,12 +65,12 @@ def curves(panel: Panel) -> Rows:
 
 
 def summary(panel: Panel) -> Rows:
-    """A row a strategy: areas, last value and break-even point over the common range."""
+    """A row for each strategy: areas, last value and break-even point over the common budgets."""
     return [_summary(panel, series) for series in panel.compared]
 
 
 def levels(panel: Panel, wanted: Sequence[float]) -> Rows:
-    """The labels that each strategy needs to reach some levels, and what it saves against the baseline."""
+    """How many labels each strategy needs to reach each level, and what share it saves against the baseline."""
     return [
         {"setting": panel.name, "strategy": series.label, "level": level.level, "labels": level.labels, "saved": level.saved}
         for series in panel.compared
@@ -78,7 +79,7 @@ def levels(panel: Panel, wanted: Sequence[float]) -> Rows:
 
 
 def contrasts(panel: Panel, tests: Iterable[Contrast]) -> Rows:
-    """Tests, with how many seeds are common and what a reader must know."""
+    """A row for each test, with the number of common seeds and a note."""
     return [
         {
             "setting": panel.name,
@@ -98,7 +99,7 @@ def contrasts(panel: Panel, tests: Iterable[Contrast]) -> Rows:
 
 
 def penalties(panel: Panel, shares: Values) -> Rows:
-    """A row for every ordered pair: the share of budgets at which the first beats the second, from :func:`findings.penalties`."""
+    """A row for each ordered pair: the share of budgets at which the first beats the second, from :func:`findings.penalties`."""
     return [
         {"setting": panel.name, "winner": winner.label, "loser": loser.label, "share": float(shares[i, j])}
         for i, winner in enumerate(panel.compared)
@@ -108,7 +109,7 @@ def penalties(panel: Panel, shares: Values) -> Rows:
 
 
 def cost(panel: Panel) -> Rows:
-    """A row a strategy: what its runs took, in the mean; memory is the largest of any."""
+    """A row for each strategy: the mean cost of its runs, and the largest memory peak of any run."""
     return [
         {"setting": panel.name, "strategy": series.label, "runs": len(series.runs), **_cost(list(series.runs.values()))}
         for series in panel.series
@@ -135,7 +136,7 @@ def trends(found: Iterable[Trend]) -> Rows:
 
 
 def strategies(comparison: Comparison) -> Rows:
-    """All arguments of every strategy, by its label."""
+    """A row for each strategy: its label and all its settings."""
     rows: dict[str, dict[str, Any]] = {}
     for panel in comparison.panels:
         for series in panel.series:
@@ -144,7 +145,7 @@ def strategies(comparison: Comparison) -> Rows:
 
 
 def differing_settings(comparison: Comparison) -> Rows:
-    """A row a setting that is not the same everywhere, with a column a panel."""
+    """A row for each setting that differs between panels, with a column for each panel."""
     panels = comparison.panels
     return [
         {"setting": key} | {panel.name: settings.short(panel.settings.get(key)) for panel in panels}
@@ -153,7 +154,7 @@ def differing_settings(comparison: Comparison) -> Rows:
 
 
 def runs(comparison: Comparison) -> Rows:
-    """A row a run: where it lies, how far it is, and what it ran on."""
+    """A row for each run: its path, its progress, and its environment."""
     part: dict[Run, tuple[str, str]] = {run: ("", "whole pool") for run in comparison.full_runs}
     part |= {run: ("", "cycle 0 for others") for run in comparison.starts}
     part |= {run: ("", "left out: its seed is there already") for run in comparison.duplicates}
@@ -170,7 +171,7 @@ def runs(comparison: Comparison) -> Rows:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """What a run ran on, in order: device, processes, threads, commit, Python, packages."""
+    """The environment of a run, in this order: device, processes, threads, commit, Python, packages."""
     known = run.environment
     plain = {name: str(known[name]) for name in ("device", "processes", "threads", "git_commit", "python") if known.get(name) is not None}
     return plain | {name: str(version) for name, version in known.get("versions", {}).items()}

@@ -1,4 +1,4 @@
-"""How a strategy does against the baseline when one numeric setting changes: a network's width, a temperature, a stride."""
+"""How a strategy compares with the baseline when one numeric setting changes: a network's width, a temperature, a stride."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Point:
     """A strategy at one value of the setting.
 
     Attributes:
-        value: of the setting.
-        break_even: labeled items; infinite where the strategy does not end above the baseline.
-        difference: to the baseline, in the mean over the budgets after cycle 0.
+        value: the value of the setting.
+        break_even: the break-even point in labeled items; infinite if the strategy does not end above the baseline.
+        difference: the difference to the baseline, as the mean over the budgets after cycle 0.
     """
 
     value: float
@@ -27,13 +27,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Trend:
-    """Strategies over the values of one setting, at least two each.
+    """Strategies at several values of one setting.
 
     Attributes:
-        setting: its short name.
-        where: the panel's name; empty where the panels are what differs in the setting.
-        baseline: label of what is compared with.
-        lines: points by rising value, by the strategy's label or class.
+        setting: short name of the setting.
+        where: name of the panel; empty if it is the panels that differ in the setting.
+        baseline: label of the baseline.
+        lines: for the label or class of each strategy, at least two points with rising values.
     """
 
     setting: str
@@ -43,7 +43,7 @@ class Trend:
 
 
 def across_panels(comparison: Comparison) -> Trend | None:
-    """Each strategy over the one numeric setting that panels differ in; None where they differ in something else, or in more."""
+    """Compares each strategy across panels that differ in exactly one numeric setting; None if they differ in anything else."""
     panels = [panel for panel in comparison.panels if panel.others]
     key = _only_number([panel.settings for panel in panels])
     if key is None:
@@ -59,7 +59,7 @@ def across_panels(comparison: Comparison) -> Trend | None:
 
 
 def within_panels(comparison: Comparison) -> list[Trend]:
-    """The strategies of one class over the one numeric argument, or stride, that they differ in."""
+    """Compares, within each panel, the strategies of a class that differ in exactly one numeric argument, or in the stride."""
     trends = []
     for panel in comparison.panels:
         by_class: dict[str, list[Series]] = {}
@@ -83,7 +83,7 @@ def _only_number(all_settings: Sequence[Settings]) -> str | None:
 
 
 def _points(panel: Panel, values: dict[str, float]) -> dict[str, Point]:
-    """By label, of the series for which a value is given and that have seeds in common with the baseline."""
+    """Returns points by label, for the series that have a value in ``values`` and seeds in common with the baseline."""
     by_label = {series.label: series for series in panel.others}
     return {
         contrast.first: Point(values[contrast.first], break_even_point(panel, by_label[contrast.first]), contrast.difference)

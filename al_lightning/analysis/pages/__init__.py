@@ -1,4 +1,4 @@
-"""Pages for a reader: the report of a comparison, and the sheet of images to label."""
+"""HTML pages: the report of a comparison, and the contact sheet of images to label."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""How rows become the cells that a person reads."""
+"""The columns of a table: how the values of a row become text."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from al_lightning.percent import percent
 Format = Callable[[Any], str]
 
 MISSING = "\N{EN DASH}"
-"""Stands where there is no value."""
+"""The text of a cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: for people.
-        text: makes the cell's text from its row.
-        number: whether cells stand right.
-        differs: whether cells that are not the column's most frequent one are marked.
+        heading: the heading of the column.
+        text: returns the text of the cell for a row.
+        number: whether cells are aligned to the right.
+        differs: whether cells are marked that differ from the most frequent text of the column.
     """
 
     heading: str
@@ -31,17 +31,17 @@ class Column:
 
 
 def text(heading: str, name: str, differs: bool = False) -> Column:
-    """A column of words."""
+    """A column of texts: the values of ``name`` in each row."""
     return Column(heading, lambda row: str(row.get(name, "")), number=False, differs=differs)
 
 
 def number(heading: str, name: str, form: Format) -> Column:
-    """A column of numbers."""
+    """A column of numbers: the values of ``name`` in each row, formatted by ``form``."""
     return Column(heading, lambda row: or_missing(row[name], form))
 
 
 def with_interval(heading: str, name: str, form: Format, low: str | None = None, high: str | None = None) -> Column:
-    """A column of numbers with their intervals, by default those of ``<name>_low`` and ``<name>_high``."""
+    """A column of numbers with their intervals, whose ends are ``<name>_low`` and ``<name>_high`` by default."""
 
     def written(row: Mapping[str, Any]) -> str:
         ends = [row[low or f"{name}_low"], row[high or f"{name}_high"]]
@@ -52,32 +52,32 @@ def with_interval(heading: str, name: str, form: Format, low: str | None = None,
 
 
 def or_missing(value: Any, form: Format) -> str:
-    """A value as text, or a dash."""
+    """Formats a value; a dash if it is None or NaN."""
     return MISSING if _unknown(value) else form(value)
 
 
 def whole_percent(fraction: float) -> str:
-    """With the sign, where headings have none."""
+    """A fraction in whole percent, with the percent sign, for columns whose heading has none."""
     return percent(fraction, "z.0f")
 
 
 def count(value: float) -> str:
-    """A whole number with thousands marked."""
+    """A whole number with commas between thousands."""
     return f"{value:,.0f}"
 
 
 def labels(value: float) -> str:
-    """A number of labels; infinite ones are never enough."""
+    """A number of labels; ``never`` if it is infinite."""
     return "never" if math.isinf(value) else count(value)
 
 
 def decimal(value: float) -> str:
-    """Two digits."""
+    """A number with two decimal places."""
     return f"{value:,.2f}"
 
 
 def probability(value: float) -> str:
-    """A p-value."""
+    """A p-value with three decimal places, or ``< 0.001``."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""What the page's script draws: lines to look at one by one, with the values under the pointer and single seeds."""
+"""The data of interactive charts, which the page's script draws: lines that can be hidden, values under the pointer, single seeds."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,27 +9,27 @@ from al_lightning.analysis.numbers.comparison import Panel
 from al_lightning.percent import in_percent
 
 BySeed = Mapping[int, Mapping[int, float]]
-"""Values by number of labeled items, by seed."""
+"""For each seed, values by the number of labeled items."""
 
 
 def as_chart(lines: Sequence[Line], by_seed: Mapping[str, BySeed], ylabel: str) -> dict[str, Any]:
-    """The data of a chart.
+    """Makes the data of a chart.
 
     Args:
-        lines: in percent or points.
-        by_seed: fractions, by the line's name; no seeds where it has none.
-        ylabel: says what they are.
+        lines: the lines, in percent or points.
+        by_seed: for the name of each line, the fractions of its seeds. A line without seeds may be missing.
+        ylabel: label of the y-axis.
     """
     return {"xlabel": "labeled items", "ylabel": ylabel, "lines": [_line(line, by_seed.get(line.name, {})) for line in lines]}
 
 
 def curves_by_seed(panel: Panel) -> dict[str, BySeed]:
-    """Every seed's learning curve, by the strategy's label."""
+    """Returns the learning curve of each seed, by the strategy's label."""
     return {series.label: series.curves for series in panel.series}
 
 
 def differences_by_seed(panel: Panel) -> dict[str, BySeed]:
-    """Every common seed's difference to the baseline, likewise."""
+    """Returns the difference to the baseline of each common seed, by the strategy's label."""
     if panel.baseline is None:
         return {}
     base = panel.baseline.curves
@@ -46,7 +46,7 @@ def differences_by_seed(panel: Panel) -> dict[str, BySeed]:
 def _line(line: Line, seeds: BySeed) -> dict[str, Any]:
     return {
         "name": line.name,
-        "color": "#888888" if line.style["color"] == "black" else line.style["color"],  # seen on light and on dark
+        "color": "#888888" if line.style["color"] == "black" else line.style["color"],  # visible on light and on dark pages
         "dashed": line.style["linestyle"] != "-",
         "x": [*line.x],
         "mean": _known(line.mean),
@@ -57,5 +57,5 @@ def _line(line: Line, seeds: BySeed) -> dict[str, Any]:
 
 
 def _known(values: Iterable[float]) -> list[float | None]:
-    """Numbers as JSON has them."""
+    """Rounds numbers; None in place of those that JSON does not have (NaN and infinity)."""
     return [round(float(value), 4) if math.isfinite(value) else None for value in values]

@@ -1,4 +1,4 @@
-"""Figures as they go into a report: files for whoever writes, and pictures in the page for whoever reads it, wide or on a phone."""
+"""Figures of a report: files for use elsewhere, and pictures in the page, one for wide windows and one for phones."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -19,12 +19,12 @@ _DPI_OF_PRINT = 300
 
 
 class Gallery:
-    """Writes figures into a folder, and gives them back for the page.
+    """Writes figures as files, and returns them as HTML for the page.
 
     Args:
-        folder: for the files.
-        formats: of the files.
-        paper: that the files are for.
+        folder: where the files are written.
+        formats: the formats of the files.
+        paper: width and font of the figures in the files.
     """
 
     def __init__(self, folder: Path, formats: Sequence[str] = ("png", "svg"), paper: Paper = SCREEN) -> None:
@@ -33,13 +33,13 @@ class Gallery:
         self.paper = paper
 
     def show(self, draw: Draw, name: str, caption: str, run: str) -> Html:
-        """A figure in the page, with what was run under it; its files are written.
+        """Draws a figure, writes its files, and returns it as HTML with a caption.
 
         Args:
-            draw: makes it.
-            name: of the files.
-            caption: for the page, and in the files.
-            run: what was run, in a line.
+            draw: draws the figure for a paper.
+            name: name of the files, without suffix.
+            caption: for the page, and for the metadata of the files.
+            run: what was run, in one line.
         """
         told = f"{caption} Run: {run}."
         papers = {self.paper: {*self.formats}}
@@ -53,7 +53,7 @@ class Gallery:
 
 
 def _drawn(draw: Draw, paper: Paper, formats: Iterable[str], about: str) -> dict[str, bytes]:
-    """A figure in some formats."""
+    """Draws a figure once and renders it in each format."""
     with paper.style():
         figure = draw(paper)
         return {kind: rendered(figure, kind, _DPI if paper.width == SCREEN.width else _DPI_OF_PRINT, about) for kind in sorted(formats)}

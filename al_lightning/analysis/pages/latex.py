@@ -1,4 +1,4 @@
-"""The summary as LaTeX, for a paper."""
+"""The summary table in LaTeX, for a paper."""
 
 import math
 import re
@@ -29,18 +29,18 @@ _TEMPLATES = jinja2.Environment(
 
 
 def summary(panels: Sequence[tuple[str, Rows, str | None]], about: str) -> str:
-    """A table of booktabs a panel, a row a strategy.
+    """Writes a booktabs table for each panel, with a row for each strategy.
 
     Args:
-        panels: of each its name, the summary's rows, and the label of what the break-even points are against, if there is any.
-        about: what was run, in a line.
+        panels: for each panel, its name, the rows of its summary, and the label of its baseline if it has one.
+        about: what was run, in one line.
     """
     tables = [{"name": printable(name), **_table(rows, baseline)} for name, rows, baseline in panels]
     return _TEMPLATES.get_template("summary.tex").render(tables=tables, about=printable(about))
 
 
 def escaped(text: str) -> str:
-    r"""A text as LaTeX shows it.
+    r"""Escapes the special characters of LaTeX in a text.
 
     Example:
         >>> escaped("50 % of $a_b$")
@@ -56,7 +56,7 @@ def _table(rows: Rows, baseline: str | None) -> dict[str, Any]:
         [
             escaped(row["strategy"]),
             str(row["seeds"]),
-            *(_measured(row, *column) for column in shown.values()),
+            *(_with_half_interval(row, *column) for column in shown.values()),
             *([columns.or_missing(row["break_even"], columns.labels).replace(columns.MISSING, "--")] if baseline else []),
         ]
         for row in rows
@@ -64,8 +64,8 @@ def _table(rows: Rows, baseline: str | None) -> dict[str, Any]:
     return {"head": [*map(escaped, head)], "rows": lines}
 
 
-def _measured(row: Mapping[str, Any], name: str, form: columns.Format) -> str:
-    """A number with half of its interval, if it has any."""
+def _with_half_interval(row: Mapping[str, Any], name: str, form: columns.Format) -> str:
+    """Writes a number, with half the width of its interval if it has one."""
     value, high = row[name], row[f"{name}_high"]
     if value is None or math.isnan(value):
         return "--"

@@ -1,4 +1,4 @@
-"""HTML by the templates beside this module: one page that needs nothing but itself. Every text is escaped by them and nowhere else."""
+"""Makes HTML from the templates beside this module. A page needs no other files. Only the templates escape texts."""
 
 import base64
 from collections import Counter
@@ -14,16 +14,16 @@ from al_lightning.analysis.pages.columns import MISSING, Column
 from al_lightning.text import printable
 
 Html = Markup
-"""Text that is markup already."""
+"""Text that is HTML already, and is not escaped again."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        title: in the page and in its list of contents.
-        body: its parts.
+        title: its heading, also in the table of contents.
+        body: its parts, one after the other.
     """
 
     title: str
@@ -46,12 +46,12 @@ _PARTS: Any = _TEMPLATES.get_template("parts.html").module
 
 
 def page(title: str, introduction: Sequence[Html], sections: Sequence[Section]) -> str:
-    """The whole document, with a script if there are charts in it.
+    """The whole document. It includes a script if it has charts.
 
     Args:
-        title: of the page.
-        introduction: what stands before the list of contents.
-        sections: the rest.
+        title: title of the page.
+        introduction: the parts before the table of contents.
+        sections: the sections after it.
     """
     script = any('<figure class="chart"' in part for section in sections for part in section.body)
     return _TEMPLATES.get_template("page.html").render(title=title, introduction=introduction, sections=sections, script=script) + "\n"
@@ -68,61 +68,64 @@ def heading(text: str) -> Html:
 
 
 def bullets(texts: Iterable[str], warn: bool = False) -> Html:
-    """A list of sentences; nothing where there are none."""
+    """A list of sentences; empty text if there are no sentences."""
     items = [*texts]
     return Html(_PARTS.bullets(items, warn) if items else "")
 
 
 def figure(wide: bytes, narrow: bytes, alternative: str, caption: str) -> Html:
-    """A picture inside the page, as SVG for a wide and for a narrow window; its ids can't meet those of another one."""
+    """A picture that is embedded in the page as two SVGs, for wide and for narrow windows.
+
+    As the SVGs are data URIs, their ids can't clash with those of other pictures.
+    """
     return Html(_PARTS.figure(*(_source(svg, "svg+xml") for svg in (wide, narrow)), alternative, caption))
 
 
 def chart(data: Mapping[str, Any], caption: str) -> Html:
-    """A chart that the page's script draws, see ``templates/chart.js``; without scripts it is not there."""
+    """A chart that the page's script draws, see ``templates/chart.js``. It is hidden if scripts are disabled."""
     return Html(_PARTS.chart(data, caption))
 
 
 def image(content: bytes, kind: str, alternative: str) -> Html:
-    """A picture, inside the page.
+    """A picture that is embedded in the page.
 
     Args:
-        content: of its file.
+        content: the content of its file.
         kind: the format, as in ``image/<kind>``.
-        alternative: what is shown, in words.
+        alternative: a description of the picture in words.
     """
     return Html(_PARTS.image(_source(content, kind), alternative))
 
 
 def words(text: str) -> Html:
-    """A text in a line or a cell."""
+    """A text within a line or a cell."""
     return Html(_PARTS.words(text))
 
 
 def legend(colors: Mapping[str, Sequence[int]]) -> Html:
-    """What colours mean, as RGB by name."""
+    """A legend of colours, which are given as RGB by their names; empty text if there are none."""
     return Html(_PARTS.legend(colors.items()) if colors else "")
 
 
 def sheet(headings: Sequence[str], rows: Iterable[Sequence[Html]]) -> Html:
-    """A table of pictures and words."""
+    """A table of pictures and texts."""
     return Html(_PARTS.sheet(headings, rows))
 
 
 def folded(summary: str, body: Html) -> Html:
-    """What is shown when asked for."""
+    """A part that is hidden until a reader clicks on its summary."""
     return Html(_PARTS.folded(summary, body))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Html:
-    """A table; columns that are empty in all rows are left out."""
+    """A table of these columns. Columns that are empty in all rows are left out."""
     shown = [(column, cells) for column in columns if not set(cells := [column.text(row) for row in rows]) <= {"", MISSING}]
     head = [("number" if column.number else "", column.heading) for column, _ in shown]
     return Html(_PARTS.table(head, [*zip(*(_cells(*each) for each in shown), strict=True)]))
 
 
 def _cells(column: Column, texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Class and text of each cell of a column."""
+    """The CSS class and the text of each cell of a column."""
     usual = Counter(texts).most_common(1)[0][0]
     plain = "number" if column.number else ""
     return [("differs" if column.differs and text not in (usual, "") else plain, text) for text in texts]

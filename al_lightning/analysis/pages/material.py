@@ -1,4 +1,4 @@
-"""What the sections of a report share: the comparison, looks, figures and tables."""
+"""What the sections of a report share: the comparison, the looks of strategies, figures and tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,19 @@ from al_lightning.analysis.pages import markup, notes
 from al_lightning.analysis.pages.gallery import Draw, Gallery
 from al_lightning.analysis.pages.markup import Html
 
-_SHOWN = 15  # rows of a table that is shown unasked
+_SHOWN = 15  # a table with more rows is folded
 
 
 class Material:
-    """All that sections are made of.
+    """What the sections of a report are made from.
 
     Args:
-        comparison: what is told.
+        comparison: what the report shows.
         gallery: writes the figures.
+
+    Attributes:
+        tables: the rows of each CSV file by its name, filled by :meth:`keep`.
+        look: the look of each strategy by its label.
     """
 
     def __init__(self, comparison: Comparison, gallery: Gallery) -> None:
@@ -36,25 +40,25 @@ class Material:
         }
 
     def keep(self, name: str, rows: Rows) -> Rows:
-        """Remembers rows for the table of that name, which has those of all panels."""
+        """Adds rows to the CSV table of that name, which has the rows of all panels; returns the rows."""
         if rows:
             self.tables.setdefault(name, []).extend(rows)
         return rows
 
     def show(self, draw: Draw, name: Sequence[str], caption: str, panels: Sequence[Panel], where: str = "") -> Html:
-        """A figure in the page; its files are written.
+        """Draws a figure, writes its files, and returns it as HTML.
 
         Args:
-            draw: makes it.
-            name: of the files, in parts.
-            caption: says what is seen.
-            panels: whose runs it is about.
-            where: the panel that it is of, if it is of one.
+            draw: draws the figure for a paper.
+            name: parts of the files' name.
+            caption: says what the figure shows.
+            panels: the panels whose runs it shows.
+            where: the name of the panel, if the figure belongs to one panel.
         """
         return self._gallery.show(draw, _slug(self._prefixes.get(where, ""), *name), caption, self._run(panels))
 
     def _run(self, panels: Sequence[Panel]) -> str:
-        """What was run, in a line; of a thousand runs it takes a while."""
+        """What was run, in one line. It is cached, as it takes a while for a thousand runs."""
         key = tuple(panel.name for panel in panels)
         if key not in self._lines:
             self._lines[key] = setup.in_a_line(runs_of(panels))
@@ -62,21 +66,21 @@ class Material:
 
 
 def runs_of(panels: Sequence[Panel]) -> list[Run]:
-    """The runs that are drawn as learning curves."""
+    """Returns the runs that are drawn as learning curves."""
     return [run for panel in panels for series in panel.series for run in series.runs.values()]
 
 
 def explained(table: Html) -> list[Html]:
-    """A table, and what "never" means if that is in it."""
+    """Returns a table, followed by an explanation of "never" if a cell has this word."""
     return [table, markup.paragraph(notes.NEVER, small=True)] if ">never<" in table else [table]
 
 
 def folded_if_long(html: Html, rows: Rows, what: str) -> Html:
-    """A table, shown when asked for where it has many rows."""
+    """Folds a table if it has many rows."""
     return html if len(rows) <= _SHOWN else markup.folded(f"All {len(rows)} {what}", html)
 
 
 def _slug(*parts: str) -> str:
-    """A file's name."""
+    """Makes the name of a file."""
     words = [re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in parts if part]
     return "--".join(words)[:150]

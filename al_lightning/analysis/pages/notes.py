@@ -1,4 +1,4 @@
-"""What a reader must know before believing a comparison, and what it comes to, in sentences."""
+"""Sentences of the report: warnings that a reader must know before trusting a comparison, and its results."""
 
 import math
 from collections import Counter
@@ -7,28 +7,30 @@ from collections.abc import Iterator, Sequence
 from al_lightning.analysis.numbers import settings, tables
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import LEVEL
+from al_lightning.analysis.pages import columns
 from al_lightning.percent import unsigned
 from al_lightning.run_tables import VALIDATED
 
-_NAMED = 5  # runs in one sentence
+_NAMED = 5  # the most runs that one sentence names
 
 NO_FULL = (
     "There are no normalised curves: they need the metric of the whole pool. Add runs with --data.init_args.initial_size all and otherwise "
     "the same settings, or give the value with --full."
 )
 NEVER = (
-    "never: not within the labels that all strategies have. The mean curve does not end above the baseline's (break-even), is nowhere "
-    "above it (first above), or does not reach the level."
+    "never: not within the range of labels that all strategies have reached. The mean curve does not end above the baseline's "
+    "(break-even), is nowhere above it (first above), or does not reach the level."
 )
 SUMMARISED = (
-    "In the mean over the numbers of labels after the first training set, in percentage points. The corrected p decides: an interval "
-    "that leaves out 0 is one test of several, and not yet a finding."
+    "Differences are means over the budgets after the first training set, in percentage points. The corrected p decides: an interval "
+    "that excludes 0 is only one test of several, and not a finding yet."
 )
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """What is not as it should be, about all runs together."""
+    """Warnings about all runs together."""
     return [
         *_skipped(comparison),
         *_more_than_strategy_and_seed(comparison),
@@ -40,12 +42,12 @@ def warnings(comparison: Comparison) -> list[str]:
 
 
 def panel_warnings(panel: Panel) -> list[str]:
-    """What is not as it should be in a panel."""
+    """Warnings about a panel."""
     return [*_baseline(panel), *_seeds(panel), *_budgets(panel)]
 
 
 def measured_on(comparison: Comparison) -> str:
-    """Which images the curves are of, and which ones trainings are validated on."""
+    """Says on which images the curves are measured, and on which images trainings are validated."""
     held = sorted({run.validation for run in comparison.runs})
     if held == [0]:
         return (
@@ -60,7 +62,7 @@ def measured_on(comparison: Comparison) -> str:
 
 
 def verdict(test: Contrast) -> str:
-    """A test in a sentence.
+    """Says the result of a test in a sentence.
 
     Example: "Entropy is 0.84 points above Random (95 % interval of the difference 0.48 to 1.16, corrected p = 0.028, 4 seeds)."
     """
@@ -80,8 +82,9 @@ def verdict(test: Contrast) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value with its sign: ``= 0.028``, ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    """A p-value with a sign before it: ``= 0.028``, ``< 0.001``."""
+    shown = columns.probability(p)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _skipped(comparison: Comparison) -> Iterator[str]:
@@ -101,12 +104,13 @@ def _more_than_strategy_and_seed(comparison: Comparison) -> Iterator[str]:
 def _duplicates(comparison: Comparison) -> Iterator[str]:
     if found := comparison.duplicates:
         are = "is" if len(found) == 1 else "are"
-        yield f"{_count(len(found), 'run')} {are} left out, for another one has the same settings and seed: {_named(found)}."
+        yield f"{_count(len(found), 'run')} {are} left out, as another run has the same settings and seed: {_named(found)}."
 
 
 def _unfinished(comparison: Comparison) -> Iterator[str]:
     if found := [run for run in comparison.runs if not run.finished]:
-        yield f"{_count(len(found), 'run')} had not come to the end: {_named(found)}. The finished cycles count."
+        are = "is" if len(found) == 1 else "are"
+        yield f"{_count(len(found), 'run')} {are} not finished: {_named(found)}. Their finished cycles count."
 
 
 def _not_a_number(comparison: Comparison) -> Iterator[str]:
@@ -119,7 +123,7 @@ def _not_a_number(comparison: Comparison) -> Iterator[str]:
 def _environments(comparison: Comparison) -> Iterator[str]:
     known = [tables.environment(run) for run in comparison.runs]
     for name in dict.fromkeys(name for each in known for name in each):
-        counts = Counter(each.get(name, tables.NOT_RECORDED) for each in known)
+        counts = Counter(each.get(name, NOT_RECORDED) for each in known)
         if len(counts) > 1:
             values = ", ".join(f"{value} ({_count(runs, 'run')})" for value, runs in counts.most_common())
             yield f"Not all runs have the same {name}: {values}."
@@ -138,7 +142,7 @@ def _baseline(panel: Panel) -> Iterator[str]:
         yield f"The baseline {panel.baseline.label} has finished one cycle only, so nothing is compared with it yet."
     for series in panel.series:
         if series not in panel.compared:
-            yield f"{series.label} has finished one cycle only: it is drawn, but no curve to compare."
+            yield f"{series.label} has finished one cycle only: it is drawn, but not compared."
 
 
 def _seeds(panel: Panel) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The section of a report that is about one panel: its curves, its numbers, its tests."""
+"""The section of a report about one panel: its curves, numbers and tests."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ _PAIRED = (
 
 
 def section(material: Material, panel: Panel, levels: Sequence[float]) -> Section:
-    """All of a panel.
+    """Makes the section of a panel.
 
     Args:
-        material: of the report.
-        panel: what the section is about.
-        levels: of the metric, to count the labels for; none for three of the baseline's.
+        material: what the sections of the report share.
+        panel: the panel that the section shows.
+        levels: levels of the metric in [0, 1]: the report counts the labels that reach them. Empty for three levels of the baseline.
     """
     tested = findings.by_budget(panel) if len(panel.budgets) > 1 else []
     body = [
@@ -46,7 +46,7 @@ def section(material: Material, panel: Panel, levels: Sequence[float]) -> Sectio
 
 
 def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
-    """Learning curves, and what they are above and below the baseline."""
+    """Learning curves, and their differences to the baseline."""
     metric = material.comparison.metric
     caption = f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals."
     draw = partial(comparisons.learning_curves, panel, metric, material.look)
@@ -59,8 +59,8 @@ def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[
 
 
 def _charts(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
-    """The same, to look into."""
-    told = "{}: point at a number of labels for the values, with 95 % intervals; a name hides its line. It needs scripts."
+    """Interactive charts of the learning curves and of the differences to the baseline."""
+    told = "{}: point at the chart to read values with 95 % intervals; click on a name to hide its line. This chart needs scripts."
     lines, references = comparisons.curve_lines(panel, panel.series, material.look)
     metric = f"{material.comparison.metric} (%)"
     found = [markup.chart(explore.as_chart([*references, *lines], explore.curves_by_seed(panel), metric), told.format("Learning curves"))]
@@ -73,14 +73,16 @@ def _charts(material: Material, panel: Panel, tested: Sequence[Contrast]) -> lis
 
 
 def _other_curves(material: Material, panel: Panel) -> list[Html]:
-    """Normalised curves, and a group of strategies at a time."""
-    found = [markup.paragraph(notes.NO_FULL, small=True)]
-    if panel.full is not None:
+    """Normalised curves, and a figure for each kind of strategies."""
+    found: list[Html] = []
+    if panel.full is None:
+        found = [markup.paragraph(notes.NO_FULL, small=True)]
+    elif panel.budgets:  # with one finished cycle there are none yet, and no metric that could become 0
         caption = f"Normalised curves: 0 is the first training set ({percent(panel.start)}), 100 the whole pool ({percent(panel.full)})."
         draw = partial(comparisons.normalized_curves, panel, material.look)
         found = [material.show(draw, ["normalised curves"], caption, [panel], panel.name)]
     for kind, members in _groups(panel).items():
-        caption = f"All {kind} strategies, at the height of the later three quarters of their curves."
+        caption = f"All {kind} strategies. The y-axis covers the last three quarters of their curves."
         zoom = partial(comparisons.zoom, panel, members, material.comparison.metric, material.look)
         found.append(material.show(zoom, ["zoom", kind], caption, [panel], panel.name))
     return found
@@ -168,7 +170,7 @@ def _against_mean(material: Material, panel: Panel) -> list[Html]:
     rows = material.keep("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
     if not rows:
         return []
-    told = "Each strategy that counts pixels, or aggregates them otherwise, minus the same one by their mean. "
+    told = "Each strategy that counts pixels, or aggregates their scores in another way, minus the same strategy with the mean. "
     return [
         markup.heading("Counting against the mean over pixels"),
         markup.paragraph(told + _PAIRED.format("Holm-corrected over these comparisons")),
@@ -177,12 +179,12 @@ def _against_mean(material: Material, panel: Panel) -> list[Html]:
 
 
 def _column_means(shares: Sequence[Sequence[float]]) -> list[float]:
-    """Of the cells that are numbers; NaN where none is."""
+    """The mean of each column without its NaNs; NaN if a column has nothing else."""
     kept = [[share for share in column if share == share] for column in zip(*shares, strict=True)]
     return [sum(column) / len(column) if column else float("nan") for column in kept]
 
 
 def _groups(panel: Panel) -> dict[str, list[Series]]:
-    """The kinds of strategies with several series."""
+    """The series of each kind of strategies that has at least two."""
     counts = Counter(names.kind(series.strategy) for series in panel.others)
     return {kind: [each for each in panel.others if names.kind(each.strategy) == kind] for kind, number in counts.items() if number > 1}

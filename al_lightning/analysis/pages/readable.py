@@ -1,19 +1,20 @@
-"""Which columns a person reads of each table."""
+"""Which columns the page shows of each table."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from al_lightning.analysis.numbers.tables import NOT_RECORDED, Rows
+from al_lightning.analysis.numbers.setup import NOT_RECORDED
+from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.pages import columns
 from al_lightning.analysis.pages.columns import Column
 from al_lightning.percent import percent, points, unsigned
 
 
 def summary(baseline: str | None) -> list[Column]:
-    """Of the numbers of whole curves.
+    """The columns of the summary, which has the numbers of whole curves.
 
     Args:
-        baseline: label of what the break-even points are against, if there is any.
+        baseline: label of the baseline; None if there is no baseline, and no break-even points.
     """
     if baseline is None:
         return _SUMMARY
@@ -32,7 +33,7 @@ _SUMMARY = [
 
 
 def facts(told: Mapping[str, str]) -> tuple[Rows, list[Column]]:
-    """Headings and what is under them, as a table."""
+    """The rows and columns of a table of facts, which are given by their headings."""
     return [{"what": heading, "value": text} for heading, text in told.items()], [columns.text("", "what"), columns.text("", "value")]
 
 
@@ -47,7 +48,7 @@ STOPPING = [
     columns.number("wrong on random picks (%)", "random_error", unsigned),
     columns.with_interval("difference (points)", "difference", points),
 ]
-"""Of what tells when to stop."""
+"""The columns of the table that helps to decide when to stop."""
 
 COST = [
     columns.text("setting", "setting"),
@@ -61,11 +62,17 @@ COST = [
     Column("labels", lambda row: columns.count(row["labeled"]) + (f" + {row['validation']:g} for validation" if row["validation"] else "")),
     Column("queried pixels", lambda row: NOT_RECORDED if row["queried_pixels"] is None else columns.count(row["queried_pixels"])),
 ]
-"""Of what runs took."""
+"""The columns of the table of costs."""
 
 
 def contrast(first: str, second: str | None, *more: Column) -> list[Column]:
-    """Of tests; the second strategy is left out where it is the same in all rows."""
+    """The columns of a table of tests.
+
+    Args:
+        first: heading for the first strategy.
+        second: heading for the second strategy; None leaves it out, if it is the same in all rows.
+        more: further columns.
+    """
     return [
         columns.text(first, "first"),
         *([columns.text(second, "second")] if second else []),
@@ -79,7 +86,7 @@ def contrast(first: str, second: str | None, *more: Column) -> list[Column]:
 
 
 def trend(setting: str) -> list[Column]:
-    """Of what a setting does."""
+    """The columns of a table of trends against a setting."""
     return [
         columns.text("strategy", "strategy"),
         columns.number(setting, "value", "{:g}".format),
@@ -89,7 +96,7 @@ def trend(setting: str) -> list[Column]:
 
 
 def level_rows(rows: Rows) -> Rows:
-    """A row a strategy, with two columns a level."""
+    """Turns rows for each strategy and level into a row for each strategy, with two columns for each level."""
     wide: dict[str, dict[str, object]] = {}
     for row in rows:
         line = wide.setdefault(row["strategy"], {"strategy": row["strategy"]})
@@ -98,7 +105,7 @@ def level_rows(rows: Rows) -> Rows:
 
 
 def levels(wanted: Sequence[float]) -> list[Column]:
-    """Of :func:`level_rows`."""
+    """The columns of :func:`level_rows`."""
     found = [columns.text("strategy", "strategy")]
     for level in wanted:
         found.append(columns.number(f"labels for {percent(level, '.4g')}", f"labels {level}", columns.labels))

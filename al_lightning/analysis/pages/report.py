@@ -1,4 +1,4 @@
-"""The report: a comparison as figures, tables and one page."""
+"""The report of a comparison: figures, tables and an HTML page."""
 
 import math
 from collections.abc import Sequence
@@ -18,33 +18,35 @@ from al_lightning.files import as_csv, write_atomically
 from al_lightning.text import encoded
 
 _DEFINITIONS = [
-    "Curves are means over seeds, their bands 95 % intervals of the mean (Student's t), cut off where they would flatten the lines.",
+    "Curves are means over seeds. Bands are 95 % intervals of the mean (Student's t); they are cut off where they would flatten the lines.",
     "ALC is the area under the learning curve by trapezoids, with the metric in percent and the labeled items in cycles (divided by "
-    "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is that of the curve mapped "
-    "so that the first training set is at 0 and the whole pool at 100.",
-    "The mean over the curve is the same area divided by the labels that it goes over, which makes curves of unlike lengths comparable.",
-    "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there; "
-    "the first number of labels, if it is never below; never, if it does not end above. Where it is first above it may cross again.",
-    "The labels needed to reach a level are read off the mean curve, on straight lines between cycles; the saving is against the labels "
-    "that the baseline needs for the same level.",
-    "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. The means over budgets leave cycle 0 out, "
-    "where no strategy has chosen anything.",
-    "The numbers can be made again from the folder tables: curves_by_seed.csv has every point of every curve, other_runs.csv those of runs "
-    "on the whole pool and of cycles 0 for others. What a run queried is in its own queries.csv; report --export writes all of it into "
-    "queried_by_seed.csv.",
-    "Seconds and bytes are those that the runs recorded of themselves, on whatever else their machines did.",
+    "query_size, or by the mean query where sizes differ: (labeled - first) / mean query). The normalised ALC is the same area of the "
+    "normalised curve, where the first training set is at 0 and the whole pool at 100.",
+    "The mean over the curve is the same area divided by the range of labels, which makes curves of different lengths comparable.",
+    "The break-even point is the number of labeled items where a strategy's mean curve rises above the baseline's and stays there. It is "
+    "the first number of labels if the curve is always above, and never if the curve does not end above. After the point where the curve "
+    "is first above, it may fall below the baseline again.",
+    "The labels needed to reach a level are read off the mean curve, on straight lines between cycles. The saving is the share of the "
+    "labels that the baseline needs for the same level.",
+    "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. A budget is a number of labeled items. Means "
+    "over budgets leave out cycle 0, where no strategy has chosen anything.",
+    "The numbers can be computed again from the folder tables: curves_by_seed.csv has every point of every curve; other_runs.csv has the "
+    "points of runs on the whole pool, and of runs that are only cycle 0 for others. What a run queried is in its own queries.csv; report "
+    "--export writes the queries of all runs into queried_by_seed.csv.",
+    "Runs measured their seconds and bytes themselves. Other programs on the same machine may have slowed them down.",
 ]
 
 
 class Report:
-    """Writes a comparison into a folder: ``report.html``, ``figures`` and ``tables``. Other files there are left alone.
+    """Writes a comparison into a folder: ``report.html``, ``figures`` and ``tables``. Other files in the folder are not changed.
 
     Args:
-        comparison: what is told.
-        folder: where.
-        levels: of the metric, to count the labels that reach them; none for three between the baseline's first and last mean.
-        export: whether what every run queried is written too.
-        gallery: that writes the figures; None for the usual one.
+        comparison: what the report shows.
+        folder: where it is written.
+        levels: levels of the metric in [0, 1]: the report counts the labels that reach them. Empty for three levels between the first and
+            the last mean of the baseline.
+        export: whether to write the queries of all runs, too.
+        gallery: writes the figures; None for one with the default formats and width.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class Report:
         self.material = Material(comparison, gallery or Gallery(folder / "figures"))
 
     def write(self) -> Path:
-        """Writes everything; the page comes last.
+        """Writes figures and tables, and the page last.
 
         Returns:
-            The page's path.
+            The path of the page.
+
+        Raises:
+            UserError: a run's tables are damaged (with ``export``), or curves can't be normalised.
         """
         material = self.material
         sections = [panel_section.section(material, panel, self.levels) for panel in self.comparison.panels]
@@ -133,34 +138,34 @@ def _trends(material: Material) -> list[Section]:
 
 
 def _watched(material: Material) -> list[Section]:
-    """Runs in which somebody is to see when to stop."""
+    """A table of the runs in which a person decides when to stop."""
     rows = material.keep("when_to_stop", [dict(run.stopping) for run in material.comparison.runs if run.stopping is not None])
     return [Section("When to stop", [markup.paragraph(stopping.EXPLAINED), markup.table(rows, readable.STOPPING)])] if rows else []
 
 
 def _in_pixels(material: Material) -> list[Section]:
-    """Images and crops in one figure, where both are there: a figure a kind of strategies."""
+    """A figure for each kind of strategies against labeled pixels, if panels have items of different sizes, such as images and crops."""
     panels = comparisons.of_unlike_items(material.comparison.panels)
     kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
     figures = [
         material.show(
             partial(comparisons.in_pixels, panels, kind, material.comparison.metric, material.look),
             ["pixels", kind],
-            f"{kind} strategies against the pixels of what is labeled. The bands are from the lowest to the highest mean of all "
+            f"{kind} strategies against the number of labeled pixels. The bands go from the lowest to the highest mean of all "
             "strategies of a setting.",
             panels,
         )
         for kind in kinds
     ]
-    return [Section("Items of unlike sizes", figures)] if figures else []
+    return [Section("Items of different sizes", figures)] if figures else []
 
 
 def _cost(material: Material) -> Section:
     rows = [row for panel in material.comparison.panels for row in material.keep("cost", tables.cost(panel))]
     text = (
-        "Means over the runs of a strategy, of whole runs so far; memory is the largest peak of any query. Pixels are those of the "
-        "queried images or crops, without the initial set, where a run recorded them. Labels are those of the last training set, and "
-        "those that validate it: both are spent."
+        "Means over the runs of a strategy, each with all its cycles so far; memory is the largest peak of any query. Pixels are those of "
+        "the queried images or crops, without the initial set, if the runs recorded them. Labels are those of the last training set and of "
+        "the validation set: both have to be paid for."
     )
     return Section("Cost", [markup.paragraph(text), markup.table(rows, readable.COST)])
 
@@ -183,7 +188,7 @@ def _compared(material: Material) -> Section:
     ran_on = f"All ran on {', '.join(f'{name} {value}' for name, value in same.items())}. " if same else ""
     body += [
         markup.heading("Runs"),
-        markup.paragraph(f"{ran_on}Whatever else is recorded of what a run ran on has its column, marked where most have something else."),
+        markup.paragraph(f"{ran_on}Everything in which environments differ has a column. A cell is marked if most runs differ from it."),
         folded_if_long(markup.table(runs, shown), runs, "runs"),
     ]
     return Section("What was compared", body)
@@ -193,7 +198,7 @@ def _compared(material: Material) -> Section:
 
 
 def _summary(panel: Panel) -> list[str]:
-    """A sentence a strategy, those that are furthest above the baseline first."""
+    """A sentence for each strategy; the strategy that is furthest above the baseline comes first."""
     tests = sorted(findings.overall(panel), key=lambda test: -test.difference.mean if test.difference.seeds else float("inf"))
     if not tests:
         return ["Nothing can be compared with a baseline."]
@@ -202,7 +207,7 @@ def _summary(panel: Panel) -> list[str]:
 
 def _never(found: Trend) -> str:
     named = [f"{label} at {point.value:g}" for label, points in found.lines.items() for point in points if math.isinf(point.break_even)]
-    return f"Crosses at the upper edge, never above at the end: {', '.join(named)}." if named else ""
+    return f"A cross at the upper edge means that there is no break-even point: {', '.join(named)}." if named else ""
 
 
 def _named(found: Trend) -> list[str]:

@@ -1,4 +1,4 @@
-"""A page that shows which images to label next, and why."""
+"""The contact sheet: a page that shows which images to label next, and why."""
 
 import io
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from PIL import Image
 
 from al_lightning.analysis.pages.markup import Html, Section, bullets, image, legend, page, paragraph, sheet, words
 
-_EDGE = 320  # pixels of a thumbnail
+_EDGE = 320  # the longest edge of a thumbnail in pixels
 _HEAT: npt.NDArray[np.uint8] = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
 
 
 class Proposal(NamedTuple):
-    """An image that should be labeled.
+    """An image that is proposed for labeling.
 
     Attributes:
-        path: of its file.
+        path: path of its file.
         picture: uint8 ``(H, W, 3)``.
-        prediction: ``(H, W)`` classes of its pixels, or its class in words.
-        scores: of its pixels, ``(H, W)``; None where pixels have none.
-        score: of the image.
+        prediction: ``(H, W)`` predicted classes of its pixels, or the predicted class of the image in words.
+        scores: ``(H, W)`` scores of its pixels; None if pixels have no scores.
+        score: score of the image.
     """
 
     path: str
@@ -41,15 +41,15 @@ def contact_sheet(
     palette: npt.NDArray[np.uint8],
     left_out: Sequence[str],
 ) -> str:
-    """The page, as one file of HTML that needs nothing but itself.
+    """Makes the page as HTML that needs no other files.
 
     Args:
-        title: of the page.
+        title: title of the page.
         notes: sentences before the images.
-        proposals: the most wanted first, small ones (see :func:`thumbnail`).
+        proposals: the images, the first to label first; reduced by :func:`thumbnail`.
         classes: names of the C classes.
-        palette: uint8 ``(C, 3)``.
-        left_out: what is wrong with images that could not be scored.
+        palette: uint8 ``(C, 3)`` colours of the classes.
+        left_out: for each image that could not be scored, a sentence that says why.
     """
     maps = [proposal.scores for proposal in proposals if proposal.scores is not None]
     low, high = (min(map(np.min, maps)), max(map(np.max, maps))) if maps else (0.0, 1.0)
@@ -65,7 +65,7 @@ def contact_sheet(
 
 
 def thumbnail(proposal: Proposal) -> Proposal:
-    """The same, small: every so many pixels are one, in all of its pictures."""
+    """Reduces image, prediction and scores by the same whole factor, so that the longest edge is at most 320 pixels."""
     every = max(1, -(-max(proposal.picture.shape[:2]) // _EDGE))
     return proposal._replace(
         picture=np.array(Image.fromarray(proposal.picture).reduce(every)),
@@ -75,7 +75,7 @@ def thumbnail(proposal: Proposal) -> Proposal:
 
 
 def _present(proposals: Sequence[Proposal], classes: Sequence[str], palette: npt.NDArray[np.uint8]) -> dict[str, list[int]]:
-    """The colours of the classes that are predicted somewhere."""
+    """The colours of the classes that are predicted in any image."""
     found = {int(number) for proposal in proposals if not isinstance(proposal.prediction, str) for number in np.unique(proposal.prediction)}
     return {classes[number]: palette[number].tolist() for number in sorted(found)}
 
@@ -95,12 +95,12 @@ def _row(rank: int, proposal: Proposal, palette: npt.NDArray[np.uint8], ends: tu
 
 
 def _levels(scores: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[Any]:
-    """Scores as places in 256 colours."""
+    """Maps scores from ``low`` to ``high`` to indices of 256 colours."""
     return np.rint(255 * (scores - low) / (high - low)) if high > low else np.zeros_like(scores)
 
 
 def _indexed(places: npt.NDArray[Any], colors: npt.NDArray[np.uint8]) -> Image.Image:
-    """An image whose pixels ``(H, W)`` are places in a palette ``(C, 3)`` of up to 256 colours."""
+    """Makes an image whose pixels ``(H, W)`` are indices into a palette ``(C, 3)`` of up to 256 colours."""
     found = Image.fromarray(np.ascontiguousarray(places, np.uint8))
     found.putpalette(colors.tobytes())
     return found

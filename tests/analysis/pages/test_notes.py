@@ -26,14 +26,14 @@ def test_nothing_to_say_about_a_clean_comparison(tmp_path):
         ({"seed": 2}, "Entropy lacks seeds 0, 1"),
         ({"seed": 0}, "One seed: Entropy"),
         ({"seed": 0, "trainer__max_epochs": 3}, "differ in more than strategy and seed: trainer.max_epochs"),
-        ({"seed": 0, "finished": False}, "1 run had not come to the end"),
+        ({"seed": 0, "finished": False}, "1 run is not finished"),
         ({"seed": 0, "values": [0.1, float("nan"), 0.3]}, "no number for val/accuracy in 1 cycle, left out"),
         ({"seed": 0, "values": [0.1, 0.2, 0.3]}, "end at 30 to 40 labeled items. Numbers of whole curves are over 20 to 30"),
         ({"seed": 0, "values": [0.1]}, "Entropy has finished one cycle only"),
         ({"seed": 0, "environment": {"device": "H200"}}, "same device: cpu (x86_64) (2 runs), H200 (1 run)"),
         ({"seed": 0, "environment": {"versions": {"torch": "9"}}}, "same torch: 2.8.0 (2 runs), 9 (1 run)"),
         ({"seed": 0, "environment": {"git_commit": "def"}}, "same git_commit: abc (2 runs), def (1 run)"),
-        ({"seed": 0, "chosen": "Random"}, "1 run is left out, for another one has the same settings and seed: "),
+        ({"seed": 0, "chosen": "Random"}, "1 run is left out, as another run has the same settings and seed: "),
         ({"seed": 0, "values": []}, "is left out: no finished cycle yet."),
     ],
 )
@@ -60,7 +60,7 @@ def test_of_many_unfinished_runs_some_are_named(tmp_path):
     for seed in range(7):
         record(tmp_path / f"run{seed}", [0.1, 0.2], seed=seed, finished=False)
     text = said(tmp_path)
-    assert "7 runs had not come to the end" in text and "run4 and 2 more. The finished" in text and "run5" not in text
+    assert "7 runs are not finished" in text and "run4 and 2 more. Their finished" in text and "run5" not in text
 
 
 def test_without_a_baseline(tmp_path):

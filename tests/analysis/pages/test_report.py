@@ -123,7 +123,7 @@ def test_given_levels_are_told(tmp_path, monkeypatch):
     record(tmp_path / "a", [0.1, 0.3], "Random")
     record(tmp_path / "b", [0.1, 0.5], "Entropy")
     text = Report(compare(*read_runs([tmp_path]), "val/accuracy"), tmp_path / "out", [0.3, 0.45]).write().read_text()
-    assert "labels for 45 %" in text and "never: not within the labels that all strategies have" in text
+    assert "labels for 45 %" in text and "never: not within the range of labels that all strategies have" in text
     rows = list(csv.DictReader((tmp_path / "out" / "tables" / "labels_to_reach.csv").open()))
     assert [(row["strategy"], row["level"], float(row["labels"])) for row in rows] == [
         ("Random", "0.3", 30.0),
