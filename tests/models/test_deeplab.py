@@ -89,7 +89,7 @@ def test_encoder_weights_behind_prefixes(tmp_path, network):
     [
         ("resnet999", "got 'resnet999'. Near it are resnet"),
         ("tu-resnet50cc", "Near it are tu-resnet50c,"),
-        ("tu-vgg11", "can have output stride 16 for DeepLabv3+, but tu-vgg11 has not"),
+        ("tu-vgg11", "can have output stride 16 for DeepLabv3+, but tu-vgg11 can't"),
         ("densenet121", "do not support dilated mode"),
     ],
 )
