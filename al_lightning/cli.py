@@ -39,7 +39,7 @@ from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
 
 _USAGE = "python -m al_lightning fit --config CONFIG [--KEY VALUE ...]"
-_WHAT_FIT_DOES = "Runs an experiment, or goes on with one. Each KEY may stand in the file CONFIG, too; what comes later wins."
+_WHAT_FIT_DOES = "Runs an experiment, or resumes one. Each KEY may be in the file CONFIG, too; the last value of a key counts."
 
 # These keys don't change what a run computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}

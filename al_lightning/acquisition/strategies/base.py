@@ -118,6 +118,10 @@ class Strategy:
         Returns:
             ``(size,)`` dataset indices, each once, in the order of choice; or a :class:`Choice`, if their scores are not those of
             :meth:`score`.
+
+        Raises:
+            UserError: it can't choose by such scores.
+            NotFinite: a representation has a number that is not finite.
         """
         assert scored.unlabeled.ranking_keys is not None
         return scored.unlabeled.indices[top(scored.unlabeled.ranking_keys, size, scored.stride)]

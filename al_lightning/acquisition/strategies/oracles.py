@@ -86,7 +86,7 @@ class ClassAwareRandom(Strategy):
             for label in self._held[index]:
                 by_class.setdefault(label, []).append(index)
         chosen: dict[int, None] = {}
-        while len(chosen) < int(self.share * size + 1e-9) and by_class:  # 0.29 * 100 is 28.999999999999996
+        while len(chosen) < int(self.share * size + 1e-9) and by_class:  # 0.29 of 100 is 28.999999999999996 in floats
             label = sorted(by_class)[int(torch.randint(len(by_class), (), generator=generator))]
             its = by_class[label]
             while its and its[-1] in chosen:
