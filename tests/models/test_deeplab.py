@@ -80,7 +80,9 @@ def test_encoder_weights_behind_prefixes(tmp_path, network):
     for name in ("parallel", "self-supervised", "run"):
         loaded = DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / f"{name}.pth")}).encoder.state_dict()
         assert all(torch.equal(value, own[key]) for key, value in loaded.items())
-    with pytest.raises(UserError, match=r"weights of one encoder in .*teacher.pth, but several fit: their names begin with 'student\.', 'teacher\.'"):
+    with pytest.raises(
+        UserError, match=r"weights of one encoder in .*teacher.pth, but several fit: their names begin with 'student\.', 'teacher\.'"
+    ):
         DeepLabV3Plus(**{**SMALL, "encoder_weights": str(tmp_path / "teacher.pth")})
 
 
