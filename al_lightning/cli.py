@@ -89,11 +89,7 @@ class ActiveLearningCLI(LightningCLI):
         parser.set_defaults({"trainer.logger": offline})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses the arguments. With ``--resume``, if they have no configuration, that of the run comes first.
-
-        Raises:
-            UserError: there is no such run, or a Python script has made it.
-        """
+        """Parses the arguments. With ``--resume``, if they have no configuration, that of the run comes first."""
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
         refuse_variables(arguments)
@@ -110,11 +106,7 @@ class ActiveLearningCLI(LightningCLI):
         self.config = parser.parse_args(arguments)
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, *parts: str) -> None:
-        """Refuses another run's configuration if keys that begin with one of ``parts`` differ.
-
-        Raises:
-            UserError: it is missing, differs, or is of a run that a Python script has made.
-        """
+        """Refuses a run whose configuration is missing, or differs in keys that begin with one of ``parts``, or that a script has made."""
         if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
         _refuse_script(RunDirectory(stored.parent))
@@ -183,11 +175,7 @@ class ActiveLearningCLI(LightningCLI):
             run.write_config(self._parser("fit").dump(begun, skip_unset=False, format="yaml"))
 
     def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
-        """Makes sure that nobody has changed the file of the configuration since the run began.
-
-        Raises:
-            UserError: somebody has.
-        """
+        """Refuses a run if somebody has changed the file of its configuration since it began."""
         then, now = run.read_environment().get("config_sha256"), run.config_sha256()
         if then is None or now is None or then == now:
             return
@@ -266,12 +254,7 @@ class ConfigReader:
         return self._cli.resolved(self._cli.parser.parse_args(list(arguments)))
 
     def stored(self, run_dir: str | os.PathLike[str]) -> dict[str, Any]:
-        """All settings of a run, as it has stored them.
-
-        Raises:
-            UserError: its configuration is missing or damaged.
-            SystemExit: its settings are refused; the reason is printed.
-        """
+        """All settings of a run, as it has stored them. A UserError says if they are missing or damaged; else as :meth:`read`."""
         run = RunDirectory(run_dir)
         run.read_config()  # refuses a damaged one with a message
         return self.read(["fit", f"--config={run.config}"])
