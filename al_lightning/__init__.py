@@ -1,6 +1,6 @@
 """Deep active learning for image classification and semantic segmentation, as one Lightning application.
 
-What a script or a notebook needs can be imported from here: ``__init__.pyi`` has the names, which are imported when they are asked for.
+What a script or a notebook needs can be imported from here. ``__init__.pyi`` lists the names; each is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,7 +1,8 @@
-"""A class in the place of another begins with its own defaults.
+"""A class that replaces another in a configuration begins with its own defaults.
 
-jsonargparse lets it take over every argument that both classes know, defaults too: an AdamW in the place of the default SGD would train at
-SGD's rate and decay weights as SGD does. What somebody gave for the other class still stays, as jsonargparse says.
+jsonargparse lets the new class take over every argument that both classes have, also those with default values: an AdamW in place of the
+default SGD would train with SGD's learning rate and weight decay. Arguments that somebody gave for the old class still stay, as
+jsonargparse documents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,11 @@ from jsonargparse import Namespace, _typehints
 _Argument: Any = _typehints.ActionTypeHint
 _UNSET = object()
 _default: ContextVar[Any] = ContextVar("_default", default=None)
-"""Of the argument that is being read."""
+"""The default of the argument that is being parsed."""
 
 
 def drop_replaced_defaults() -> None:
-    """Teaches jsonargparse so, once a process."""
+    """Patches jsonargparse, once per process, so that default values are not taken over."""
     if hasattr(_Argument._check_type, "__wrapped__"):
         return
     library: Any = _typehints
@@ -45,12 +46,12 @@ def drop_replaced_defaults() -> None:
 
 
 def _defaults_among(spec: Any, default: Any, options: Mapping[str, Any]) -> Iterator[str]:
-    """The arguments of a class that are what they are without anybody's word.
+    """The arguments of a class that have default values, so that nobody needs to have given them.
 
     Args:
-        spec: class and arguments.
-        default: what stands there if nobody says anything.
-        options: of the class's parser.
+        spec: the class and its arguments.
+        default: of the setting that holds the class.
+        options: for the parser of the class.
     """
     path, given = spec["class_path"], _flat(spec["init_args"])
     of_class = _flat(_Argument.get_class_parser(path, dict(options)).get_defaults())

@@ -39,9 +39,9 @@ from al_lightning.text import is_unicode
 from al_lightning.trainer import Trainer
 
 _USAGE = "python -m al_lightning fit --config CONFIG [--KEY VALUE ...]"
-_WHAT_FIT_DOES = "Runs an experiment, or goes on with one. Each KEY may stand in the file CONFIG, too; what comes later wins."
+_WHAT_FIT_DOES = "Runs an experiment, or resumes one. Each KEY may be in the file CONFIG, too; the last value of a key counts."
 
-# Where a run lies and whether it goes on is not part of what it computes.
+# These keys don't change what a run computes.
 _NOT_COMPARED = {"config", "run_dir", "resume"}
 
 
@@ -49,7 +49,7 @@ class ActiveLearningCLI(LightningCLI):
     """LightningCLI with ``active_learning``, ``run_dir`` and ``resume`` at the top level."""
 
     def __init__(self, args: ArgsType = None) -> None:
-        self.run: RunDirectory | None = None  # none of a check of the code
+        self.run: RunDirectory | None = None  # None with fast_dev_run, which leaves no run behind
         try:
             super().__init__(
                 model_class=tasks.Task,
@@ -71,7 +71,7 @@ class ActiveLearningCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """``fit`` alone; a run goes on by ``resume``, not from a single checkpoint."""
+        """``fit`` alone. A run goes on with ``resume``, not from a single checkpoint."""
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -89,7 +89,7 @@ class ActiveLearningCLI(LightningCLI):
         parser.set_defaults({"trainer.logger": offline})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses the arguments; the configuration of a run to resume comes before them where they bring none."""
+        """Parses the arguments. With ``--resume``, if they have no configuration, that of the run comes first."""
         arguments = sys.argv[1:] if args is None else args
         assert isinstance(arguments, list)
         refuse_variables(arguments)
@@ -106,7 +106,7 @@ class ActiveLearningCLI(LightningCLI):
         self.config = parser.parse_args(arguments)
 
     def _refuse_other_config(self, parser: LightningArgumentParser, stored: Path, whose: str, *parts: str) -> None:
-        """Compares the keys that begin with one of ``parts``."""
+        """Refuses a run whose configuration is missing, or differs in keys that begin with one of ``parts``, or that a script has made."""
         if not stored.exists():
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
         _refuse_script(RunDirectory(stored.parent))
@@ -115,7 +115,7 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
-        """All settings of a parsed configuration, by dotted key; what is null is left out."""
+        """All settings of a parsed configuration, by dotted key; those that are null are left out."""
         return settings.flat(yaml.safe_load(self._parser("fit").dump(config.fit, skip_unset=False, skip_validation=True, format="yaml")))
 
     def before_instantiate_classes(self) -> None:
@@ -139,7 +139,7 @@ class ActiveLearningCLI(LightningCLI):
             self.run = RunDirectory(config.run_dir)
             loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
             self._open_run(self.run, config, loggers)
-            # After the configuration is written: it says where a logger lies in its run, wherever that is moved.
+            # After the configuration is written, which has loggers' paths within the run, so that it can be moved.
             described = self.resolved(self.config)
             for logger in loggers:
                 _place_logger(logger, self.run)
@@ -148,10 +148,10 @@ class ActiveLearningCLI(LightningCLI):
             config.trainer.default_root_dir = str(self.run.path)
 
     def _open_run(self, run: RunDirectory, config: Namespace, loggers: list[Any]) -> None:
-        """Makes sure that the run in its directory, if one has begun, is the one that the configuration describes; or begins it.
+        """Opens the run in its directory if it has this configuration, or begins it.
 
         Raises:
-            UserError: another process writes there, or finished cycles have another configuration or would be in the way.
+            UserError: another process writes there, the run there has another configuration, or it is not to be resumed.
         """
         _refuse_bytes(run, loggers)
         if not run.holds_run():
@@ -175,7 +175,7 @@ class ActiveLearningCLI(LightningCLI):
             run.write_config(self._parser("fit").dump(begun, skip_unset=False, format="yaml"))
 
     def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
-        """Makes sure that the configuration is the file that it was when the run began."""
+        """Refuses a run if somebody has changed the file of its configuration since it began."""
         then, now = run.read_environment().get("config_sha256"), run.config_sha256()
         if then is None or now is None or then == now:
             return
@@ -191,10 +191,10 @@ class ActiveLearningCLI(LightningCLI):
             self._refuse_other_config(self.parser, RunDirectory(initial_run).config, "the initial run", *parts)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Adds progress bar and pictures where there are none, and no checkpoints but the cycle's own where none are asked for."""
+        """Adds a progress bar and pictures if there are none. If nobody asks for checkpoints, there are only those of cycles."""
         trainer = self.config_init.fit.trainer
         self.config_init.fit.cycle_logger.hyperparameters = hyperparameters(self.resolved(self.config))
-        if self.run is not None:  # opened and held: what is there is gone on with
+        if self.run is not None:  # it is opened and held, so that what is there can be resumed
             learning = self.config_init.fit.active_learning
             learning.run, learning.resume = self.run, True
         callbacks = trainer.callbacks if isinstance(trainer.callbacks, list) else [trainer.callbacks] if trainer.callbacks else []
@@ -208,7 +208,7 @@ class ActiveLearningCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs, callbacks=callbacks)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> pl.Trainer:
-        # The experiment's callback comes first, so that it knows the others as they were made.
+        # The experiment's callback comes first, so that it sees the others before they change.
         return self.trainer_class(**{**config, "callbacks": [*callbacks, *config["callbacks"]]})
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -217,7 +217,7 @@ class ActiveLearningCLI(LightningCLI):
         except ProcessExitedException as error:
             if error.exit_code != WAITS_FOR_LABELS:
                 raise
-            sys.exit(WAITS_FOR_LABELS)  # forked processes have said why
+            sys.exit(WAITS_FOR_LABELS)  # forked processes have printed why
         except RuntimeError as error:
             if lost_process(error) and self.trainer.received_sigterm:
                 raise SIGTERMException from error
@@ -226,16 +226,16 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(who) from error
 
     def after_fit(self) -> None:
-        """Draws the learning curve; ends the program with a status of its own where the run waits for labels."""
+        """Draws the learning curve; ends the program with a status of its own if the run waits for labels."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             assert self.run is not None
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
-            if self.run.awaited():  # by its files: processes that were forked have run it
+            if self.run.awaited():  # read from its files, as forked processes may have run it
                 sys.exit(WAITS_FOR_LABELS)
 
 
 class ConfigReader:
-    """Reads what ``fit`` would be told, and runs nothing."""
+    """Reads the settings that ``fit`` would use, and runs nothing."""
 
     def __init__(self) -> None:
         self._cli: _ParsingCLI | None = None
@@ -247,21 +247,21 @@ class ConfigReader:
             arguments: of ``fit``, the command's name first.
 
         Raises:
-            SystemExit: they are refused; why was printed.
+            SystemExit: they are refused; the reason is printed.
         """
         if self._cli is None:
             self._cli = _ParsingCLI(list(arguments))
         return self._cli.resolved(self._cli.parser.parse_args(list(arguments)))
 
     def stored(self, run_dir: str | os.PathLike[str]) -> dict[str, Any]:
-        """All settings of a run, as it has stored them."""
+        """All settings of a run, as it has stored them. A UserError says if they are missing or damaged; else as :meth:`read`."""
         run = RunDirectory(run_dir)
-        run.read_config()  # says what is wrong with a damaged one
+        run.read_config()  # refuses a damaged one with a message
         return self.read(["fit", f"--config={run.config}"])
 
 
 class _ParsingCLI(ActiveLearningCLI):
-    """Ends with its arguments parsed."""
+    """Parses the arguments, and does nothing else."""
 
     def _set_seed(self) -> None:
         pass
@@ -284,10 +284,10 @@ _RESUME_PARSER.add_argument("--model")
 
 
 def _refuse_script(run: RunDirectory) -> None:
-    """Makes sure that a run's configuration can be read, and is one of ``fit``.
+    """Makes sure that a run's configuration can be read, and that ``fit`` has made the run.
 
     Raises:
-        UserError: it is not: a Python script has made the run.
+        UserError: the configuration can't be read, or a Python script has made the run.
     """
     if run.read_config().get(MADE_IN_PYTHON):
         raise UserError(
@@ -306,7 +306,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _stored_settings(run: RunDirectory) -> dict[str, Any]:
-    """A run's configuration as it lies there, nested; empty where there is none that can be read."""
+    """A run's stored configuration, nested; empty if there is none that can be read."""
     try:
         return run.read_config()
     except UserError:
@@ -314,10 +314,10 @@ def _stored_settings(run: RunDirectory) -> dict[str, Any]:
 
 
 def _refuse_bytes(run: RunDirectory, loggers: list[Any]) -> None:
-    """Makes sure that Weights & Biases, where it is a logger, can write into the run.
+    """Makes sure that Weights & Biases, if it is a logger, can write into the run.
 
     Raises:
-        UserError: the directory's name is no UTF-8.
+        UserError: the directory's name is not UTF-8.
     """
     if not is_unicode(str(run.path)) and any("offline" in (_arguments(logger) or ()) for logger in loggers):
         raise UserError(
@@ -339,7 +339,7 @@ def _identify_logger(logger: Any, stored: Any) -> None:
 
 
 def _place_logger(logger: Any, run: RunDirectory) -> None:
-    """Takes a logger's relative directory inside the run."""
+    """Moves a logger's directory, if it is relative, into the run."""
     arguments = _arguments(logger)
     if arguments is not None and "save_dir" in arguments:
         arguments.save_dir = str(run.path / (arguments.save_dir or "."))
@@ -359,12 +359,12 @@ def _default_run_dir(config: Namespace) -> str:
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not the same in two configurations, a line a dotted key; where a run lies and whether it goes on does not count."""
+    """The differences of two configurations, one line for each dotted key; keys that don't change what is computed are left out."""
     return settings.differences(then, now, _NOT_COMPARED)
 
 
 def _quiet_lightning() -> None:
-    """Silences what Lightning says once a cycle and a person reads once."""
+    """Silences what Lightning says in every cycle and a person reads only once."""
     warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")  # a frozen encoder
     warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
@@ -377,17 +377,20 @@ def _is_chatter(message: str) -> bool:
 
 
 def hide_absent_gpus() -> None:
-    """Tells torch once that there is no GPU; unasked, it looks for a driver in every optimizer step (a third of a tiny model's step)."""
+    """Tells torch once that there is no GPU; else it looks for a driver in every optimizer step (a third of a tiny model's step)."""
     if not torch.cuda.is_available():
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @one_message(then=GO_ON)
 def main(args: ArgsType = None) -> None:
-    """Runs the command line; what the user can mend is printed as one line, with exit status 1.
+    """Runs ``fit``; what the user can mend is printed as one line, and the exit status is 1 or 2.
 
     Args:
-        args: arguments to use instead of the process's own.
+        args: arguments in place of those of the process.
+
+    Raises:
+        SystemExit: something was refused, the run waits for labels, or the process got a signal.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("al_lightning").setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Files of settings: YAML in which each key is said once, and ``${NAME}`` in a value is a variable of the environment."""
+"""Files of settings: YAML in which each key occurs once, and ``${NAME}`` in a value stands for a variable of the environment."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from al_lightning.errors import UserError
 from al_lightning.reading import load_yaml, read_text, refuse_endless_yaml
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-# Characters that nobody uses stand for a variable's braces, which mean something in YAML's own {flow} style.
+# Characters that nobody uses stand for the braces of a variable, as braces have a meaning in YAML's {flow} style.
 _MARKED = re.compile("\ue0f0(\\w+)\ue0f1")
 
 
@@ -19,7 +19,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings in a file, nested.
 
     Raises:
-        UserError: it can't be read, is no mapping, says a key twice, or a variable is not set.
+        UserError: the file can't be read, is no mapping, has a key twice, or a variable is not set.
     """
     settings: dict[str, Any] = load_yaml(filled_in(read_text(Path(path)), path))
     return settings
@@ -29,11 +29,11 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
     """The YAML of a file, with the values of variables in place of their names.
 
     Args:
-        text: the file's.
+        text: of the file.
         path: of the file, for messages.
 
     Raises:
-        UserError: likewise.
+        UserError: the text is no YAML or no mapping, has a key twice, or a variable is not set.
     """
     marked = _VARIABLE.sub("\ue0f0\\1\ue0f1", text)
     try:
@@ -53,10 +53,10 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
 
 
 def refuse_variables(arguments: list[str]) -> None:
-    """Makes sure that no argument of a command has a variable that the shell has left alone.
+    """Makes sure that no argument of a command has a variable that the shell did not fill in.
 
     Raises:
-        UserError: one has.
+        UserError: an argument has one.
     """
     for argument in arguments:
         if found := _VARIABLE.search(argument):
@@ -64,14 +64,14 @@ def refuse_variables(arguments: list[str]) -> None:
 
 
 def _fill_in(node: yaml.Node, path: str | os.PathLike[str], done: set[yaml.Node]) -> None:
-    if node in done:  # what is repeated by reference
+    if node in done:  # an alias of a node that was filled in before
         return
     done.add(node)
     where = f"line {node.start_mark.line + 1} of {path}"
     if isinstance(node, yaml.ScalarNode):
         if _MARKED.search(node.value):
             node.value = _MARKED.sub(lambda found: _value(found[1], where), node.value)
-            if node.style is None:  # what is not in quotes may be a number
+            if node.style is None:  # a value without quotes may be a number
                 node.tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         return
     if isinstance(node, yaml.MappingNode):

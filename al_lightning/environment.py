@@ -1,4 +1,4 @@
-"""What a run ran on."""
+"""The environment of a run: versions, device, command line."""
 
 import platform
 import subprocess
@@ -16,7 +16,12 @@ _PACKAGES = ["lightning", "torch", "torchvision", "torchmetrics", "jsonargparse"
 
 
 def describe(device: torch.device, processes: int) -> dict[str, Any]:
-    """Versions, device, command line, time, and the git commit of the code, if it is a checkout."""
+    """Versions, device, command line, time, and the git commit of the code (None, if it is no checkout).
+
+    Args:
+        device: on which the run computes.
+        processes: number of the run's processes.
+    """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,

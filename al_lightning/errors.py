@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Bad input: the message says what was expected, what came, and what to do."""
+    """Wrong input: the message says what was expected, what came, and what to do."""

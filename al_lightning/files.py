@@ -1,4 +1,4 @@
-"""Files that are whole at every instant, whenever the process dies, and tables in them."""
+"""Files that are complete at every instant, whenever the process dies, and tables in such files."""
 
 import csv
 import errno
@@ -16,15 +16,15 @@ from al_lightning.text import decoded, encoded
 
 
 def as_csv(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as CSV, with a line feed at their ends."""
+    """Rows as CSV, each ended by a line feed."""
     lines: list[str] = []
-    # A cell is quoted if a character of the line's end is in it, and a carriage return in a name must be.
+    # The csv module quotes a cell that has a character of the line's end in it, and a carriage return in a name has to be quoted.
     csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
     return "".join(f"{line.removesuffix(chr(13) + chr(10))}\n" for line in lines)
 
 
 def whole_rows(text: str) -> tuple[list[str], str]:
-    r"""The rows of CSV, each with its line end, and what follows the last of them: a row that is not written to its end.
+    r"""The complete rows of CSV, each with its line end, and the rest of the text: a row that is not written to its end.
 
     Example:
         >>> whole_rows('item\n"a\nb"\nc')
@@ -41,13 +41,13 @@ def whole_rows(text: str) -> tuple[list[str], str]:
 
 
 def columns_of(path: Path) -> list[str]:
-    """The columns of a table; none of an empty one."""
+    """The columns of a table; an empty list for an empty file."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return next(csv.reader(file), [])
 
 
 def keep_rows(path: Path, rows: int) -> None:
-    """Keeps a table's first rows, its columns' names among them."""
+    """Removes all but the first rows of a table; the row of column names counts."""
     text = decoded(path.read_bytes())
     kept = "".join(whole_rows(text)[0][:rows])
     if kept != text:
@@ -56,7 +56,7 @@ def keep_rows(path: Path, rows: int) -> None:
 
 @contextmanager
 def appending(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for appending; where that fails (a full disk), the file gets its old length back."""
+    """Opens a file for appending; if writing fails (a full disk), the file gets its old length back."""
     with path.open("ab") as file:
         length = file.tell()
         try:
@@ -70,7 +70,7 @@ def appending(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file for writing so that at every instant its name stands for the old content or the new."""
+    """Opens a file for writing, so that at every instant its name stands for either the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -90,11 +90,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:
-    """Removes what killed processes left of files that they were writing; no other process may be writing there.
+    """Removes the temporary files of processes that were killed while writing; no other process may be writing there.
 
     Args:
-        folder: whose own files are meant, not those below it.
-        kinds: the files' suffixes.
+        folder: where they are, without folders below it.
+        kinds: suffixes of the files that were written.
     """
     for kind in kinds:
         for temporary in folder.glob(f"*{kind}.*.tmp"):
@@ -102,10 +102,10 @@ def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:
 
 
 def require_regular(path: Path) -> None:
-    """Refuses what is not a file of bytes, before it is opened: a FIFO waits for a writer for ever, a device has no end.
+    """Refuses a path that is not a regular file, before it is opened: a FIFO waits for a writer for ever, a device has no end.
 
     Raises:
-        OSError: it is something else, or missing.
+        OSError: there is no regular file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))

@@ -1,11 +1,11 @@
-"""In which order ``fit --help`` tells what there is: the experiment first, what Lightning's trainer has besides last."""
+"""The order of the options in ``fit --help``: the experiment first, rarely used options of Lightning's trainer last."""
 
 import argparse
 import copy
 from collections.abc import Iterable, Iterator
 
 _REST = "Lightning's trainer, all else"
-# What stands over a group, by the first part of its keys, in the order of the page.
+# The title of a group, by the first part of its keys, in the order of the page.
 _TITLES = {
     "active_learning": "The experiment",
     "": "The run",
@@ -18,12 +18,12 @@ _TITLES = {
     _REST: _REST,
 }
 _OFTEN = {"max_epochs", "max_steps", "callbacks", "logger", "accelerator", "devices", "strategy", "precision", "check_val_every_n_epoch"}
-_LINKED = "Linked arguments"  # from one key to another: nothing that could be given
-_HELP = {"seed_everything": f"Of all that is random: a whole number from 0 to {2**32 - 1}."}
+_LINKED = "Linked arguments"  # keys whose values come from other keys: nobody can give them
+_HELP = {"seed_everything": f"Seed of all that is random: a whole number from 0 to {2**32 - 1}."}
 
 
 def arranged(groups: Iterable[argparse._ArgumentGroup]) -> list[argparse._ArgumentGroup]:
-    """The groups of the parser of ``fit`` as a person wants to see them, or those of another one as they are."""
+    """The groups of the parser of ``fit``, in the order for people; those of another parser as they are."""
     groups = list(groups)
     if not any(_part(group) == "active_learning" for group in groups):
         return groups
@@ -33,7 +33,7 @@ def arranged(groups: Iterable[argparse._ArgumentGroup]) -> list[argparse._Argume
 
 
 def _part(group: argparse._ArgumentGroup) -> str:
-    """The first part of a group's keys; empty where they have one part."""
+    """The first part of a group's keys; empty if no key has several parts."""
     return next((action.dest.split(".")[0] for action in group._group_actions if "." in action.dest), "")
 
 
@@ -47,15 +47,15 @@ def _sections(group: argparse._ArgumentGroup) -> Iterator[argparse._ArgumentGrou
 
 
 def _section(group: argparse._ArgumentGroup, title: str | None, actions: Iterable[argparse.Action]) -> argparse._ArgumentGroup:
-    """A copy; the parser's own stays as it is."""
+    """A copy of a group with other options; the parser's own group stays as it is."""
     section = copy.copy(group)
-    section.title, section._group_actions = title, [_told(action) for action in actions]
+    section.title, section._group_actions = title, [_with_our_help(action) for action in actions]
     return section
 
 
-def _told(action: argparse.Action) -> argparse.Action:
+def _with_our_help(action: argparse.Action) -> argparse.Action:
     if action.dest not in _HELP:
         return action
-    told = copy.copy(action)
-    told.help = _HELP[action.dest]
-    return told
+    changed = copy.copy(action)
+    changed.help = _HELP[action.dest]
+    return changed

@@ -1,7 +1,7 @@
-"""A process's start and end without the garbage collector's walks through all that was imported.
+"""Start and end of a process in which the garbage collector does not walk through all that was imported.
 
-Torch and Lightning make some million objects that live as long as the process. Python's collector walks through them again and again
-while they are imported, and several times more when the interpreter takes its modules apart: a third of a short command's time.
+Torch and Lightning make about a million objects that live as long as the process. Python's collector walks through them again and again
+while they are imported, and several times more when the interpreter ends: a third of a short command's time.
 """
 
 import atexit
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 
 def all_is_imported() -> None:
-    """Begins to collect garbage in a process of :func:`run_and_leave`; what is there by now is never looked at again."""
+    """Begins to collect garbage in a process of :func:`run_and_leave`; the collector never looks at the objects that exist by now."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
@@ -25,9 +25,9 @@ def all_is_imported() -> None:
 def name_the_import_system() -> None:
     """Lets ``inspect.getmodule`` find the module of those frames of the import system that have no file.
 
-    It searches all modules for each of them otherwise, in vain. Pydantic asks for every frame above a class that it makes, Weights &
-    Biases makes sixty when a run begins, and with torch and Lightning four thousand modules are there by then: three quarters of what
-    that import takes.
+    Otherwise it searches all modules for each such frame, in vain. Pydantic asks for every frame above a class that it makes. Weights &
+    Biases makes sixty such classes when a run begins, and with torch and Lightning four thousand modules are loaded by then: without this,
+    the search is three quarters of the time of that import.
     """
     for module in ("importlib._bootstrap", "importlib._bootstrap_external"):
         file = f"<frozen {module}>"
@@ -36,7 +36,7 @@ def name_the_import_system() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Begins to collect garbage again only when something is imported, as :func:`all_is_imported` does."""
+    """Collects no garbage while something is imported, and goes on as :func:`all_is_imported` does."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -47,12 +47,12 @@ def importing() -> Iterator[None]:
 
 
 def run_and_leave(main: Callable[[], None]) -> NoReturn:
-    """Runs a program, then ends the process as Python does, but leaves it to the system to take memory back.
+    """Runs a program, then ends the process as Python does, but leaves it to the system to free the memory.
 
-    Threads are waited for, exit handlers are run and what was printed is flushed.
+    It waits for threads, runs exit handlers and flushes what was printed.
 
     Args:
-        main: calls :func:`all_is_imported` when it has imported what it needs.
+        main: the program; it calls :func:`all_is_imported` when it has imported what it needs.
     """
     gc.disable()
     try:
@@ -66,13 +66,13 @@ def run_and_leave(main: Callable[[], None]) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):  # who was reading has gone
+        with suppress(BrokenPipeError):  # nobody reads it any more
             stream.flush()
     os._exit(status)
 
 
 def _status(ended: SystemExit) -> int:
-    """The exit status that is meant; a message is printed and means 1."""
+    """The exit status of a SystemExit; a message is printed, and its status is 1."""
     if ended.code is None or isinstance(ended.code, int):
         return ended.code or 0
     print(ended.code, file=sys.stderr)

@@ -14,11 +14,11 @@ def read_items(path: str, size: int, item: Callable[[int], str], what: str) -> l
     Args:
         path: of the file.
         size: number of items in the data set.
-        item: the name of an index.
-        what: the file is, for messages.
+        item: from an index to the item's name.
+        what: what the file is, for messages.
 
     Raises:
-        UserError: it can't be read, lists nothing, something unknown, or an item twice.
+        UserError: the file can't be read, lists nothing, something unknown, or an item twice.
     """
     file = Path(path).expanduser()
     try:
@@ -30,9 +30,9 @@ def read_items(path: str, size: int, item: Callable[[int], str], what: str) -> l
     listed = [known[line] for line in lines if line in known]
     twice = next((item(index) for index, count in Counter(listed).items() if count > 1), None)
     if unknown or not lines or twice is not None:
-        wrong = f"the first unknown one is {unknown[0]!r}" if unknown else f"{twice} comes twice" if twice else "there is none"
+        wrong = f", of which the first unknown one is {unknown[0]!r}" if unknown else f", of which {twice} comes twice" if lines else ""
         raise UserError(
-            f"Expected {what} in {file}: some of the {size:,} items, each once, by name or by index, got {len(lines):,} lines, of which "
-            f"{wrong}. Is it a list of this data set?"
+            f"Expected {what} in {file}: some of the {size:,} items, each once, by name or by index, got {len(lines):,} lines{wrong}. "
+            "Is it a list of this data set?"
         )
     return listed

@@ -19,7 +19,7 @@ from al_lightning.errors import UserError
 IGNORED = 255
 _UNKNOWN = -1  # in place of a class
 Color = tuple[int, int, int]
-_TRAIN_IDS = 19
+_TRAIN_IDS = 19  # number of the training classes of Cityscapes
 
 
 class Label(NamedTuple):
@@ -28,7 +28,7 @@ class Label(NamedTuple):
     Attributes:
         id: the pixel's value.
         name: the class.
-        train_id: its place among the training classes; 255 where it is ignored.
+        train_id: its place among the training classes; 255 if it is ignored.
         color: RGB, for people.
     """
 
@@ -83,9 +83,9 @@ class ClassMap(NamedTuple):
         names: of the training classes.
         table: uint8 ``(256,)``, the training class of each label id; 255 is ignored.
         palette: uint8 ``(C, 3)``, a colour for each training class.
-        ignored: ids that have a meaning, but no training class. What is neither here nor in the table is unknown.
-        colors: where label files hold colours, RGB of each class: its id is its place here. Empty where they hold ids.
-        rest: the class of pixels that no region covers, where a mask comes as regions: its place, or 255. None where nobody has said.
+        ignored: ids that have a meaning, but no training class. An id that is neither here nor in the table is unknown.
+        colors: RGB of each class, if label files hold colours: the id of a class is its place here. Empty if label files hold ids.
+        rest: the class of pixels that no region covers, if a mask comes as regions: its place, or 255. None if nobody has said which.
     """
 
     names: list[str]
@@ -111,7 +111,7 @@ class ClassMap(NamedTuple):
         return f"the {'colours' if self.colors else 'ids'} {meant}"
 
     def ids_of(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Training classes ``(H, W)``, 255 for what is ignored, to label ids likewise: of each class the smallest."""
+        """From training classes ``(H, W)``, 255 for ignored pixels, to label ids ``(H, W)``: the smallest id of each class."""
         ids = np.full(256, IGNORED, np.uint8)
         table = self.table.numpy()
         for place in range(len(self.names)):
@@ -119,10 +119,10 @@ class ClassMap(NamedTuple):
         return ids[classes]
 
     def drawn(self, classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Pixels of a label file: of training classes ``(H, W)``, 255 for what is ignored, its ids ``(H, W)`` or colours ``(H, W, 3)``.
+        """From training classes ``(H, W)``, 255 for ignored pixels, to a label file's ids ``(H, W)`` or colours ``(H, W, 3)``.
 
         Raises:
-            UserError: something is ignored, but each colour has to be that of a class.
+            UserError: a pixel is ignored, but every colour has to be that of a class.
         """
         if not self.colors:
             return self.ids_of(classes)
@@ -135,7 +135,7 @@ class ClassMap(NamedTuple):
         return palette[classes]
 
     def classes_of(self, ids: npt.NDArray[np.uint8], source: object) -> Tensor:
-        """Label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored.
+        """From label ids ``(H, W)`` to training classes, int64 ``(H, W)``; 255 is ignored.
 
         Args:
             ids: of the pixels.
@@ -161,11 +161,12 @@ class ClassMap(NamedTuple):
             raise UserError(f"Expected the label ids {_ranges(np.flatnonzero(self.known).tolist())} in {source}, got {shown}.")
 
     def look_like_train_ids(self, ids: Collection[int]) -> bool:
-        """Whether the ids of many label files are rather places of Cityscapes' classes, as its ``labelTrainIds`` files hold them.
+        """Whether the ids of many label files look like Cityscapes' training ids (those of ``labelTrainIds`` files), not like label ids.
 
-        None of them is above 18, where half of the classes lie, but some mean what a camera sees of its car, or what nobody labels.
+        None of the ids is above 18, where half of the classes have their label ids; and some, read as label ids, mean pixels that nobody
+        labels, such as the car of the camera.
         """
-        if bool(self.known.all()):  # what is not named is ignored, whatever it is
+        if bool(self.known.all()):  # every id may occur: those without a name are ignored
             return False
         return max(set(ids) - {IGNORED}, default=_TRAIN_IDS) < _TRAIN_IDS and bool(set(ids) & self.ignored - {0, IGNORED})
 
@@ -185,8 +186,8 @@ def class_map(foreground: Sequence[str] | None = None) -> ClassMap:
     """The 19 training classes, or background and foreground.
 
     Args:
-        foreground: names of classes that together are class 1; every other class, trained on otherwise or not, is class 0, and ids 0 to 3
-            (what no annotator looked at) stay ignored. None for the 19 classes.
+        foreground: names of classes that together are class 1. All other classes, among the 19 or not, are class 0; ids 0 to 3 (pixels that
+            no annotator looked at) stay ignored. None for the 19 classes.
 
     Raises:
         UserError: there is no class of that name.
@@ -214,11 +215,11 @@ def _ignored_by(table: Tensor) -> frozenset[int]:
 
 
 def rest_of(names: Sequence[str], said: str | None) -> int | None:
-    """The class of pixels that no region covers, as :attr:`ClassMap.rest` has it.
+    """The class of pixels that no region covers, in the form of :attr:`ClassMap.rest`.
 
     Args:
         names: of the classes.
-        said: the name of one, or ``ignore``; None for one called background, where there is one.
+        said: the name of a class, or ``ignore``; None for the class called background, if there is one.
 
     Raises:
         UserError: there is no such class.
@@ -233,16 +234,16 @@ def rest_of(names: Sequence[str], said: str | None) -> int | None:
 def named_classes(
     looks: Mapping[str, int | str | Color], unnamed: Literal["refuse", "ignore"] = "refuse", rest: str | None = None
 ) -> ClassMap:
-    """Classes that somebody has named, in their order.
+    """A map of classes that somebody has named, in their order.
 
     Args:
         looks: the id of each class in the masks, or its colour there (``#rrggbb``, or red, green and blue), by its name.
-        unnamed: whether other ids or colours may occur in a mask, where they are ignored as 255 always is.
+        unnamed: whether a mask with other ids or colours is refused, or those are ignored, as 255 always is.
         rest: see :func:`rest_of`.
 
     Raises:
-        UserError: there are fewer than two, some are ids and some colours, two are the same, an id is no 8-bit number, or it is 255, which
-            is for what is ignored; or ``rest`` is none of them.
+        UserError: there are fewer than two classes, some have ids and some colours, two have the same, an id is not from 0 to 254 (255 is
+            for ignored pixels), or ``rest`` is none of the classes.
     """
     ids = [look for look in looks.values() if isinstance(look, int)]
     colors = tuple(color for look in looks.values() if not isinstance(look, int) and (color := _color(look)) is not None)
@@ -261,7 +262,7 @@ def named_classes(
 
 
 def _color(look: str | Sequence[int]) -> Color | None:
-    """RGB of a colour as a person writes it; None where it is none."""
+    """RGB of a colour as a person writes it; None if it is no colour."""
     if isinstance(look, str):
         look = [*bytes.fromhex(look[1:])] if re.fullmatch("#[0-9a-fA-F]{6}", look) else []
     red_green_blue = tuple(look)
@@ -271,7 +272,7 @@ def _color(look: str | Sequence[int]) -> Color | None:
 def distinct_colors(count: int) -> Tensor:
     """uint8 ``(count, 3)``: colours that differ in hue by the golden ratio, and in turn in lightness and saturation.
 
-    The first is grey, as the first class mostly is the background.
+    The first is grey, as the first class is the background in most data sets.
     """
     colors = [(0.25, 0.25, 0.25)]
     for number in range(1, count):

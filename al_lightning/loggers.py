@@ -1,4 +1,4 @@
-"""What loggers are told of a run, and whether they reach what they log to, before anything is read or computed."""
+"""What loggers are told about a run, and a check that they reach their server before anything is read or computed."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from al_lightning.analysis.numbers import settings as names
 from al_lightning.errors import UserError
 
-# By the name under which a person filters runs, the setting.
+# The settings by which people filter runs, under short names.
 _HEADLINE = {
     "seed": names.SEED,
     "network": names.NETWORK,
@@ -21,7 +21,7 @@ _HEADLINE = {
 
 
 def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs are filtered and grouped by: a few names that are short, then all settings by dotted key, but those of loggers.
+    """What runs are filtered and grouped by: a few settings under short names, then all settings by dotted key, except those of loggers.
 
     Args:
         settings: of the run, by dotted key.
@@ -35,13 +35,13 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
-    """Names a run for Weights & Biases, where nobody has: by strategy and seed, in a group with those that may be compared with it.
+    """Names a run for Weights & Biases, if nobody has: by strategy and seed, in a group with the runs that can be compared with it.
 
-    Its pages put runs of one group and job type together, as the mean of a line with a band, where runs say both: a strategy's seeds are
-    such runs. A file can't ask for more: it has no record of how panels look.
+    Its pages draw runs of one group and job type together, as a mean with a band: a strategy's seeds are such runs. A run's file can't
+    ask for more, because it does not hold how panels look.
 
     Args:
-        logger: the arguments of one that is Weights & Biases'.
+        logger: the arguments of a Weights & Biases logger.
         settings: of the run, by dotted key.
     """
     seed, strategy = settings.get(names.SEED, 0), _strategy(settings)
@@ -52,7 +52,7 @@ def name_run(logger: Any, settings: Mapping[str, Any]) -> None:
     logger.tags = logger.tags or [strategy[:_LONGEST_TAG], network, data]
 
 
-_LONGEST_TAG = 64  # Weights & Biases takes no longer one
+_LONGEST_TAG = 64  # Weights & Biases takes no longer tags
 
 
 def _strategy(settings: Mapping[str, Any]) -> str:
@@ -64,13 +64,13 @@ def _short(value: Any) -> Any:
 
 
 def refuse_unreachable(loggers: Any) -> None:
-    """Makes sure that Weights & Biases takes this machine's runs, where a logger is to send them.
+    """Makes sure that Weights & Biases accepts runs from this machine, if a logger is to send them.
 
     Args:
         loggers: of a configuration: one, a list of them, or none.
 
     Raises:
-        UserError: there is no key, it is not taken, or there is no network.
+        UserError: there is no API key, it is not accepted, or there is no network.
     """
     given = loggers if isinstance(loggers, list) else [loggers]
     online = any(hasattr(logger, "get") and (logger.get("init_args") or {}).get("offline") is False for logger in given)

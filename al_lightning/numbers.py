@@ -1,4 +1,4 @@
-"""Numbers with a range: a signature that uses them says the range in ``--help``, and refuses what is outside wherever it comes from."""
+"""Numbers with a range: a signature that uses them shows the range in ``--help``, and refuses other numbers, also those from Python."""
 
 import functools
 import inspect
@@ -38,10 +38,10 @@ _T = TypeVar("_T")
 
 
 def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Makes a function, best a constructor, refuse numbers outside of the ranges that its own signature says.
+    """Makes a function (mostly a constructor) refuse numbers outside of the ranges in its own signature.
 
     Raises:
-        UserError: when it is called with such a number, also inside a list or a tuple.
+        UserError: the function is called with such a number, or with a list or a tuple that has one.
 
     Example:
         >>> @checked
@@ -54,7 +54,7 @@ def checked(function: Callable[_P, _T]) -> Callable[_P, _T]:
     signature = inspect.signature(function)
 
     @functools.cache
-    def ranges() -> dict[str, set[Any]]:  # when it is first called: what annotations name may be defined later
+    def ranges() -> dict[str, set[Any]]:  # made at the first call: names in annotations may be defined after the function
         return {name: found for name, hint in get_type_hints(function).items() if (found := _ranges(hint))}
 
     @functools.wraps(function)
@@ -74,7 +74,7 @@ def _ranges(hint: Any) -> set[Any]:
 
 
 def _plain(value: Any, allowed: set[Any], what: str) -> Any:
-    """A value that was looked at, its numbers as Python's own: those of a parser's types could not be read from a checkpoint."""
+    """A checked value, with numbers of Python's own types: those of the parser's types could not be read from a checkpoint."""
     if isinstance(value, list | tuple):
         return type(value)(_plain(part, allowed, what) for part in value)
     if not isinstance(value, Real):

@@ -1,4 +1,4 @@
-"""What jsonargparse says of a wrong setting, in one line: which key, what was expected, what came."""
+"""What jsonargparse says about a wrong setting, in one line: which key, what was expected, what came."""
 
 import difflib
 import re
@@ -8,12 +8,12 @@ _KEY = re.compile(r'Parser key "([^"]+)"')
 _CAME = re.compile(
     r"(?:Given value|Got value|path string): (.*)|(\S+) does not conform to|(?:with base 10|string to float): '(.*)'$", re.MULTILINE
 )
-# Lines that say what others say better.
+# Lines without information that other lines lack.
 _NOISE = re.compile(
     r"$|Parser key |Does not validate |Subtypes: |Errors:|Given value|Subclass types expect|a class path |a dict with|Unable to load "
     r"config |Expected a path but .* not accessible|Expected a <class 'NoneType'>"
 )
-# What a type's own words stand for; the others are given as they are.
+# jsonargparse's words for a type, and ours; others are kept as they are.
 _TYPES = {
     r"Expected an? <class '(?:[\w.]+\.)?(\w+)'>.*": r"\1",
     r"Expected an? typing\.Literal\[(.*?)\].*": r"one of \1",
@@ -34,7 +34,7 @@ _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|ption '|does not accept op
 
 
 def shortened(message: str) -> str:
-    """The message without the types that were tried and without what came, where that is a structure.
+    """A message of jsonargparse without the types that it tried, and without the value if that is a structure.
 
     Example:
         >>> shortened('Parser key "trainer.devices":\\n  Expected a <class \\'int\\'>. Got value: many')
@@ -63,11 +63,11 @@ def _type(leaf: str) -> str | None:
 
 
 def with_nearest(message: str, known: Iterable[str]) -> str:
-    """The message; of a key that is not known, the nearest one besides.
+    """The message; if it is about an unknown key, with the nearest known one.
 
     Args:
-        message: the parser's.
-        known: the keys that it takes.
+        message: of the parser.
+        known: the keys that the parser takes.
 
     Example:
         >>> with_nearest("Option 'widht' is not accepted", ["width", "dropout"])

@@ -1,4 +1,4 @@
-"""The parser of ``fit``: one message for what is wrong, and files of settings as they are read everywhere."""
+"""The parser of ``fit``: it says in one message what is wrong, and reads files of settings as all other code does."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ _load_settings = get_loader("yaml")
 
 
 def _load(text: str) -> Any:
-    """Settings as jsonargparse reads them, where the text can be read to an end; also what it has stored of files' names."""
+    """Loads settings as jsonargparse does, if the YAML has an end; also reads back the names of files that are no Unicode."""
     refuse_endless_yaml(text)
     return yaml.safe_load(text) if holds_file_names(text) else _load_settings(text)
 
@@ -38,13 +38,13 @@ drop_replaced_defaults()
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one message, without the usage of some hundred options before it."""
+    """Says what is wrong in one message, without the usage of about a hundred options before it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})  # part of a key is another key tomorrow
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})  # a part of a key could mean another key in the next version
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """Parses; what ``--optimizer`` and ``--lr_scheduler`` say becomes an argument of the model, where all else reads it."""
+        """Parses the arguments; ``--optimizer`` and ``--lr_scheduler`` become arguments of the model, where all code reads them."""
         config = super().parse_args(*args, **kwargs)
         if "fit" in config:
             for part in ("optimizer", "lr_scheduler"):
@@ -55,7 +55,7 @@ class Parser(LightningArgumentParser):
         """The configuration as text that can be read back.
 
         Raises:
-            UserError: it can't, for a setting is an object that has no text.
+            UserError: a setting is an object that can't be written as text.
         """
         text: str = super().dump(*args, **kwargs)
         if lost := re.search(r"([\w.]+): *['\"]?Unable to serialize instance (.*)", text):
@@ -66,7 +66,7 @@ class Parser(LightningArgumentParser):
         return text
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Ends the program."""
+        """Prints one message and ends the program with status 2."""
         cause = user_error(ex)
         message = (_choices(message) or with_nearest(shortened(message), _keys(self))) if cause is None else str(cause)
         print(f"al_lightning: error: {message}\nSee python -m al_lightning fit --help.", file=sys.stderr)
@@ -82,7 +82,11 @@ class Parser(LightningArgumentParser):
             self._action_groups = groups
 
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        """Parses the settings of a file."""
+        """Parses the settings of a file.
+
+        Raises:
+            UserError: the file is not UTF-8.
+        """
         try:
             return super().parse_path(path, *args, **kwargs)  # type: ignore[no-any-return]
         except UnicodeDecodeError as error:
@@ -94,7 +98,7 @@ class Parser(LightningArgumentParser):
 
 
 def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The keys that a parser takes, and those of its commands."""
+    """The keys that a parser and its commands take."""
     for action in parser._actions:
         if isinstance(action.choices, dict):
             for command in action.choices.values():
@@ -103,16 +107,20 @@ def _keys(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield action.dest
 
 
-# What is a default among Lightning's callbacks, and a configuration could not hold.
+# Default values of Lightning's callbacks, which a configuration could not hold otherwise.
 register_type(torch.device)
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
-# A number with a range, where another class has taken over the argument without the range.
+# Numbers with a range, if another class takes over the argument without the range.
 yaml.SafeDumper.add_multi_representer(int, lambda dumper, value: dumper.represent_int(int(value)))
 yaml.SafeDumper.add_multi_representer(float, lambda dumper, value: dumper.represent_float(float(value)))
 
 
 def _hand_to_model(config: Namespace, part: str) -> None:
-    """The top-level optimizer or scheduler takes the place of the model's: one setting, one place, one way through the task."""
+    """Puts the top-level optimizer or scheduler in place of the model's, so that a task finds it in one place.
+
+    Raises:
+        UserError: the model has no such argument.
+    """
     given, arguments = config.get(part), config.model.get("init_args", {})
     if given is None:
         return
@@ -122,7 +130,7 @@ def _hand_to_model(config: Namespace, part: str) -> None:
 
 
 def _choices(message: str) -> str | None:
-    """What to say where a name is misspelt: the names that there are."""
+    """The message for a misspelt name, with the names that there are; None if the message is about something else."""
     found = _MISSPELT.search(message)
     choices = _CHOICES.get(found[1]) if found else None
     if found is None or choices is None:
@@ -147,4 +155,4 @@ _CHOICES = {
     "lr_scheduler": _names(torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler),
     "callbacks": _names(pl_callbacks, pl_callbacks.Callback),
 }
-"""By the last part of a key: names that the parser knows."""
+"""The names that the parser knows, by the last part of a key."""

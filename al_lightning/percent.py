@@ -1,7 +1,7 @@
 """Metrics and shares as people read them.
 
 What a program reads (files, loggers, options) has fractions, as torchmetrics gives them. What a person reads (the console, pages, figures)
-has percent, and a sign or a heading that says so; differences are in points. Only this module makes the one of the other.
+has percent, and a sign or a heading that says so; differences are in percentage points. Only this module converts the one to the other.
 """
 
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,11 +18,11 @@ def in_percent(fractions: _Number) -> _Number:
 
 
 def percent(fraction: float, form: str = "z.2f") -> str:
-    """With its sign; never -0.
+    """A fraction in percent, with the sign %; never -0.
 
     Args:
-        fraction: of which 1 is all.
-        form: of the number.
+        fraction: of which 1 is 100 %.
+        form: format of the number.
 
     Example:
         >>> percent(0.8455), percent(-1e-6, "z.0f")
@@ -32,7 +32,7 @@ def percent(fraction: float, form: str = "z.2f") -> str:
 
 
 def unsigned(fraction: float, form: str = "z.2f") -> str:
-    """Percent without their sign, where a heading or a sentence has it."""
+    """A fraction in percent without the sign, which a heading or a sentence has."""
     return f"{in_percent(fraction):{form}}"
 
 
@@ -47,12 +47,12 @@ def points(difference: float, form: str = "+z.2f") -> str:
 
 
 def drawn(metric: str, values: _Number) -> _Number:
-    """Values of a metric as figures have them: in percent, but for losses."""
+    """Values of a metric as figures show them: in percent, except losses."""
     return in_percent(values) if _is_fraction(metric) else values
 
 
 def heading(metric: str) -> str:
-    """The name of a metric over values in percent, or over those of a loss."""
+    """The name of a metric as the heading of its values: with the sign % unless they are losses."""
     return f"{metric} (%)" if _is_fraction(metric) else metric
 
 

@@ -15,10 +15,10 @@ from al_lightning.errors import UserError
 from al_lightning.files import whole_rows
 from al_lightning.text import decoded, encoded
 
-_LARGEST = 2**30  # bytes: nobody's table is as large, and reading it would fill the memory
+_LARGEST = 2**30  # bytes: no table of a run is so large, and reading it would fill the memory
 _DEEPEST = 100  # levels of a nested file
-_MOST = 1_000_000  # values of a nested file, with what is repeated by reference
-_LONGEST_TAIL = 2**16  # bytes of one row that is being written, with a name in it
+_MOST = 1_000_000  # values of a nested file; what an alias repeats counts each time
+_LONGEST_TAIL = 2**16  # bytes of a row that is being written, which may have a long name in it
 _LARGEST_FLOAT32 = 3.5e38
 _KINDS: Mapping[type, str] = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a finite number"}
 _T = TypeVar("_T")
@@ -27,10 +27,10 @@ _T = TypeVar("_T")
 
 
 def read_text(path: Path) -> str:
-    """A file's text: UTF-8, and as Python has file names (PEP 383) where bytes are none.
+    """A file's text in UTF-8; bytes that are no UTF-8 become surrogate escapes, as in Python's file names (PEP 383).
 
     Raises:
-        UserError: it is missing, no regular file (one that would block or never end), or can't be read.
+        UserError: the file is missing, too large, no regular file (which could block or never end), or can't be read.
     """
     try:
         status = path.stat()
@@ -52,8 +52,8 @@ class Kind(NamedTuple):
     """What the cells of a column hold.
 
     Attributes:
-        expected: for people.
-        value: of a cell's text; raises ValueError where the text is something else.
+        expected: what that is, for people.
+        value: from a cell's text to its value; raises ValueError for another text.
     """
 
     expected: str
@@ -104,7 +104,7 @@ FINITE = Kind("a finite number", _finite)
 AMOUNT = Kind("a finite number of at least 0", _amount)
 SHARE = Kind("a number from 0 to 1", _share)
 ANY = "*"
-"""Stands for the name of any column."""
+"""In place of a column's name: any other column."""
 
 
 def optional(kind: Kind, absent: Any = None) -> Kind:
@@ -124,12 +124,12 @@ def read_table(
 
     Args:
         path: of the file; its first row has the names of the columns.
-        columns: what it must have.
-        others: what it may have besides, where :data:`ANY` stands for any further name.
-        growing: whether a last row that is not written to its end is left out, in place of refused.
+        columns: which it must have, and what their cells hold.
+        others: which it may have besides; :data:`ANY` stands for all further names.
+        growing: whether a last row that is not complete is left out; else it is refused.
 
     Raises:
-        UserError: it can't be read, or a column or a cell is not as it must be.
+        UserError: the file can't be read, or a column or a cell is not as it must be.
     """
     cells = _cells(path, next(iter(columns), "") if growing else None, lines_in_cells=TEXT in columns.values())
     if growing and not cells:
@@ -144,11 +144,11 @@ def read_table(
 
 
 def _cells(path: Path, begins: str | None, lines_in_cells: bool) -> list[list[str]]:
-    """The whole rows.
+    """The cells of the complete rows.
 
     Args:
         path: of the file.
-        begins: how a table begins that may end with a part of a row; None where none may.
+        begins: the begin of a table that may end with a part of a row; None if it may not.
         lines_in_cells: whether a cell may have several lines.
     """
     rows, tail = whole_rows(read_text(path))
@@ -180,16 +180,16 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file.
 
     Raises:
-        UserError: it can't be read, is no mapping, or nested beyond all sense.
+        UserError: the file can't be read, is no mapping, or is nested too deeply.
     """
     return _mapping(path, read_any_json(path))
 
 
 def read_any_json(path: Path) -> Any:
-    """Whatever is in a JSON file; its parts are to be looked at by :func:`field`.
+    """Whatever is in a JSON file; take its parts by :func:`field`, which checks them.
 
     Raises:
-        UserError: it can't be read.
+        UserError: the file can't be read.
     """
     text = read_text(path)
     try:
@@ -204,8 +204,8 @@ def field(holder: object, name: str, kind: type[_T], where: object) -> _T:
     Args:
         holder: should be a mapping with this part.
         name: of the part.
-        kind: what it should be: dict, list, str, int or float. A float may be written as a whole number, and is finite.
-        where: it stands, for the error.
+        kind: what the part should be: dict, list, str, int or float. A float may be written as a whole number, and is finite.
+        where: the place of the holder, for the error.
 
     Raises:
         UserError: there is no such part, or it is something else.
@@ -220,7 +220,11 @@ def field(holder: object, name: str, kind: type[_T], where: object) -> _T:
 
 
 def fields(holder: object, name: str, kind: type[_T], where: object) -> list[_T]:
-    """A list of parts, see :func:`field`."""
+    """The parts of a list, each checked as by :func:`field`.
+
+    Raises:
+        UserError: there is no such list, or a part of it is something else.
+    """
     return [field({name: each}, name, kind, where) for each in field(holder, name, list, where)]
 
 
@@ -228,7 +232,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UserError: likewise, or it refers to itself.
+        UserError: the file can't be read, is no mapping, refers to itself, or is nested too deeply.
     """
     text = read_text(path)
     try:
@@ -238,10 +242,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_yaml(text: str) -> Any:
-    """What a YAML text says.
+    """The content of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is none, refers to itself, or is nested or repeated beyond all sense.
+        yaml.YAMLError: it is no YAML, refers to itself, or has too many levels or values.
     """
     refuse_endless_yaml(text)
     loader = yaml.SafeLoader if holds_file_names(text) else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -249,30 +253,30 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, Loader=loader)
     except yaml.YAMLError:
         raise
-    except Exception as error:  # what stands behind a tag goes through PyYAML's constructors, which raise KeyError, AttributeError ...
+    except Exception as error:  # PyYAML's constructors, which a tag calls, raise KeyError, AttributeError ...
         raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
 
 
 def holds_file_names(text: str) -> bool:
-    """Whether a YAML text has a file's name that is no Unicode: PyYAML escapes its bytes, and libyaml does not read that back."""
+    """Whether a YAML text has a file name that is no Unicode: PyYAML escapes its bytes, and libyaml can't read them back."""
     return "\\uDC" in text
 
 
 def refuse_endless_yaml(text: str) -> None:
-    """Makes sure that a YAML text can be loaded: libyaml's recursion ends the process, and a few lines can stand for billions of values.
+    """Makes sure that a YAML text can be loaded: deep recursion in libyaml kills the process, and a few lines can mean billions of values.
 
     Raises:
-        yaml.YAMLError: it is no YAML, refers to itself, or is nested or repeated beyond all sense.
+        yaml.YAMLError: it is no YAML, refers to itself, or has too many levels or values.
     """
     try:
         loader = yaml.SafeLoader if holds_file_names(text) else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         _count_values(text, loader)
-    except UnicodeEncodeError as error:  # a byte that is no UTF-8, which libyaml is not told of as such
+    except UnicodeEncodeError as error:  # a byte that is no UTF-8: a surrogate escape in the text, which libyaml does not take
         raise yaml.YAMLError(f"not UTF-8 at character {error.start}") from error
 
 
 def _count_values(text: str, loader: Any) -> None:
-    sizes: dict[str, int] = {}  # values below each anchor; one that is not there yet is being read
+    sizes: dict[str, int] = {}  # values of each anchor that was read to its end
     stack: list[tuple[str | None, int]] = [(None, 0)]  # anchor of each open collection, and its values so far
     for event in yaml.parse(text, Loader=loader):
         size = 0
@@ -300,7 +304,7 @@ def _mapping(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _check(path: Path, value: Any, depth: int) -> None:
-    """Makes sure that a value can be walked and written again."""
+    """Makes sure that a value has no more levels than recursion can walk, and that its texts can be written again."""
     if depth > _DEEPEST:
         raise UserError(f"Expected at most {_DEEPEST} levels in {path}, got more: it is damaged.")
     if isinstance(value, dict):

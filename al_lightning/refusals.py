@@ -1,8 +1,8 @@
-"""How a command ends: what a user can mend is one message and an exit status, and this is the one place that makes them.
+"""How a command ends: what a user can mend becomes one message and an exit status, and this is the only place that makes them.
 
-Status 1 or 2 is a refusal, 3 an answer from which something was left out (``query``), 75 a run that waits for a person's labels, 130 stands
-for Ctrl-C, 143 for SIGTERM. A fault of the program keeps its traceback; that of a refusal comes before the message where the environment
-has AL_LIGHTNING_TRACEBACK.
+Status 1 or 2 means a refusal, 3 an answer from which something was left out (``query``), 75 a run that waits for a person's labels, 130
+Ctrl-C, 143 SIGTERM. A fault of the program keeps its traceback. A refusal shows its traceback before the message if the environment has
+AL_LIGHTNING_TRACEBACK.
 """
 
 import errno
@@ -21,11 +21,11 @@ from al_lightning.parser_messages import shortened
 
 GO_ON = "go on with the same command and --resume"
 WAITS_FOR_LABELS = 75
-"""The exit status of a run that waits; sysexits.h calls it a temporary failure: try again later."""
+"""The exit status of a run that waits. In sysexits.h it means a temporary failure: try again later."""
 
 
 class WaitsForLabels(SystemExit):
-    """A run ends before its first cycle, as a person is asked for what that needs."""
+    """Ends a run before its first cycle, because a person is asked for labels that this cycle needs."""
 
     def __init__(self) -> None:
         super().__init__(WAITS_FOR_LABELS)
@@ -36,7 +36,7 @@ _MEMORY = "the memory is used up{where}. Ask for less at a time: smaller batches
 _SHARED = "the memory that loading processes share (/dev/shm) is full. Make it larger (docker run --shm-size), or set num_workers to 0"
 _FILES = "this process has as many files open as it may{where}. Raise the limit (ulimit -n), or use fewer num_workers"
 
-# What a machine has too little of and what to do, by the number of the system's error.
+# What the machine lacks and what to do, by the number of the system's error.
 _SHORTAGES = {
     errno.ENOSPC: "the disk is full{where}. Make room",
     errno.EDQUOT: "your quota on the disk is used up{where}. Make room, or have it raised",
@@ -46,12 +46,12 @@ _SHORTAGES = {
     errno.EMFILE: _FILES,
     errno.ENOMEM: _MEMORY,
 }
-# The same by what libraries say of it; the first one that matches counts.
+# The same by the words of libraries; the first pattern that matches counts.
 _SIGNS = {
     r"shared memory.*Too many open files": _FILES,
     r"shared memory|/dev/shm|</torch_|signal: Bus error": _SHARED,
     r"DataLoader worker .*killed by signal": f"a loading process was killed, most often because {_MEMORY}",
-    r"DataLoader worker .*exited unexpectedly": "a loading process has ended; what it has said tells why. Look after that",
+    r"DataLoader worker .*exited unexpectedly": "a loading process has ended; what it printed tells why. Mend that",
     r"Too many open files|items of ancdata": _FILES,
     r"PytorchStreamWriter|inline_container|unexpected pos \d": "a checkpoint could not be written whole. Look for room on the disk and "
     "for limits (ulimit -f)",
@@ -61,51 +61,51 @@ _SIGNS = {
 _LOST = re.compile(
     r"[Cc]onnection (closed|reset) by peer|Timed out waiting \d+ms|[Bb]roken pipe|remote process exited|process \d+ terminated with"
 )
-# Whose own words about what it was given are a message: its own errors, and these where its own code raises them.
+# Libraries whose words about wrong input become the message: for their own kinds of errors, and for these kinds if their code raises them.
 _REFUSERS: dict[str, tuple[type[Exception], ...]] = {
     "jsonargparse": (ValueError, TypeError),
     "lightning": (ValueError, TypeError, RuntimeError, ImportError, NotImplementedError),
     "torch.optim": (ValueError,),
     "wandb": (),
-    "pydantic": (ValueError,),  # what checks wandb's variables in the environment
+    "pydantic": (ValueError,),  # it checks wandb's variables in the environment
 }
 
 
 @contextmanager
 def one_message(then: str = "") -> Iterator[None]:
-    """Ends the program by what is raised in here; also a decorator.
+    """A context, also a decorator: what a user can mend, raised inside, ends the program with one message.
 
     Args:
-        then: how to go on, for the end of a message that says what the machine has too little of.
+        then: how to go on, for the end of a message that says what the machine lacks.
 
     Raises:
-        SystemExit: with a message, which is status 1, or with a status.
+        SystemExit: with a message, which means status 1, or with a status.
     """
     try:
         yield
     except KeyboardInterrupt:
         _end_by_ctrl_c()
     except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning makes status 1 of it
+        if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns it into status 1
             _end_by_ctrl_c()
-        if type(end).__name__ == "SIGTERMException":  # Lightning's, of status 0
+        if type(end).__name__ == "SIGTERMException":  # of Lightning, with status 0
             print(f"al_lightning: stopped by SIGTERM. {then[:1].upper()}{then[1:]}.", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM)
         raise
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _standard_output_is_gone():  # who was reading has seen enough
+        if isinstance(error, BrokenPipeError) and _standard_output_is_gone():  # the reader (head, for example) has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(128 + signal.SIGPIPE)
         if (message := refusal(error, then)) is None:
             raise
         if os.environ.get(_TRACEBACK):
             traceback.print_exc()
-        sys.unraisablehook = lambda _: None  # what comes of it while the program is torn down
+        sys.unraisablehook = lambda _: None  # the error may cause others while the program ends
         sys.exit(f"al_lightning: error: {message}")
 
 
 def refusal(error: BaseException, then: str = "") -> str | None:
-    """What to tell a user who can mend what was raised; None of a fault of the program.
+    """What to tell a user who can mend what was raised; None for a fault of the program.
 
     Args:
         error: what was raised.
@@ -118,7 +118,7 @@ def refusal(error: BaseException, then: str = "") -> str | None:
     if of_machine and (lacking := _shortage(error)) is not None:
         return f"{lacking}{_and(then)}."
     if lost_process(error):
-        return f"another process of this run has ended; what it said itself may tell why. Look after that{_and(then)}."
+        return f"another process of this run has ended; what it printed may tell why. Mend that{_and(then)}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename2 or error.filename}"
     if refuser == "jsonargparse":
@@ -129,7 +129,7 @@ def refusal(error: BaseException, then: str = "") -> str | None:
 
 
 def _our_words(error: BaseException, refuser: str | None) -> str | None:
-    """What a UserError says, also one that a library met, or that torch has brought here from another process behind its traceback."""
+    """The message of a UserError, also of one inside a library's error, or from another process: torch puts that behind a traceback."""
     ours = error if refuser is None else user_error(error) or error
     before, *said = re.split(rf"^(?:\w+\.)*{UserError.__name__}: ", str(ours), flags=re.MULTILINE)
     if said and "Traceback (most recent call last)" in before:
@@ -138,32 +138,32 @@ def _our_words(error: BaseException, refuser: str | None) -> str | None:
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """What a constructor refused, at the bottom of what a parser made of it."""
+    """The UserError of a constructor, among the causes of a parser's error; None if there is none."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def lost_process(error: BaseException) -> bool:
-    """Whether another process of the run has gone away, as those say it that carry messages between processes."""
+    """Whether an error means that another process of the run is gone, by the words of the libraries that connect processes."""
     from_torch = _within(type(error).__module__, "torch") or isinstance(error, RuntimeError | BrokenPipeError)
     return from_torch and _LOST.search(str(error)) is not None
 
 
 def _end_by_ctrl_c() -> NoReturn:
-    """Ends the program quietly, for whoever pressed Ctrl-C knows it; pressing it again changes nothing."""
+    """Ends the program without a message, as whoever pressed Ctrl-C knows why; pressing it again changes nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(128 + signal.SIGINT)
 
 
 def _shortage(error: BaseException | None) -> str | None:
-    """What the machine has too little of, by the number of an error or by its text; or of one that it came of while things were ended."""
+    """What the machine lacks, by the number or the words of an error, or of the errors that caused it; None if that is not the matter."""
     if error is None:
         return None
     said = str(error)
     numbers = [getattr(error, "errno", None) or 0, *map(int, re.findall(r"\[Errno (\d+)\]", said))]
     found = [sentence for sign, sentence in _SIGNS.items() if re.search(sign, said)]
-    found += [_SHARED] * (errno.ENOSPC in numbers and _within(_raised_in(error), "multiprocessing"))  # semaphores lie there too
+    found += [_SHARED] * (errno.ENOSPC in numbers and _within(_raised_in(error), "multiprocessing"))  # semaphores are in shared memory, too
     found += [_SHORTAGES[number] for number in numbers if number in _SHORTAGES] + [_MEMORY] * isinstance(error, MemoryError)
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = f" ({file})" if file else ""
@@ -171,7 +171,7 @@ def _shortage(error: BaseException | None) -> str | None:
 
 
 def _refuser(error: BaseException) -> str | None:
-    """The library whose own code raised an error about what it was given, if one did."""
+    """The library that raised an error about its input, if one did."""
     for name, kinds in _REFUSERS.items():
         if _within(type(error).__module__, name) or (_within(_raised_in(error), name) and isinstance(error, kinds)):
             return name
@@ -195,7 +195,7 @@ def _and(then: str) -> str:
 
 
 def _standard_output_is_gone() -> bool:
-    """Whether it was the reader of what is printed that went away; other pipes lead to other processes of a run."""
+    """Whether nobody reads standard output any more: another broken pipe leads to another process of the run."""
     poll = select.poll()
     poll.register(1, 0)
     return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))

@@ -1,24 +1,24 @@
 """The names of a run's files; no other module knows them.
 
-    config.yaml           the configuration, as resolved; of a run that a script has made what can be told of it
-    learning_curve.csv    one row a finished cycle
-    queries.csv           one row a labeled item
-    crops.csv             the part of each image that is the item, where items are crops
-    images.csv            the files that items are taken from, by which a resumed run knows its data again
-    labels.csv            the labels that cycles have read, likewise; see sources.py for both
+    config.yaml           the configuration, as resolved; for a run of a Python script, as much as is known of it
+    learning_curve.csv    one row for each finished cycle
+    queries.csv           one row for each labeled item
+    crops.csv             the part of its image that each item is, if items are crops
+    images.csv            the files that items are taken from, by which a resumed run recognises its data
+    labels.csv            the labels that cycles have read, for the same; see sources.py for both
     cycles/NNN/last.ckpt  the Lightning checkpoint of cycle NNN
     cycles/NNN/training.ckpt how far the training of an unfinished cycle has come
-    cycles/NNN/scores.csv one row a scored item, with every recorded score, where some were asked for
-    evaluation.csv        the items that the run took out of its pool to evaluate on, one row each, where it did
-    cycles/NNN/random.csv which items of the query were drawn at random, where some are, and the scores, which would tell it to a person
-    cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted, where a person watches
-    cycles/NNN/errors.csv how wrong the network was on what it asked for, where some of that was drawn at random
-    cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row an item
+    cycles/NNN/scores.csv one row for each scored item, with every recorded score, if scores are recorded
+    evaluation.csv        one row for each item that the run took out of its pool to evaluate on, if it did
+    cycles/NNN/random.csv what put each item into the query, if some were drawn at random, and the scores, which a person must not see first
+    cycles/NNN/evaluated.csv pixels of each evaluation image by class, hit, true and predicted: of scenes, if a person is asked
+    cycles/NNN/errors.csv how wrong the network was on the items that it asked for, if some of them were drawn at random
+    cycles/NNN/asked.csv  what a person was asked to label after cycle NNN, one row for each item
     cycles/NNN/to_label/  these images, a README.txt that says where masks go, and a folder for each tool
-    cycles/evaluation/, cycles/initial/ the same of what a person is asked before cycle 0: what to evaluate on, and the initial set
-    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures, of scenes
-    **/metrics.csv        what Lightning's CSVLogger logged, where it was asked to log into the run
-    maps/*.png            score maps of images, where somebody asked for them
+    cycles/evaluation/, cycles/initial/ the same for what a person is asked before cycle 0: the evaluation set and the initial set
+    cycles/NNN/queried.csv, *.png what the queried images hold, and pictures of them, for scenes
+    **/metrics.csv        what Lightning's CSVLogger logged, if it logs into the run
+    maps/*.png            score maps of images, if somebody asked for them
     environment.json      versions, device, seed, command line, git commit, data
     .lock                 locked by the one process that writes here
 
@@ -28,9 +28,9 @@
 import os
 from pathlib import Path
 
-MADE_IN_PYTHON = "made_in_python"  # a key of the configuration of a run that a script has made: no command can build it again
+MADE_IN_PYTHON = "made_in_python"  # a key in the configuration of a run of a Python script: no command can build its parts again
 INITIAL, EVALUATION_FIRST = -1, -2
-"""In place of the cycle that asks, what is asked before cycle 0: the initial set, and before that the evaluation set."""
+"""In place of the number of the cycle that asks: the initial set is asked for before cycle 0, the evaluation set before that."""
 _ASKED_BEFORE = {INITIAL: "initial", EVALUATION_FIRST: "evaluation"}
 
 
@@ -61,7 +61,7 @@ class RunFiles:
 
     @property
     def crops(self) -> Path:
-        """The table of what part of its image each item is."""
+        """The table of the part of its image that each item is."""
         return self.path / "crops.csv"
 
     @property
@@ -81,7 +81,7 @@ class RunFiles:
 
     @property
     def environment(self) -> Path:
-        """What the run ran on."""
+        """The environment of the run, and its data."""
         return self.path / "environment.json"
 
     @property
@@ -110,7 +110,7 @@ class RunFiles:
         return self.path / "maps"
 
     def cycle(self, cycle: int) -> Path:
-        """The directory of a cycle, or of what is asked before the first one."""
+        """The directory of a cycle; for :data:`INITIAL` and :data:`EVALUATION_FIRST`, of what is asked before cycle 0."""
         return self.path / "cycles" / _ASKED_BEFORE.get(cycle, f"{cycle:03d}")
 
     def checkpoint(self, cycle: int) -> Path:
@@ -118,7 +118,7 @@ class RunFiles:
         return self.cycle(cycle) / "last.ckpt"
 
     def training(self, cycle: int) -> Path:
-        """The checkpoint within a cycle's training; there until the cycle is finished."""
+        """The checkpoint within a cycle's training, which exists until the cycle is finished."""
         return self.cycle(cycle) / "training.ckpt"
 
     def scores(self, cycle: int) -> Path:
@@ -130,11 +130,11 @@ class RunFiles:
         return self.cycle(cycle) / "queried.csv"
 
     def random(self, cycle: int) -> Path:
-        """The table of what a cycle's query has drawn at random."""
+        """The table of what put each item into a cycle's query: chance or the strategy."""
         return self.cycle(cycle) / "random.csv"
 
     def evaluated(self, cycle: int) -> Path:
-        """The table of what each evaluation image counts for in a cycle's metrics."""
+        """The table of the pixels that each evaluation image adds to a cycle's metrics."""
         return self.cycle(cycle) / "evaluated.csv"
 
     def errors(self, cycle: int) -> Path:
@@ -151,5 +151,5 @@ class RunFiles:
 
     @property
     def lock(self) -> Path:
-        """What the one process that writes here has locked."""
+        """The file that the one process that writes here has locked."""
         return self.path / ".lock"

@@ -1,5 +1,5 @@
-"""What a run's files say. Each reading raises a UserError that names the file, if that is missing or damaged; a row that is being written
-is left out.
+"""Reads a run's files. Each method that reads raises a UserError that names the file, if it is missing or damaged; a row that is being
+written is left out.
 """
 
 import os
@@ -15,11 +15,15 @@ from al_lightning.reading import ANY, TEXT, read_json, read_table, read_yaml
 from al_lightning.run_files import EVALUATION_FIRST, INITIAL, RunFiles
 from al_lightning.run_tables import CycleRow, Labeled
 
-_CYCLE = "[0-9]{3,9}"  # what the directory of a cycle is called
+_CYCLE = "[0-9]{3,9}"  # the name of a cycle's directory
 
 
 class RunReader(RunFiles):
-    """Reads a run, whoever writes it meanwhile."""
+    """Reads a run; another process may be writing it.
+
+    Args:
+        path: the run directory.
+    """
 
     # How far it is
 
@@ -33,20 +37,20 @@ class RunReader(RunFiles):
         return len(self.read_curve()) if os.path.lexists(self.learning_curve) else 0
 
     def implied(self) -> int:
-        """How many cycles must have been finished for what else is here to be.
+        """How many cycles must be finished, judged by directories and queries.
 
-        The directory of a cycle is made, and the query after it recorded, when the one before it is finished.
+        The directory of cycle k is made, and the query that cycle k chooses is recorded, when cycle k - 1 is finished.
         """
         begun = [int(path.name) for path in self.path.glob("cycles/*") if re.fullmatch(_CYCLE, path.name)]
         queried = [row.cycle - 1 for row in self.read_queries()] if os.path.lexists(self.queries) else []
         return max([0, *begun, *queried])
 
     def has_begun(self) -> bool:
-        """Whether a cycle was finished, or a person was asked for what cycle 0 needs: what was drawn once is not drawn again."""
+        """Whether a cycle is finished, or a person was asked for what cycle 0 needs: these items must not be drawn again."""
         return self.finished() > 0 or any(os.path.lexists(self.asked(before)) for before in (EVALUATION_FIRST, INITIAL))
 
     def holds_run(self) -> bool:
-        """Whether there is something to lose."""
+        """Whether there is a run here that could be lost: it has begun, or directories and queries tell that it had."""
         return self.has_begun() or self.implied() > 0
 
     def is_finished(self) -> bool:
@@ -55,7 +59,7 @@ class RunReader(RunFiles):
         return bool(cycles) and cycles[-1].query_seconds is None
 
     def looks_like_run(self) -> bool:
-        """Whether some run left its files here, whole or not."""
+        """Whether a run left files here, complete or not."""
         others = (self.config, self.queries, self.environment)
         return os.path.lexists(self.learning_curve) or sum(map(os.path.lexists, others)) > 1
 
@@ -93,7 +97,7 @@ class RunReader(RunFiles):
         return found
 
     def read_cycles(self) -> list[dict[str, str]]:
-        """The finished cycles, in order, as their cells say."""
+        """The finished cycles, in order, as the texts of their cells."""
         self.read_curve()
         return read_table(self.learning_curve, {}, {ANY: TEXT}, growing=True)
 
@@ -106,14 +110,14 @@ class RunReader(RunFiles):
         return run_tables.read_queries(self._present(self.queries))
 
     def read_labeled(self) -> tuple[list[CycleRow], list[Labeled]]:
-        """The finished cycles, and the items that are labeled after them: those of the initial set and of one query a finished cycle."""
+        """The finished cycles, and the items that are labeled after them: the initial set, and one query for each finished cycle."""
         cycles = self.read_curve()
         labeled = [row for row in self.read_queries() if row.cycle <= len(cycles)]
         run_tables.refuse_wrong_rows(self.queries, cycles, labeled)
         return cycles, labeled
 
     def awaited(self) -> list[Labeled]:
-        """What a person was asked to label and the run has not taken up yet, by rank; empty where the run waits for nobody."""
+        """The items that a person was asked to label and that the run does not use yet, by rank; empty if the run waits for nobody."""
         if not any(os.path.lexists(folder / self.asked(INITIAL).name) for folder in self.path.glob("cycles/*")):
             return []
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
@@ -129,9 +133,9 @@ class RunReader(RunFiles):
         return any(row.cycle > cycle for row in self.read_queries())
 
     def read_asked_by(self, cycle: int) -> list[Labeled]:
-        """What a person was asked to label after a cycle, or before the first one, by rank; empty where nobody was asked then.
+        """The items that a person was asked to label after a cycle, or before the first one, by rank; empty if nobody was asked.
 
-        Scores that would tell the person what was drawn at random are those of random.csv.
+        Their scores are from random.csv, if asked.csv leaves them out, as they would tell the person which items were drawn at random.
         """
         if not os.path.lexists(self.asked(cycle)):
             return []
@@ -141,48 +145,48 @@ class RunReader(RunFiles):
         return [replace(row, score=kept[row.index][1]) for row in rows] if kept else rows
 
     def read_asked(self) -> list[Labeled]:
-        """All that a person was ever asked to label, by cycle and rank."""
+        """All items that a person was ever asked to label, by cycle and rank."""
         cycles = sorted(int(path.parent.name) for path in self.path.glob("cycles/*/asked.csv") if re.fullmatch(_CYCLE, path.parent.name))
         return [row for cycle in (EVALUATION_FIRST, INITIAL, *cycles) for row in self.read_asked_by(cycle)]
 
     def still_asked(self, cycle: int) -> list[int]:
-        """The items that a person was asked for after a cycle and has not labeled, by rank; none where nobody was asked."""
+        """The items that a person was asked for after a cycle and has not labeled, by rank; none if nobody was asked."""
         labeled = {row.index for row in self.read_queries()}
         return [row.index for row in self.read_asked_by(cycle) if row.index not in labeled]
 
     def read_random(self, cycle: int) -> set[int]:
-        """The items that a cycle's query has drawn at random."""
+        """The items of a cycle's query that were drawn at random."""
         return {index for index, (by, _) in self._read_random(cycle).items() if by == run_tables.RANDOM}
 
     def _read_random(self, cycle: int) -> dict[int, tuple[str, float | None]]:
         return run_tables.read_random(self.random(cycle)) if os.path.lexists(self.random(cycle)) else {}
 
     def read_evaluation(self) -> list[Labeled]:
-        """The items that the run took out of its pool to evaluate on, by rank; empty where it took none."""
+        """The items that the run took out of its pool to evaluate on, by rank; empty if it took none."""
         return run_tables.read_asked(self.evaluation, EVALUATION_FIRST + 1) if os.path.lexists(self.evaluation) else []
 
     def read_scores(self, cycle: int) -> tuple[list[int], dict[str, list[float]]] | None:
-        """What was recorded of a cycle's scored items: their indices, and by column their scores; None where nothing was."""
+        """The recorded scores of a cycle: the indices of the scored items, and their scores by column; None if none were recorded."""
         return run_tables.read_scores(self.scores(cycle)) if os.path.lexists(self.scores(cycle)) else None
 
     def read_training(self) -> dict[int, list[dict[str, float]]]:
-        """What a CSVLogger logged while each finished cycle trained: by cycle its rows, in order; empty cells are left out."""
+        """The rows that a CSVLogger logged while each finished cycle trained, in order, by cycle; without empty cells."""
         files = sorted(self.path.rglob("metrics.csv"), key=lambda path: (len(path.parent.name), path.parent.name))
         finished = len(self.read_curve())
         return {cycle: rows for cycle, rows in run_tables.read_logged(files).items() if cycle < finished}
 
     def read_queried(self, cycle: int) -> list[dict[str, Any]]:
-        """What a cycle's queried images hold, an image a row; empty where nothing was recorded."""
+        """What a cycle's queried images hold, one row for each image; empty if nothing was recorded."""
         return run_tables.read_queried(self.queried(cycle)) if os.path.lexists(self.queried(cycle)) else []
 
     def read_queried_pixels(self, cycles: int) -> int | None:
-        """Pixels of the items that the first queries chose; the initial set does not count.
+        """Number of pixels of the items in the first queries; the initial set does not count.
 
         Args:
             cycles: number of queries.
 
         Returns:
-            The sum over crops.csv, or over what the tables of the queried images count; None where neither was recorded.
+            The sum from crops.csv, or from the tables of queried images; None if neither was recorded.
         """
         if os.path.lexists(self.crops):
             areas = run_tables.read_areas(self.crops)
@@ -194,19 +198,19 @@ class RunReader(RunFiles):
         return sum(map(run_tables.read_counted, tables)) if tables and all(map(os.path.lexists, tables)) else None
 
     def read_labeled_pixels(self) -> dict[int, int]:
-        """Pixels of what is labeled in each finished cycle, by the number of labeled items; empty where nobody recorded their sizes."""
+        """Number of labeled pixels in each finished cycle, by the number of labeled items; empty if image sizes were not recorded."""
         areas = self._areas()
         if not areas:
             return {}
         cycles, labeled = self.read_labeled()
-        if any(row.index >= len(areas) for row in labeled):  # copies of an image, which is listed once
+        if any(row.index >= len(areas) for row in labeled):  # the pool has copies of an image, which is listed once
             return {}
         joining = run_tables.indices_by_cycle(labeled)
         sums = accumulate(sum(areas[index] for index in joining.get(row.cycle, [])) for row in cycles)
         return {row.labeled: pixels for row, pixels in zip(cycles, sums, strict=True)}
 
     def _areas(self) -> list[int]:
-        """Pixels of each item of the pool; none where they were not recorded."""
+        """Number of pixels of each item of the pool; empty if they were not recorded."""
         if os.path.lexists(self.crops):
             return run_tables.read_areas(self.crops)
         listed = sources.read_images(self.images) if os.path.lexists(self.images) else []

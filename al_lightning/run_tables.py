@@ -14,11 +14,11 @@ from al_lightning.reading import AMOUNT, ANY, COUNT, FINITE, NUMBER, SHARE, TEXT
 QUERY_COLUMNS = {"cycle": COUNT, "rank": COUNT, "index": COUNT, "item": TEXT, "score": optional(FINITE)}
 ASKED_COLUMNS = {name: kind for name, kind in QUERY_COLUMNS.items() if name != "cycle"}
 VALIDATED, TESTED = "val/", "test/"
-"""What metrics' columns begin with: of the images that a training may look at, and of the evaluation set where that is another one."""
+"""Prefixes of the columns of metrics: of the images that training may look at, and of the evaluation set if that is another one."""
 CROP_COLUMNS = {"index": COUNT, "item": TEXT, "top": COUNT, "left": COUNT, "height": COUNT, "width": COUNT}
 SCORE_COLUMNS = {"index": COUNT, "item": TEXT}
 RANDOM, BY_STRATEGY = "random", "strategy"
-"""What has put an item into a query."""
+"""What put an item into a query."""
 _BY = one_of(RANDOM, BY_STRATEGY)
 RANDOM_COLUMNS = {"index": COUNT, "item": TEXT, "by": _BY, "score": optional(FINITE)}
 ERROR_COLUMNS = {"index": COUNT, "item": TEXT, "by": _BY, "error": SHARE}
@@ -27,13 +27,13 @@ COUNTED = ("hits", "true", "predicted")
 _QUERIED = {"rank": COUNT, "index": COUNT, "item": TEXT}
 _QUERIED_IDENTITY = {*_QUERIED, "city"}  # what queried.csv says of an image besides counts of pixels
 QUERIED_COLUMNS = {*_QUERIED_IDENTITY, "ignored"}
-"""The columns of queried.csv that are not called like a class."""
-_END_OF_CYCLE = "active_learning/cycle"  # in the row that a logger gets when a cycle is finished
+"""The columns of queried.csv that are not named after a class."""
+_END_OF_CYCLE = "active_learning/cycle"  # a column that a logger fills in the row of a finished cycle
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """A labeled item, as queries.csv has it.
+    """A labeled item: a row of queries.csv.
 
     Attributes:
         cycle: the cycle whose training set it first joins.
@@ -51,26 +51,26 @@ class Labeled:
 
 
 def column(kind: Kind) -> Any:
-    """A field that is a column of learning_curve.csv, with what its cells hold."""
+    """A field that is a column of learning_curve.csv, whose cells hold values of this kind."""
     return field(metadata={"kind": kind})
 
 
 @dataclass(frozen=True, kw_only=True)
 class CycleRow:
-    """A finished cycle, as learning_curve.csv has it: a field is a column, with what its cells hold, and metrics are further ones.
+    """A finished cycle: a row of learning_curve.csv. Each field is a column; metrics are further columns.
 
-    A column is added here alone: it is filled by what a :class:`~al_lightning.callbacks.cycle.FinishedCycle` has under its name, or its
-    query, where that begins with ``query_``.
+    To add a column, add a field here. It is filled from the attribute of that name of
+    :class:`~al_lightning.callbacks.cycle.FinishedCycle`, or of its query, if the name begins with ``query_``.
 
     Attributes:
         cycle: from 0.
         labeled: items of its training set.
         metrics: by column; NaN for an empty cell.
-        epochs: of its training.
-        train_steps: likewise.
-        train_seconds: likewise.
-        query_seconds: of scoring and choosing; None where no query was made, which is so in the last cycle of a run that came to its end.
-        query_peak_bytes: of memory while scoring; None likewise.
+        epochs: number of epochs of its training.
+        train_steps: number of optimizer steps of its training.
+        train_seconds: time of its training.
+        query_seconds: time of scoring and choosing; None if the cycle made no query, which is so in the last cycle of a finished run.
+        query_peak_bytes: largest memory while scoring; None if the cycle made no query.
     """
 
     cycle: int = column(COUNT)
@@ -93,7 +93,7 @@ def read_curve(path: Path) -> list[CycleRow]:
     """The finished cycles.
 
     Raises:
-        UserError: the table is missing or damaged; cycles are not 0, 1, 2 ... with more labeled items each.
+        UserError: the table is missing or damaged, or cycles are not 0, 1, 2 ..., each with more labeled items than the one before.
     """
     fixed = FIRST_CURVE_COLUMNS | LAST_CURVE_COLUMNS
     cycles = []
@@ -111,7 +111,7 @@ def read_curve(path: Path) -> list[CycleRow]:
 
 
 def of_evaluation(metrics: Iterable[str]) -> list[str]:
-    """Those of some metrics that are of the evaluation set: ``test/...``, or ``val/...`` where no other images validate."""
+    """The metrics of the evaluation set among some: ``test/...``; if there are none, ``val/...``, as the same images validate."""
     names = [*metrics]
     return [name for name in names if name.startswith(TESTED)] or [name for name in names if name.startswith(VALIDATED)]
 
@@ -127,7 +127,7 @@ def read_queries(path: Path) -> list[Labeled]:
 
 def query_cells(rows: Iterable[Labeled]) -> list[list[Any]]:
     """The cells of labeled items in queries.csv."""
-    return [[r.cycle, r.rank, r.index, r.item, "" if r.score is None else f"{r.score:.9g}"] for r in rows]
+    return [[r.cycle, r.rank, r.index, r.item, "" if r.score is None else f"{r.score:z.9g}"] for r in rows]  # z: 0, never -0
 
 
 def read_asked(path: Path, cycle: int) -> list[Labeled]:
@@ -135,7 +135,7 @@ def read_asked(path: Path, cycle: int) -> list[Labeled]:
 
     Args:
         path: of the table.
-        cycle: the one whose training set these items are to join.
+        cycle: the cycle whose training set these items are to join.
 
     Raises:
         UserError: the table is missing or damaged, or has no rows.
@@ -149,7 +149,7 @@ def read_asked(path: Path, cycle: int) -> list[Labeled]:
 
 
 def indices_by_cycle(labeled: Iterable[Labeled]) -> dict[int, list[int]]:
-    """The items that join the training set in each cycle, cycles and items in their order."""
+    """The items that join the training set in each cycle; cycles and items keep their order."""
     found: dict[int, list[int]] = {}
     for row in labeled:
         found.setdefault(row.cycle, []).append(row.index)
@@ -157,15 +157,15 @@ def indices_by_cycle(labeled: Iterable[Labeled]) -> dict[int, list[int]]:
 
 
 def refuse_wrong_rows(path: Path, cycles: Iterable[CycleRow], labeled: Sequence[Labeled]) -> None:
-    """Makes sure that the labeled items are as many as the learning curve says, each there once, by cycle and rank.
+    """Makes sure that there are as many labeled items as the learning curve says, each once, in order of cycle and rank.
 
     Args:
-        path: of the labeled items.
-        cycles: the finished ones.
-        labeled: those of the finished cycles, and of the query after them.
+        path: of the table of labeled items.
+        cycles: the finished cycles.
+        labeled: the items of the finished cycles, and of the query after them.
 
     Raises:
-        UserError: rows are missing, or were added.
+        UserError: rows are missing or were added.
     """
     joining, count = Counter(row.cycle for row in labeled), 0
     for cycle in cycles:
@@ -184,7 +184,7 @@ def refuse_wrong_rows(path: Path, cycles: Iterable[CycleRow], labeled: Sequence[
 
 
 def read_areas(path: Path) -> list[int]:
-    """Pixels of each item, where items are crops.
+    """Number of pixels of each item, if items are crops.
 
     Raises:
         UserError: the table is missing or damaged, or indices are not 0, 1, 2 ...
@@ -195,7 +195,7 @@ def read_areas(path: Path) -> list[int]:
 
 
 def read_queried(path: Path) -> list[dict[str, Any]]:
-    """What a cycle's queried images hold, an image a row.
+    """What a cycle's queried images hold, one row for each image.
 
     Raises:
         UserError: the table is missing or damaged.
@@ -206,7 +206,7 @@ def read_queried(path: Path) -> list[dict[str, Any]]:
 
 
 def read_counted(path: Path) -> int:
-    """Pixels of a cycle's queried images.
+    """Number of pixels of a cycle's queried images.
 
     Raises:
         UserError: the table is missing or damaged.
@@ -215,7 +215,7 @@ def read_counted(path: Path) -> int:
 
 
 def read_random(path: Path) -> dict[int, tuple[str, float | None]]:
-    """What has put each item into a query, :data:`RANDOM` or :data:`BY_STRATEGY`, and its score; by index.
+    """By index: what put each item into a query, :data:`RANDOM` or :data:`BY_STRATEGY`, and its score.
 
     Raises:
         UserError: the table is missing or damaged, or has no rows.
@@ -228,7 +228,7 @@ def read_random(path: Path) -> dict[int, tuple[str, float | None]]:
 
 
 def read_errors(path: Path) -> list[dict[str, Any]]:
-    """How wrong a network was on what it asked for, an item a row; none of what has no labeled pixel.
+    """How wrong a network was on the items that it asked for, one row for each; items without a labeled pixel have none.
 
     Raises:
         UserError: the table is missing or damaged.
@@ -239,10 +239,10 @@ def read_errors(path: Path) -> list[dict[str, Any]]:
 
 
 def read_evaluated(path: Path) -> list[list[list[int]]]:
-    """Pixels of each evaluation image, ``(N, C, 3)``: of each class those of :data:`COUNTED`.
+    """Numbers of pixels of each evaluation image and class, ``(N, C, 3)``, in the order of :data:`COUNTED`.
 
     Raises:
-        UserError: the table is missing or damaged, has no rows, or more hits than pixels.
+        UserError: the table is missing or damaged, has no rows, or has more hits than pixels.
     """
     rows = [{name: count for name, count in row.items() if name != "item"} for row in read_table(path, {"item": TEXT}, {ANY: COUNT})]
     names = [name.partition(" ") for name in (rows[0] if rows else ())]
@@ -269,16 +269,16 @@ def read_scores(path: Path) -> tuple[list[int], dict[str, list[float]]]:
 
 
 def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
-    """What a CSVLogger logged while each cycle trained: by cycle its rows, in order; empty cells are left out.
+    """The rows that a CSVLogger logged while each cycle trained, in order, by cycle; without empty cells.
 
-    A file's rows are cut where the end of a cycle is logged; what a killed process logged after its last such row is of a cycle whose
-    end was not logged. A resumed run begins another file; what it trained again counts once.
+    A row with the end of a cycle separates the rows of cycles. The rows that a killed process logged after the last such row are of a
+    cycle without a logged end. A resumed run begins another file; steps that it trained again count once.
 
     Args:
         files: in the order in which they were begun.
 
     Raises:
-        UserError: one is damaged.
+        UserError: a file is damaged.
     """
     cycles: dict[int, list[dict[str, float]]] = {}
     unfinished = 0  # the first cycle whose end was not logged
@@ -297,12 +297,12 @@ def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
 
 
 def _joined(earlier: list[dict[str, float]], rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Rows of a training that a death cut and another process went on with: from where that began, what it logged."""
+    """Rows of a training that was interrupted and resumed: from the step at which it was resumed, the later rows."""
     return [row for row in earlier if not rows or row.get("step", math.inf) < rows[0].get("step", -math.inf)] + rows
 
 
 def _are_of_next_cycle(rows: list[dict[str, float]], earlier: list[dict[str, float]]) -> bool:
-    """Whether rows are of the cycle after that of the earlier ones: their steps go on, but their epochs begin again."""
+    """Whether rows are of the cycle after that of earlier rows: steps go on, but epochs begin again."""
     before, after = ([row["epoch"] for row in some if "epoch" in row] for some in (earlier, rows))
     if not before or not after or after[0] > before[-1]:
         return False

@@ -1,15 +1,14 @@
 """The run directory: what its tables say, how they are written, and who may write. :mod:`al_lightning.run_files` has the files' names.
 
-What makes a cycle finished is its row in learning_curve.csv, and that row is written last: checkpoint, query, row. Rows of
-queries.csv that belong to a later cycle than the finished ones imply were cut off by a crash; they are removed, and the cycle is done
-again. Where a person is asked, asked.csv comes before the row, and the query all at once when the labels are there; until then it waits.
-What is asked before cycle 0 lies in cycles/evaluation and cycles/initial: evaluation.csv says that the one is answered, the rows of cycle 0
-that the other is.
-Where more is there than a crash can leave, the tables lost rows, and the run is refused as it is (callbacks/recovery.py).
+A cycle is finished when learning_curve.csv has its row, and that row is written last: checkpoint, query, row. A crash can leave rows in
+queries.csv of a query whose cycle has no such row yet; they are removed, and the cycle is done again. If a person is asked, asked.csv is
+written before the row, and the whole query when all its labels are there; until then the run waits. What is asked before cycle 0 lies in
+cycles/evaluation and cycles/initial: the first is answered when evaluation.csv exists, the second when queries.csv has rows of cycle 0.
+If there is more than a crash can leave, tables have lost rows, and the run is refused and left as it is (callbacks/recovery.py).
 
-One process writes: it locks the directory before anything in it changes, environment.json and the configuration included. Rows are
-appended in one write and synced; files are written under a temporary name of the process's own, synced and renamed. Until a cycle is
-finished nothing is lost by starting anew, so nothing that a failed start leaves is in the way of the next one.
+One process writes: it locks the directory before it changes anything there, environment.json and the configuration included. Rows are
+appended in one write and synced. Other files are written under a temporary name, synced and renamed. Until a cycle is finished, nothing is
+lost by a new start, so what a failed start leaves does not stop the next one.
 """
 
 import hashlib
@@ -28,10 +27,10 @@ from al_lightning.text import encoded
 
 
 class RunDirectory(RunReader):
-    """What a run's files say, how they are written, and by whom.
+    """Reads and writes a run's files, and makes sure that one process writes.
 
     Args:
-        path: the directory; made where it is missing.
+        path: the run directory; it is made when a process is to write there.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,13 +38,13 @@ class RunDirectory(RunReader):
         self._held = False
 
     def refuse_run(self, script: bool = False) -> None:
-        """Makes sure that the directory is free.
+        """Makes sure that the directory holds no run.
 
         Args:
-            script: whether a Python script wants it.
+            script: whether a Python script wants the directory, for the message.
 
         Raises:
-            UserError: a run has finished a cycle here.
+            UserError: a run here has finished a cycle, or has asked a person for labels.
         """
         if self.holds_run():
             go_on = f"with `fit --resume --run_dir {self.path}`, or name another --run_dir"
@@ -58,10 +57,10 @@ class RunDirectory(RunReader):
     def hold(self) -> None:
         """Makes this process the only one that writes here, until it calls :meth:`release` or ends, however it ends.
 
-        A copy that another process gets of this object is held by this one on its behalf.
+        A copy of this object in another process of the run need not lock: this process holds the directory for it.
 
         Raises:
-            UserError: another one does, or it is no directory.
+            UserError: another process writes here, or the path is no directory.
         """
         if self._held:
             return
@@ -75,7 +74,7 @@ class RunDirectory(RunReader):
         remove_unfinished(self.path, [".yaml", ".json", ".csv"])
 
     def is_held(self) -> bool:
-        """Whether another process holds it."""
+        """Whether another process holds the directory."""
         return locks.is_locked_elsewhere(self.lock)
 
     def release(self) -> None:
@@ -91,7 +90,7 @@ class RunDirectory(RunReader):
         write_atomically(self.config, encoded(text))
 
     def config_sha256(self) -> str | None:
-        """What environment.json remembers the configuration by; None where there is none, as in a run of the Python API's."""
+        """A hash of the configuration file, for environment.json; None if there is no such file, as for a run of a Python script."""
         return hashlib.sha256(self.config.read_bytes()).hexdigest() if self.config.is_file() else None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
@@ -103,12 +102,12 @@ class RunDirectory(RunReader):
         write_atomically(self.crops, _crops_table(items, boxes))
 
     def refuse_other_crops(self, items: Sequence[str], boxes: Sequence[Sequence[int]]) -> None:
-        """Makes sure that crops.csv, if it is there, says what :meth:`write_crops` would write.
+        """Makes sure that crops.csv, if it exists, has what :meth:`write_crops` would write, up to crops of new images at the end.
 
         Raises:
-            UserError: it does not.
+            UserError: it has something else.
         """
-        if self.crops.is_file() and not _crops_table(items, boxes).startswith(self.crops.read_bytes() or b"-"):  # images may be new
+        if self.crops.is_file() and not _crops_table(items, boxes).startswith(self.crops.read_bytes() or b"-"):
             raise UserError(f"Expected {self.crops} to list the run's crops, but it says something else. Remove it: it is written anew.")
 
     def append_queries(self, rows: Sequence[Labeled]) -> None:
@@ -116,7 +115,7 @@ class RunDirectory(RunReader):
         self._append(self.queries, [*run_tables.QUERY_COLUMNS], run_tables.query_cells(rows))
 
     def append_answers(self, rows: Sequence[Labeled]) -> None:
-        """Records which of the items that the run waits for are labeled: all of them or, if the process dies, none."""
+        """Records which of the awaited items are labeled. If the process dies, all of them are recorded or none."""
         before = self.queries.read_bytes() if self.queries.is_file() else encoded(as_csv([[*run_tables.QUERY_COLUMNS]]))
         write_atomically(self.queries, before + encoded(as_csv(run_tables.query_cells(rows))))
 
@@ -125,13 +124,19 @@ class RunDirectory(RunReader):
         self._write_ranked(self.asked(cycle), rows)
 
     def write_random(self, cycle: int, rows: Sequence[Labeled], drawn: Container[int]) -> None:
-        """Writes a cycle's random.csv: of the items of its query those that were drawn at random, by their indices, and all scores."""
+        """Writes a cycle's random.csv: for each item of its query, whether it was drawn at random, and its score.
+
+        Args:
+            cycle: which has asked.
+            rows: the items of its query.
+            drawn: indices of the items that were drawn at random.
+        """
         by = {True: run_tables.RANDOM, False: run_tables.BY_STRATEGY}
         cells = [[index, item, by[index in drawn], score] for _, _, index, item, score in run_tables.query_cells(rows)]
         self.write_control(self.random(cycle), [*run_tables.RANDOM_COLUMNS], cells)
 
     def write_control(self, path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Writes one of a cycle's tables that let a person see when to stop: random.csv, errors.csv or evaluated.csv."""
+        """Writes one of a cycle's tables by which a person sees when to stop: random.csv, errors.csv or evaluated.csv."""
         write_atomically(path, encoded(as_csv([columns, *rows])))
 
     def write_evaluation(self, rows: Sequence[Labeled]) -> None:
@@ -142,7 +147,10 @@ class RunDirectory(RunReader):
         """Records a finished cycle.
 
         Args:
-            row: all fixed columns of learning_curve.csv, and one for each metric; None leaves a cell empty.
+            row: all fixed columns of learning_curve.csv, and a column for each metric; None makes an empty cell.
+
+        Raises:
+            UserError: the table has other columns.
         """
         first, last = run_tables.FIRST_CURVE_COLUMNS, run_tables.LAST_CURVE_COLUMNS
         columns = [*first, *sorted(set(row) - {*first, *last}), *last]
@@ -153,19 +161,19 @@ class RunDirectory(RunReader):
         """Writes a cycle's scores.csv.
 
         Args:
-            cycle: whose weights scored.
+            cycle: the cycle whose weights scored.
             indices: of the scored items.
-            items: their names.
-            scores: of these items, by column.
+            items: names of the scored items.
+            scores: of the scored items, by column.
         """
         rows = [
-            [index, item, *(f"{value:.9g}" for value in values)]
+            [index, item, *(f"{value:z.9g}" for value in values)]
             for index, item, *values in zip(indices, items, *scores.values(), strict=True)
         ]
         write_atomically(self.scores(cycle), encoded(as_csv([[*run_tables.SCORE_COLUMNS, *scores], *rows])))
 
     def write_queried(self, cycle: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes a cycle's queried.csv, one row a queried image."""
+        """Writes a cycle's queried.csv, one row for each queried image."""
         columns = list(rows[0]) if rows else []
         write_atomically(self.queried(cycle), encoded(as_csv([columns, *([row[c] for c in columns] for row in rows)])))
 
@@ -194,12 +202,12 @@ class RunDirectory(RunReader):
 
 
 def find_runs(folder: str | os.PathLike[str]) -> tuple[list[RunDirectory], dict[Path, str]]:
-    """The runs in a folder, at any depth and sorted by path, or the folder itself where it is one.
+    """The runs in a folder, at any depth and sorted by path, or the folder itself if it is a run.
 
-    Links are followed, each directory is looked at once. There are no runs inside runs.
+    Links are followed; each directory is looked at once. Runs inside of runs are not found.
 
     Returns:
-        The runs; and the directories that can't be read, with the reason.
+        The runs, and the reasons why directories can't be read, by their paths.
 
     Raises:
         UserError: there is no such folder.

@@ -10,7 +10,11 @@ import torch
 def derive(seed: int, *purpose: str | int) -> int:
     """A seed for one purpose, for example ``derive(0, "weights", cycle)``.
 
-    It is a hash, so neighbouring seeds and cycles are unrelated and the answer is the same in every process.
+    It is a hash, so that neighbouring seeds and cycles are unrelated, and every process gets the same.
+
+    Args:
+        seed: of the run.
+        purpose: names and numbers that together name the decision.
 
     Returns:
         An integer in [0, 2**62), which ``torch.Generator.manual_seed`` and samplers that add an epoch both accept.
@@ -27,8 +31,8 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 def seed_global_generators(seed: int) -> None:
     """Seeds Python's, NumPy's and torch's global generators, for the libraries that draw from them.
 
-    ``torch.manual_seed`` does the same for torch, but notes its caller's stack for every kind of device that is not there: most of a
-    millisecond, in every epoch.
+    ``torch.manual_seed`` does the same for torch, but records its caller's stack for every kind of device that is absent, which takes most
+    of a millisecond in every epoch.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)

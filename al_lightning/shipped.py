@@ -5,7 +5,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 FOLDER = next((folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()), _PACKAGE / "configs")
-"""Where they lie: in the package that was installed, or beside the package in a checkout."""
+"""The folder of both: in the installed package, or beside the package in a checkout."""
 
 _OPTIONS = ("--config", "-c")
 
@@ -16,11 +16,11 @@ def names() -> list[str]:
 
 
 def located(name: str, kind: str = "") -> str:
-    """The path of a configuration: the name itself, unless there is no such file and the program comes with one of that name.
+    """The path of a configuration: the name itself if there is such a file, else that of the program's own configuration of this name.
 
     Args:
-        name: a path, or a name of :func:`names`, with ``.yaml`` or without.
-        kind: the folder of :data:`FOLDER` in which the name may be said without it, ``sweeps`` for example.
+        name: a path, or one of :func:`names`, with or without ``.yaml``. If there is neither, it is returned as it is.
+        kind: a folder in :data:`FOLDER`, ``sweeps`` for example, that the name may leave out.
     """
     if Path(name).exists():
         return name
@@ -30,7 +30,7 @@ def located(name: str, kind: str = "") -> str:
 
 
 def located_in(arguments: Sequence[str]) -> list[str]:
-    """Arguments of a command, with the path of what comes with the program in place of its name after ``--config``."""
+    """The arguments of a command; after ``--config``, the name of a configuration of the program is replaced by its path."""
     found = [*arguments]
     for position, argument in enumerate(found):
         option, equals, value = argument.partition("=")

@@ -1,12 +1,12 @@
-"""What a run was made from, file by file, so that what changed since can be named: two tables of the run directory.
+"""The files that a run was made from, so that later changes can be named: two tables of the run directory.
 
-    images.csv  split, file, identity: the files that items are taken from, in their order, and whether they are the pool's (and unlabeled
-                then, as nobody has given a label), held out of it for validation, or for evaluation; written when the run begins. What
-                came into the folder later is added behind, as the run goes on: the items are the rows that are not for evaluation
+    images.csv  split, file, identity: the files that items are taken from, in their order. The split says whether a file is of the pool
+                (with or without a label), held out of the pool for validation, or for evaluation. The table is written when the run begins;
+                files that come into the folder later are added at the end. All rows that are not for evaluation are items
     labels.csv  cycle, split, file, sha256: the labels that are read item by item, each with the cycle that was the first to read it
 
-A cycle's rows of labels.csv are written before it reads the labels, and once more from the files where it begins anew. A finished cycle's
-stay: its labels may not change any more. What nobody has read yet may.
+The rows of a cycle in labels.csv are written before it reads the labels; if the cycle begins anew, they are made from the files once more.
+The rows of a finished cycle stay: its labels must not change any more. Labels that nobody has read yet may change.
 """
 
 import hashlib
@@ -31,10 +31,10 @@ class Source(NamedTuple):
     """A file that items are taken from.
 
     Attributes:
-        split: ``pool``, ``unlabeled`` (the pool's too, but there is no label), ``validation`` (a pool item that was held out),
-            ``evaluation``, or ``added`` (the pool's, of no label that counts, as it came when the run had begun).
-        file: its name, the same wherever the data lie.
-        identity: what is known of its content, as a person reads it: its size, or a hash.
+        split: ``pool``, ``unlabeled`` (of the pool, without a label), ``validation`` (held out of the pool), ``evaluation``, or ``added``
+            (of the pool, but it came after the run had begun, so a label of it does not count).
+        file: its name, which does not depend on where the data lie.
+        identity: what identifies its content, as text for people: its size, or a hash.
     """
 
     split: str
@@ -46,10 +46,10 @@ class ReadLabel(NamedTuple):
     """A label that a cycle was the first to read.
 
     Attributes:
-        cycle: its number.
+        cycle: number of the cycle.
         split: ``pool``, ``validation`` or ``evaluation``.
-        file: the name that the data module knows the label by.
-        sha256: of its content.
+        file: the data module's name of the label.
+        sha256: of the label's content.
     """
 
     cycle: int
@@ -59,15 +59,15 @@ class ReadLabel(NamedTuple):
 
 
 def sha256_of(parts: Iterable[object]) -> str:
-    """One hash of several things, by how Python writes them."""
+    """One hash of several objects, from their ``repr``."""
     return hashlib.sha256("".join(map(repr, parts)).encode()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str | None:
-    """Hash of a file's content; None where there is no such file.
+    """Hash of a file's content; None if there is no such file.
 
     Raises:
-        UserError: it can't be read.
+        UserError: the file can't be read.
     """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -78,7 +78,7 @@ def sha256_of_file(path: Path) -> str | None:
 
 
 def pixels_of(source: Source) -> int | None:
-    """Pixels of an image, by its identity; None where that says nothing of them."""
+    """Number of pixels of an image, from its identity; None if that does not tell."""
     found = re.search(r"(\d+)x(\d+) pixels", source.identity)
     return int(found[1]) * int(found[2]) if found else None
 
@@ -98,7 +98,7 @@ def read_images(path: Path) -> list[Source]:
 
 
 def changed_images(path: Path, now: Sequence[Source]) -> str:
-    """What is not as images.csv has it, in words; see :func:`differences`."""
+    """What has changed since images.csv was written, in words; see :func:`differences`."""
     then = read_images(path)
     return differences(*({source.file: (source.split, source.identity) for source in listing} for listing in (then, now)))
 
@@ -118,17 +118,22 @@ def read_labels(path: Path) -> list[ReadLabel]:
 
 
 def evaluated_on(sha256: str, labels: Path) -> str:
-    """One hash of the data and of the labels that curves are measured by; the data's own where no labels were recorded."""
+    """One hash of the data and of the evaluation labels; that of the data alone, if no such labels were recorded.
+
+    Args:
+        sha256: of the data.
+        labels: path of labels.csv.
+    """
     found = [label.sha256 for label in read_labels(labels) if label.split == EVALUATION] if os.path.lexists(labels) else []
     return sha256_of([sha256, *found]) if found else sha256
 
 
 def differences(then: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """What is not the same in two listings, in words: ``2 changed: a, b; 7 missing: c, d, e, f, g and 2 more; 1 new: h``.
+    """The differences of two listings, in words: ``2 changed: a, b; 7 missing: c, d, e, f, g and 2 more; 1 new: h``.
 
     Args:
-        then: by file what identified it.
-        now: likewise; None for a file that is not there.
+        then: what identified each file.
+        now: what identifies each file; None for a file that does not exist.
     """
     there = {file: identity for file, identity in now.items() if identity is not None}
     kinds = {
@@ -151,7 +156,7 @@ def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]])
 def _read(path: Path, columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
     if not os.path.lexists(path):
         raise UserError(
-            f"Expected {path}, by which a run knows its data again, but it is missing. A run of an earlier version has none: it can be "
+            f"Expected {path}, by which a run recognises its data, but it is missing. A run of an earlier version has none: it can be "
             "read (report, figures, maps), but not resumed."
         )
     return read_table(path, columns)

@@ -1,4 +1,4 @@
-"""Reads files of weights: one place for whatever a decoder may raise, and nothing in a file is ever run."""
+"""Reads files of weights: the one place for whatever a decoder may raise. Code in a file is never run."""
 
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from al_lightning.errors import UserError
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # what files call the weights that they hold beside other things
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys of the weights, in files that also hold other things
 
 
 def read_state(path: str | Path, what: str) -> dict[str, Tensor]:
@@ -21,10 +21,10 @@ def read_state(path: str | Path, what: str) -> dict[str, Tensor]:
 
     Args:
         path: of the file.
-        what: the file is expected to hold, for the message.
+        what: what the file is expected to hold, for the message.
 
     Raises:
-        UserError: there is no such file, or it can't be read as tensors; it names the file.
+        UserError: there is no such file, or it can't be read as tensors. The message names the file.
     """
     path = Path(path).expanduser()
     with reading(path, what):
@@ -32,11 +32,11 @@ def read_state(path: str | Path, what: str) -> dict[str, Tensor]:
 
 
 def network_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
-    """A network's weights in a checkpoint, where they are called ``network...``.
+    """A network's weights from a checkpoint, in which their names begin with ``network.``.
 
     Args:
-        path: of the checkpoint, of a run's cycle for example.
-        network: what they must be the weights of; it is left as it is.
+        path: of the checkpoint, for example of a run's cycle.
+        network: must have such weights; it is left as it is.
 
     Raises:
         UserError: there is no such file, it can't be read, or it has other weights.
@@ -49,16 +49,16 @@ def network_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Makes one error that names a file of whatever is raised by those who read it in here.
+    """A context that turns whatever is raised while a file is read into one error that names the file.
 
     Args:
         path: of the file.
-        what: the file is expected to hold, for the message.
+        what: what the file is expected to hold, for the message.
 
     Raises:
         UserError: there is no such file, or it can't be read.
     """
-    if not path.is_file():  # a pipe, for one, would be waited for
+    if not path.is_file():  # reading a pipe, for example, would wait for ever
         found = "that is no file" if path.exists() else "there is no such file"
         raise UserError(f"Expected {what} in {path}, but {found}.")
     try:
@@ -70,8 +70,12 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def unpickled(path: Path) -> Any:
-    """What torch has saved in a file, on the CPU; nothing but tensors, numbers, text and what collects them."""
-    if zipfile.is_zipfile(path):  # torch stores and does not compress; what unfolds on reading could fill the memory
+    """What torch has saved in a file, on the CPU: nothing but tensors, numbers, texts, and collections of them.
+
+    Raises:
+        UserError: a part of the file is compressed or damaged.
+    """
+    if zipfile.is_zipfile(path):  # torch does not compress; a compressed part could fill the memory
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
                 raise UserError("its parts are compressed, which those of torch never are")
@@ -81,20 +85,20 @@ def unpickled(path: Path) -> Any:
 
 
 def damaged_part(archive: zipfile.ZipFile) -> str | None:
-    """The first part of a file of torch that is not what was saved; None if all are, or if torch was told to save no checksums.
+    """The first part of torch's file whose checksum is wrong; None if all are right, or torch saved no checksums.
 
-    torch itself does not look at them: a flipped bit would be another weight.
+    torch itself does not check them: with a flipped bit, a weight would have another value.
     """
     return archive.testzip() if any(part.CRC for part in archive.infolist()) else None
 
 
 def tensors_in(content: Any) -> dict[str, Tensor]:
-    """The tensors of a file's content by name; what is no tensor is left out.
+    """The tensors of a file's content by name; all else is left out.
 
-    They may lie inside ``{"state_dict": ...}``, ``{"model_state_dict": ...}`` or ``{"model": ...}``.
+    They may be inside ``{"state_dict": ...}``, ``{"model_state_dict": ...}`` or ``{"model": ...}``.
 
     Raises:
-        UserError: there are none, or they are not plain tensors of numbers.
+        UserError: there are no tensors, several lists of weights, or tensors that are not plain and full of numbers.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"it holds {type(content).__name__} instead of tensors by name")
@@ -116,12 +120,12 @@ def refuse_other_weights(state: Mapping[str, Tensor], module: nn.Module, path: s
     """Makes sure that a module can load tensors.
 
     Args:
-        state: by name.
-        module: it is left as it is.
+        state: the tensors by name.
+        module: is to load them; it is left as it is.
         path: of the file that they are from, for the message.
 
     Raises:
-        UserError: there is one too few or too many, or of another shape.
+        UserError: a tensor is missing, is not the module's, or has another shape.
     """
     own = module.state_dict()
     for name in [*own, *state]:
@@ -145,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 def _beginning(path: Path) -> str:
-    """What a file of text begins with: a web page that was saved instead of weights is known by it."""
+    """The first line of a text file, for the message: it shows, for example, that a web page was saved instead of weights."""
     with path.open("rb") as file:
         line = file.read(80).decode("ascii", errors="replace").strip().partition("\n")[0]
     return f". It is text and begins with {line!r}" if line and line.isprintable() and line.isascii() else ""

@@ -1,7 +1,7 @@
 """Text as bytes, and as a person can read it.
 
-As bytes: UTF-8 in every file, and names of files, which may be any bytes, as Python has them (surrogate escapes, PEP 383). For people:
-names of runs, files, classes and strategies, whatever characters they have.
+As bytes: every file is in UTF-8; names of files, which may be any bytes, are in it as those bytes (in Python they have surrogate escapes,
+PEP 383). For people: names of runs, files, classes and strategies, whatever characters they have.
 """
 
 import io
@@ -13,7 +13,7 @@ _CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff
 
 
 def encoded(text: str) -> bytes:
-    """Text as UTF-8; a file's name that is no UTF-8 as its bytes."""
+    """Text as UTF-8; a file's name that is no UTF-8 becomes its bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -28,13 +28,13 @@ def is_unicode(name: str) -> bool:
 
 
 def print_any_name() -> None:
-    """Lets standard output have what its encoding lacks, as standard error does: by its code."""
+    """Makes standard output print a character that its encoding lacks as a code, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
-    r"""A text in which a control character, or a byte that is no UTF-8, is shown by its code.
+    r"""A text in which control characters, and bytes that are no UTF-8, are replaced by their codes.
 
     Example:
         >>> printable("a\nb \udcff")
@@ -44,13 +44,13 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """A text of at most so many characters: what is in the middle of a longer one is left out.
+    """A text of at most so many characters: a longer one loses its middle.
 
     Example:
-        >>> shortened("0123456789", 5)
-        '01…89'
+        >>> shortened("0123456789", 5), shortened("0123456789", 4)
+        ('01…89', '0…9')
     """
-    half = longest // 2
+    half = (longest - 1) // 2
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 

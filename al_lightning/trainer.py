@@ -1,4 +1,4 @@
-"""Lightning's trainer, which says what it takes."""
+"""Lightning's trainer, with the ranges of its numbers."""
 
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,26 +20,26 @@ else:
 
 
 class Trainer(pl.Trainer):
-    """Refuses numbers that Lightning takes and fails with much later; what Lightning itself refuses is a UserError.
+    """Lightning's trainer, which refuses numbers that would make it fail later; what Lightning itself refuses becomes a UserError.
 
-    A run that is given no ``default_root_dir`` lies in ``runs/<strategy>-seed<seed>``.
+    Without a ``default_root_dir``, a run lies in ``runs/<strategy>-seed<seed>``.
 
     Args:
-        max_epochs: of a cycle's training; -1 for as many as max_steps, max_time or a callback allow.
-        min_epochs: of a cycle's training.
-        max_steps: of a cycle's training; -1 for as many as max_epochs asks for.
-        min_steps: of a cycle's training.
-        num_nodes: machines.
-        check_val_every_n_epoch: validate after so many epochs; null to count batches of all epochs by val_check_interval.
+        max_epochs: epochs of each cycle's training; -1 for as many as max_steps, max_time or a callback allow.
+        min_epochs: least epochs of each cycle's training.
+        max_steps: optimizer steps of each cycle's training; -1 for as many as max_epochs needs.
+        min_steps: least optimizer steps of each cycle's training.
+        num_nodes: number of machines.
+        check_val_every_n_epoch: validate after so many epochs; null if val_check_interval counts the batches of all epochs.
         num_sanity_val_steps: validation batches before the first training; -1 for all.
         log_every_n_steps: log after so many steps.
-        accumulate_grad_batches: batches of an optimizer's step.
+        accumulate_grad_batches: batches for one optimizer step.
         gradient_clip_val: largest norm, or value, of gradients.
         reload_dataloaders_every_n_epochs: make the data loaders anew after so many epochs; 0 for never.
-        settings: Lightning's others.
+        settings: other arguments of Lightning's trainer.
 
     Raises:
-        UserError: they are not possible, or not together.
+        UserError: a setting is impossible, alone or together with others.
     """
 
     @checked
@@ -92,10 +92,10 @@ class Trainer(pl.Trainer):
             raise UserError(f"Lightning refuses the trainer's settings: {' '.join(str(error).split())}") from error
         most = max(_FEW_PROCESSES, 2 * (os.cpu_count() or 1))
         if isinstance(self.accelerator, CPUAccelerator) and self.num_devices > most:
-            raise UserError(f"Expected trainer.devices of at most {most}, processes on this machine's processor, got {self.num_devices}.")
+            raise UserError(f"Expected trainer.devices to be at most {most} processes on this machine's CPU, got {self.num_devices}.")
         environment = getattr(self.strategy, "cluster_environment", None)
         if num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
             raise UserError(
-                f"Expected something that tells {num_nodes} nodes of each other (srun, torchrun, or MASTER_ADDR, MASTER_PORT and NODE_RANK "
-                "in the environment), got nothing. Begin them so, or set trainer.num_nodes to 1."
+                f"Expected something that connects {num_nodes} nodes (srun, torchrun, or MASTER_ADDR, MASTER_PORT and NODE_RANK in the "
+                "environment), got nothing. Start them with one of these, or set trainer.num_nodes to 1."
             )

@@ -1,4 +1,4 @@
-"""What is worth labeling: logits to scores, scores to a query. Imports torch only."""
+"""What is worth labeling: from logits to scores, and from scores to a query. Imports neither Lightning nor data modules."""
 
 from al_lightning.acquisition.aggregation import Aggregation, CountAbove, Max, Mean, PatchMax, Sum, TopMean
 from al_lightning.acquisition.representations import Features
@@ -80,5 +80,5 @@ __all__ = [
 
 _STRATEGIES = {name: globals()[name] for name in __all__ if issubclass(globals()[name], Strategy) and name != "Strategy"}
 STRATEGIES = sorted(_STRATEGIES, key=lambda name: not _STRATEGIES[name].ranks)
-"""Their names, those first that score each item alone."""
+"""Names of the strategies; those that take the top of a ranking come first."""
 AGGREGATIONS = [name for name in __all__ if issubclass(globals()[name], Aggregation) and name != "Aggregation"]

@@ -1,4 +1,4 @@
-"""Pixel scores to one score an image. Classification scores ``(B,)`` pass through unchanged."""
+"""From pixel scores to one score of each image. Classification scores ``(B,)`` pass through unchanged."""
 
 from abc import ABC, abstractmethod
 
@@ -21,11 +21,11 @@ def count_above(scores: Tensor, threshold: float) -> Tensor:
 
 
 class Aggregation(ABC):
-    """How an image's score comes from its pixels'.
+    """How the scores of an image's pixels become one score of the image.
 
     Attributes:
-        scales: whether scores twice as large give a result twice as large. Then it can be taken of scores given by their logarithms,
-            however small they are.
+        scales: whether doubling the scores doubles the result. Then the aggregation also works on logarithms of scores, however small the
+            scores are.
     """
 
     scales: bool = True
@@ -38,7 +38,14 @@ class Aggregation(ABC):
         return described(self)
 
     def of_logarithms(self, logs: Tensor) -> Tensor:
-        """Something in the order of the aggregated scores, from their logarithms: the aggregate's logarithm, if it scales."""
+        """Ranking keys of images, from the logarithms of pixel scores.
+
+        Args:
+            logs: ``(B, *)``.
+
+        Returns:
+            ``(B,)`` in the order of the aggregated scores: their logarithms if the aggregation :attr:`scales`, else the scores themselves.
+        """
         if logs.ndim == 1:
             return logs
         if not self.scales:
@@ -76,7 +83,7 @@ class CountAbove(Aggregation):
     """Share of the pixels whose score is strictly greater than a threshold.
 
     Args:
-        threshold: in the score's own units; log 2 = 0.6931 for entropy, 0.5 for max-softmax, 0.8 for margin are Chen's (2020).
+        threshold: in the units of the score. Chen (2020) takes log 2 = 0.6931 for entropy, 0.5 for max-softmax and 0.8 for margin.
     """
 
     scales = False
@@ -94,7 +101,7 @@ class TopMean(Aggregation):
     """Mean of the largest pixel scores.
 
     Args:
-        share: of the pixels, in (0, 1]; at least one pixel is taken.
+        share: of the pixels that are averaged, in (0, 1]; at least one pixel is.
     """
 
     @checked
@@ -113,7 +120,7 @@ class PatchMax(Aggregation):
     """The largest mean over a square patch: an image is as interesting as its most interesting place.
 
     Args:
-        size: edge of a patch in pixels; patches overlap by half. Smaller images are one patch.
+        size: edge of a patch in pixels. Neighbouring patches overlap by half. A smaller image is one patch.
     """
 
     @checked

@@ -1,10 +1,10 @@
-"""How strategies and aggregations are written in tables: as their constructor's call."""
+"""How strategies and aggregations are written in tables: as a call of their constructor."""
 
 import inspect
 
 
 def described(thing: object) -> str:
-    """``Class(argument=value, ...)`` with the arguments that differ from their defaults, read from the attributes of their names.
+    """``Class(argument=value, ...)`` with the arguments that differ from their defaults; each is read from the attribute of that name.
 
     Example:
         >>> from al_lightning.acquisition import CountAbove, Odin

@@ -1,7 +1,7 @@
-"""Dropout that is live while a network is in eval mode, with masks that belong to items.
+"""Live dropout: it drops while the network is in eval mode, with masks that belong to items.
 
-It is made so by hooks on the dropout layers: no module's mode changes, batch norm's least of all. What hooks can't reach, or can't get
-right, is refused.
+Hooks on the dropout layers apply the masks, so that no module changes its mode: batch norm stays in eval mode. Dropout that hooks can't
+reach, or can't repeat as it is in training, is refused.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ from torch.nn.modules.dropout import _DropoutNd
 from al_lightning.acquisition.hashing import keep_mask
 from al_lightning.errors import UserError
 
-# What can be made live, and how many axes those that drop channels must see to take the second one for channels.
+# The layers that can be made live. A layer that drops channels takes the second axis for channels only if its input has so many axes.
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _AXES: dict[type[nn.Module], tuple[int, ...]] = {nn.Dropout1d: (3,), nn.Dropout2d: (3, 4), nn.Dropout3d: (5,)}
-_ALPHA = -1.7580993408473766  # what SELU tends to at minus infinity
+_ALPHA = -1.7580993408473766  # the limit of SELU at minus infinity
 
 
 def _rate(module: _DropoutNd, drop: float | None) -> float:
@@ -28,7 +28,7 @@ def _rate(module: _DropoutNd, drop: float | None) -> float:
 
 
 class _Unfused:
-    """Keeps torch from fusing transformer layers, which would go round their dropout layers, while any thread is in here."""
+    """While any thread is in this context, torch does not fuse transformer layers: fused ones skip their dropout layers."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -53,10 +53,10 @@ _UNFUSED = _Unfused()
 
 
 class LiveDropout:
-    """The hooks' shared knowledge: whose masks to draw, for which passes, and whether it is their turn.
+    """What the hooks share: for which items and passes they draw masks, and whether they draw at all.
 
     Args:
-        layers: by name, what is made live.
+        layers: the dropout layers that are made live, by name.
         drop: drop probability; None keeps each layer's own.
         seed: of the masks.
         shared: whether all items have the same masks in a pass.
@@ -70,7 +70,12 @@ class LiveDropout:
 
     @contextmanager
     def drawing(self, indices: Tensor, passes: Tensor) -> Iterator[None]:
-        """Dropout is live for one forward pass of ``passes`` x ``indices`` rows."""
+        """Makes dropout live for one forward pass of ``K * B`` rows.
+
+        Args:
+            indices: ``(B,)`` dataset indices.
+            passes: ``(K,)`` numbers of passes.
+        """
         self.indices, self.passes, self.active = torch.zeros_like(indices) if self.shared else indices, passes, True
         self.calls.clear()
         try:
@@ -86,7 +91,7 @@ class LiveDropout:
             if not self.active:
                 return output
             assert isinstance(module, _DropoutNd)
-            features = self._features(name, module, output.shape)
+            features = self._mask_shape(name, module, output.shape)
             # A layer that is run again in the same pass draws again, as it does in training.
             draw = number + len(self.layers) * self.calls[number]
             self.calls[number] += 1
@@ -97,12 +102,12 @@ class LiveDropout:
 
         return drop
 
-    def _features(self, name: str, module: _DropoutNd, shape: torch.Size) -> torch.Size:
-        """What a mask is drawn for: every element of ``(K * B, F, ...)``, or every channel."""
+    def _mask_shape(self, name: str, module: _DropoutNd, shape: torch.Size) -> torch.Size:
+        """The shape of one item's mask, for an output ``(K * B, F, ...)``: ``(F, ...)``, or ``(F,)`` where channels are dropped."""
         if any(isinstance(module, kind) and len(shape) not in axes for kind, axes in _AXES.items()):
             raise UserError(
-                f"Expected {type(module).__name__} with a batch in front, but the layer {name} gets {tuple(shape)} and takes that for one "
-                "item, channels first. Use Dropout there."
+                f"Expected a batch as the first axis of what {type(module).__name__} gets, but the layer {name} gets {tuple(shape)} and "
+                "takes it for one item with channels first. Use Dropout there."
             )
         if shape[0] != len(self.passes) * len(self.indices):
             raise UserError(
@@ -114,7 +119,7 @@ class LiveDropout:
 
 
 def _dropped(module: _DropoutNd, output: Tensor, mask: Tensor, rate: float) -> Tensor:
-    """As torch drops: to 0, or to the value that keeps mean and variance of what SELU gives (Klambauer et al., 2017)."""
+    """Drops as torch does: to 0, or to the value that keeps mean and variance of SELU's output (Klambauer et al., 2017)."""
     if not isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
         return output * mask / (1 - rate)
     scale: float = ((1 - rate) * (1 + rate * _ALPHA**2)) ** -0.5
@@ -122,17 +127,25 @@ def _dropped(module: _DropoutNd, output: Tensor, mask: Tensor, rate: float) -> T
 
 
 def droppable(network: nn.Module, drop: float | None) -> dict[str, _DropoutNd]:
-    """The network's dropout layers that would drop anything, by name.
+    """The network's dropout layers with a rate above 0, by name.
 
     Args:
-        network: of any mode.
+        network: in any mode.
         drop: drop probability for every layer; None keeps each layer's own.
     """
     return {name: part for name, part in network.named_modules() if isinstance(part, _DropoutNd) and _rate(part, drop) > 0}
 
 
 def refuse_hidden(network: nn.Module, layers: dict[str, _DropoutNd]) -> None:
-    """Refuses dropout that the hooks would not make live as it is in training: passes would vary, but not as they should."""
+    """Refuses dropout that hooks can't make behave as in training: the passes would differ, but not in the right way.
+
+    Args:
+        network: in any mode.
+        layers: those of :func:`droppable`.
+
+    Raises:
+        UserError: the network has such dropout.
+    """
     for name, part in network.named_modules():
         if isinstance(part, nn.MultiheadAttention | nn.RNNBase) and part.dropout > 0:
             raise UserError(

@@ -1,9 +1,9 @@
 """Logits in, uncertainty scores out.
 
 Axes: B items, C classes, ``*`` any further dimensions (none for classification, H W for segmentation), K passes. A higher score
-is more uncertain. Logarithms are natural. The functions take logits because probabilities lose what a confident network still
-says: everything is computed from the gaps to the largest logit, which stays exact where ``1 - max p`` rounds to 0. A class may
-have probability 0 (logit -inf); NaN or +inf in gives NaN out.
+is more uncertain. Logarithms are natural. The functions take logits because the probabilities of a confident network round to 0
+and 1: everything is computed from the gaps to the largest logit, which stays exact where ``1 - max p`` rounds to 0. A class may
+have probability 0 (logit -inf); NaN or +inf in gives NaN out. Scores of a single pass raise ValueError for fewer than 2 classes.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class _Gaps(NamedTuple):
-    """Logits relative to the largest one, which is itself taken out (-inf) so that it can't swallow the others."""
+    """Logits relative to the largest one. The largest itself is left out (-inf), so that sums don't round the others away."""
 
     others_BC: Tensor  # logit minus largest logit, <= 0; -inf in the largest one's place
     odds_BC: Tensor  # exp(others): probability relative to the largest one's
@@ -45,7 +45,7 @@ def entropy(logits: Tensor) -> Tensor:
         tensor([0.6931, 0.6931])
     """
     gaps = _gaps(logits)
-    # With Z = 1 + sum: H = log Z - sum_c p_c (logit_c - largest). The clamp makes 0 * -inf the 0 that it means.
+    # With Z = 1 + sum: H = log Z - sum_c p_c (logit_c - largest). The clamp turns 0 * -inf into 0, the limit of p log p.
     lowest = torch.finfo(logits.dtype).min
     weighted_B1 = (gaps.odds_BC * gaps.others_BC.clamp_min(lowest)).sum(dim=1, keepdim=True)
     return (gaps.sum_B1.log1p() - weighted_B1 / (1 + gaps.sum_B1)).squeeze(1)
@@ -135,7 +135,7 @@ def image_miou(prediction: Tensor, target: Tensor) -> Tensor:
         target: ``(B, H, W)`` classes; negative ones and those from 255 on are ignored.
 
     Returns:
-        float64 ``(B,)``, in [0, 1]; 1 for an image without a pixel that counts: nothing in it is wrong.
+        float64 ``(B,)``, in [0, 1]; 1 for an image in which all pixels are ignored, because nothing in it is wrong.
     """
     scores = []
     for its_prediction, its_target in zip(prediction, target, strict=True):
@@ -149,13 +149,17 @@ def image_miou(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class PassSums(ABC):
-    """Running sums over stochastic passes, in memory independent of K; :meth:`add` passes, then take the :meth:`score`."""
+    """Running sums over stochastic passes: :meth:`add` passes, then take the :meth:`score`. Their memory does not grow with K."""
 
     def __init__(self) -> None:
         self.passes = 0
 
     def add(self, logits: Tensor) -> None:
-        """Adds one or more passes, ``(K, B, C, *)``."""
+        """Adds one or more passes, ``(K, B, C, *)``.
+
+        Raises:
+            ValueError: the logits have fewer than 3 axes.
+        """
         if logits.ndim < 3:
             raise ValueError(f"Expected logits of shape (K, B, C, *), got {tuple(logits.shape)}.")
         self.passes += len(logits)
@@ -166,11 +170,11 @@ class PassSums(ABC):
 
     @abstractmethod
     def score(self) -> Tensor:
-        """``(B, *)``, of all passes that were added."""
+        """The score ``(B, *)`` of all passes that were added."""
 
 
 class OnePass(PassSums):
-    """The score of a single pass, as a sum of one.
+    """The score of a single pass, in the form of sums that take exactly one pass.
 
     Args:
         function: from logits ``(B, C, *)`` to ``(B, *)``.
@@ -191,23 +195,23 @@ class OnePass(PassSums):
 
 
 def _by_logarithm(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities ``(K, B, C, *)``, and their entropies summed over the passes, ``(B, *)``: what a processor computes fastest."""
-    # (K, C, B) for classification: a softmax over a short last axis costs several times one over an axis that is not the last.
+    """Probabilities ``(K, B, C, *)``, and their entropies summed over the passes, ``(B, *)``: the fastest way on a CPU."""
+    # Classification as (K, C, B): a softmax over a short last axis takes several times as long as one over another axis.
     logs_KBC = logits.transpose(1, 2).contiguous().log_softmax(1).transpose(1, 2) if logits.ndim == 3 else logits.log_softmax(2)
     probabilities_KBC = logs_KBC.exp()
-    # p log p, without a logarithm of p; the clamp makes 0 * -inf the 0 that it means.
+    # p log p, without a logarithm of p; the clamp turns 0 * -inf into 0, the limit of p log p.
     weighted_KBC = logs_KBC.clamp_min_(torch.finfo(logits.dtype).min).mul_(probabilities_KBC)
     return probabilities_KBC, -weighted_KBC.sum(dim=(0, 2))
 
 
 def _by_entr(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The same with two tensors less to read and to write, which is what a graphics card waits for."""
+    """The same with two tensors fewer to read and to write, which is what takes the time on a GPU."""
     probabilities_KBC = logits.softmax(2)
     return probabilities_KBC, torch.special.entr(probabilities_KBC).sum(dim=(0, 2))
 
 
 class BaldSums(PassSums):
-    """What :func:`bald` sums up."""
+    """The sums of :func:`bald`."""
 
     probabilities_BC: Tensor | float = 0.0
     entropies_B: Tensor | float = 0.0
@@ -226,14 +230,17 @@ class BaldSums(PassSums):
 
 
 def _won(logits: Tensor) -> Tensor | None:
-    """1 for the class of each vote and 0 for others, in a fifth of a processor's time for indices; None where classes draw, or for NaN."""
+    """1 for the class that a pass votes for, 0 for the others; None if classes tie or logits are NaN.
+
+    On a CPU it takes a fifth of the time of :func:`torch.argmax`.
+    """
     largest_KB1 = logits.amax(dim=2, keepdim=True)
     won_KBC = (logits - largest_KB1).sign_().add_(1)
     return won_KBC if float(won_KBC.sum(dtype=torch.float64)) == largest_KB1.numel() else None
 
 
 class VoteSums(PassSums):
-    """What :func:`vote_entropy` sums up."""
+    """The sums of :func:`vote_entropy`."""
 
     votes_BC: Tensor | float = 0.0
 
@@ -246,7 +253,7 @@ class VoteSums(PassSums):
             self.votes_BC = torch.zeros_like(logits[0])
         for logits_BC in logits:
             largest_B1, class_B1 = logits_BC.max(dim=1, keepdim=True)
-            self.votes_BC.scatter_add_(1, class_B1, 1 + 0 * largest_B1)  # no vote but NaN, where there is no number
+            self.votes_BC.scatter_add_(1, class_B1, 1 + 0 * largest_B1)  # 1, or NaN where the logits are NaN
 
     def score(self) -> Tensor:
         """See :func:`vote_entropy`."""
@@ -255,7 +262,7 @@ class VoteSums(PassSums):
 
 
 def _added(total_BC: Tensor | float, values_KBC: Tensor) -> Tensor:
-    """The total with the sum over passes added, in place where there is one."""
+    """The total plus the sum over passes; in place if there is a total already."""
     if not isinstance(total_BC, Tensor):
         return values_KBC.sum(dim=0)
     for values_BC in values_KBC:
@@ -263,15 +270,15 @@ def _added(total_BC: Tensor | float, values_KBC: Tensor) -> Tensor:
     return total_BC
 
 
-# Elements of the logits that one core's cache holds together with what is made of them.
+# So many elements of the logits fit into one core's cache, together with the intermediate results.
 _TILE = 2**18
 
 
 class Tiled(PassSums):
-    """Sums of dense logits, kept by strips of rows: what one core's cache holds is summed three times as fast.
+    """Sums of dense logits, strip by strip of pixel rows: strips that fit into one core's cache are summed three times as fast.
 
     Args:
-        new_sums: makes the sums of a strip.
+        new_sums: makes the sums of one strip.
     """
 
     def __init__(self, new_sums: Callable[[], PassSums]) -> None:
@@ -282,8 +289,8 @@ class Tiled(PassSums):
 
     def _add(self, logits: Tensor) -> None:
         if self.height is None and logits.ndim > 4 and logits.device.type == "cpu":
-            self.height = max(1, _TILE * logits.shape[3] // logits.numel())  # of the first chunk of passes, and kept
-        # Contiguous strips, because the maximum over classes is slow where they are innermost.
+            self.height = max(1, _TILE * logits.shape[3] // logits.numel())  # the first chunk of passes decides
+        # Contiguous strips, because the maximum over classes is slow where classes are the innermost axis.
         parts = [part.contiguous() for part in ((logits,) if self.height is None else logits.split(self.height, dim=3))]
         self.strips = self.strips or [self.new_sums() for _ in parts]
         for strip, part in zip(self.strips, parts, strict=True):

@@ -1,13 +1,14 @@
 """Random numbers that belong to an item, not to the moment they are drawn.
 
 A pool is scored in batches of any size, on any number of devices, in any order. Where scoring is random (dropout masks, the random
-strategy) an item must meet the same draws each time, so they are a hash of (seed, item, pass, position) instead of a stream.
+strategy) an item must get the same draws each time, so they are a hash of (seed, item, pass, position) instead of a stream.
 """
 
 import torch
 from torch import Tensor
 
-# Multipliers and shifts of the lowbias32 integer hash (C. Wellons, 2018); GOLDEN is 2**32 / golden ratio. As signed 32-bit integers.
+# Multipliers of the lowbias32 integer hash (C. Wellons, 2018), whose shifts are in _mix; _GOLDEN is 2**32 / golden ratio. All are signed
+# 32-bit integers.
 _FIRST = 0x7FEB352D
 _SECOND = 0x846CA68B - 2**32
 _GOLDEN = 0x9E3779B9 - 2**32
@@ -31,7 +32,7 @@ def random_bits(seed: int, indices: Tensor, passes: Tensor, count: int) -> Tenso
     """Uniform signed 32-bit integers that depend on nothing but their coordinates.
 
     Args:
-        seed: any integer; its low 62 bits count.
+        seed: any integer; its low 63 bits count.
         indices: ``(B,)`` dataset indices.
         passes: ``(K,)`` numbers of passes.
         count: draws for each item and pass.
@@ -42,7 +43,7 @@ def random_bits(seed: int, indices: Tensor, passes: Tensor, count: int) -> Tenso
     items = _mix(_mix(indices.to(torch.int32) + _int32(seed)) ^ _int32(seed >> 31))
     streams_KB1 = _mix(items + passes.to(torch.int32).mul(_GOLDEN).unsqueeze(1)).unsqueeze(2)
     positions = torch.arange(count, dtype=torch.int32, device=indices.device) * _GOLDEN
-    # The second key keeps two streams apart whose first keys happen to be a few positions from each other.
+    # The second key separates two streams whose first keys happen to differ by only a few positions.
     return _mix(streams_KB1 + positions, second_key=_mix(streams_KB1 ^ _FIRST))
 
 

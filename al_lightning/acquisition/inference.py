@@ -1,7 +1,7 @@
 """How predictions are made where one plain pass is not enough: ODIN's perturbed pass, and dropout passes over a cached prefix.
 
-Networks come in eval mode and leave as they came: dropout is made live by hooks on the dropout modules, so that no module's mode
-changes, batch norm least of all.
+A network comes in eval mode and is left unchanged: hooks on the dropout layers make dropout live, so that no module, batch norm
+included, changes its mode.
 """
 
 import copy
@@ -19,7 +19,7 @@ from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidd
 from al_lightning.errors import UserError
 from al_lightning.states import network_weights
 
-# Passes are batched up to this many elements of the cached prefix: enough to fill a device, and a bound on memory that K can't move.
+# Several passes run as one batch of up to so many elements of the cached prefix: this keeps a device busy, and memory does not grow with K.
 _ELEMENTS_AT_ONCE = 2**18
 
 
@@ -35,20 +35,20 @@ class Staged(Protocol):
 
 
 class Watcher(Protocol):
-    """Looks at what happens inside of networks."""
+    """Observes what happens inside a network."""
 
     def attach(self, network: nn.Module) -> None:
-        """Watches a network from now on."""
+        """Observes a network from now on."""
 
 
 class Batch:
-    """Items on their way through a network; what comes before its first dropout is computed once, for whoever asks.
+    """A batch of items and the network that they pass through. The part before its first dropout is computed once, for all inferences.
 
     Args:
         network: in eval mode.
-        inputs: ``(B, *)``; they get the network's number type, as in training.
+        inputs: ``(B, *)``; converted to the network's floating type, as in training.
         indices: ``(B,)`` dataset indices.
-        watchers: are told of the network that they pass through.
+        watchers: are attached to the network.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor, watchers: Sequence[Watcher] = ()) -> None:
@@ -63,11 +63,11 @@ class Batch:
         if self._staged is None:
             return self.inputs
         features = self._staged.prefix(self.inputs)
-        # Processors run a convolutional tail in half the time where the channels are innermost.
+        # On a CPU, a convolutional tail takes half the time if the channels are the innermost axis in memory.
         return _each(features, _channels_last) if self.inputs.device.type == "cpu" else features
 
     def logits(self, features: Any = None) -> Tensor:
-        """Logits of these features, or of the batch's own, in float32 or better: ``(B, C, *)``."""
+        """Logits ``(B, C, *)`` of these features, or of the batch's own features, in float32 or float64."""
         tail = self._staged.tail if self._staged is not None else self.network
         return _precise(tail(self.features if features is None else features))
 
@@ -77,17 +77,22 @@ LogitsOf = Callable[[Batch], Iterator[Tensor]]
 
 
 class Inference(ABC):
-    """How logits are made. What compares equal is made once for all strategies that ask for it.
+    """How logits are made. Inferences that compare equal run once, for all strategies that ask for them.
 
     Attributes:
-        needs_grad: whether a gradient is taken.
+        needs_grad: whether it takes a gradient, for which torch's inference mode has to be off.
     """
 
     needs_grad: bool = False
 
     @abstractmethod
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
-        """What makes logits of batches of a network in eval mode, valid inside the context."""
+        """A context that gives a function from batches to logits, valid inside it.
+
+        Args:
+            network: in eval mode.
+            seed: of what is random in the inference.
+        """
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class PerturbedPass(Inference):
 
     @property
     def needs_grad(self) -> bool:  # type: ignore[override]
-        """Where the input is moved at all."""
+        """Whether the input is moved at all."""
         return self.epsilon != 0
 
     def logits(self, network: nn.Module, seed: int) -> AbstractContextManager[LogitsOf]:
@@ -138,7 +143,7 @@ class ByExpert(Inference):
 
     @property
     def needs_grad(self) -> bool:  # type: ignore[override]
-        """As the inference that is made."""
+        """Whether the other inference does."""
         return self.inference.needs_grad
 
     @contextmanager
@@ -174,18 +179,18 @@ def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor
 
 
 def for_network(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Inputs in the network's number type: under ``bf16-true`` or ``64-true`` it takes no other."""
+    """Inputs in the network's floating type, as it takes no other under ``bf16-true`` or ``64-true``. Integers stay as they are."""
     number = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
     return inputs.to(number) if inputs.is_floating_point() else inputs
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """In float32 or better."""
+    """Logits in float64 if they are, else in float32."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _each(features: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The features with each tensor changed."""
+    """The features, each tensor of them changed by a function."""
     if isinstance(features, Tensor):
         return change(features)
     return type(features)(*(change(part) if isinstance(part, Tensor) else part for part in features))
@@ -201,7 +206,7 @@ def _elements(features: Any) -> int:
 
 
 def _repeat(features: Any, times: int) -> Any:
-    """The batch's features ``times`` times over, for as many passes in one."""
+    """The batch's features repeated, to run so many passes as one."""
     return features if times == 1 else _each(features, lambda part: part.repeat(times, *[1] * (part.ndim - 1)))
 
 
@@ -209,18 +214,18 @@ def _repeat(features: Any, times: int) -> Any:
 def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: int, shared_masks: bool = False) -> Iterator[LogitsOf]:
     """Makes dropout live, and yields a function from a batch to chunks of logits, ``(k, B, C, *)`` with sum of k = K.
 
-    An item's masks depend on the seed, its index, the pass, the layer and which call of it in the pass, so on nothing that batching or
-    devices could change.
+    An item's masks depend on the seed, its index, the pass, the layer, and how often the layer has run in that pass: on nothing that
+    batching or devices could change.
 
     Args:
-        network: in eval mode. If it is :class:`Staged`, its prefix is computed once a batch.
+        network: in eval mode. If it is :class:`Staged`, its prefix is computed once per batch.
         passes: K.
         drop: drop probability while querying, for every dropout layer; None keeps each layer's own.
         seed: of the masks.
-        shared_masks: whether all items have the same masks in a pass, so that a pass is one network: what joint predictions are made of.
+        shared_masks: whether all items have the same masks in a pass. Then each pass is one network, as joint predictions need it.
 
     Raises:
-        UserError: there is no dropout to make live, or some that can't be, or no item's passes differed.
+        UserError: the network has no dropout, or some that can't be made live, or all passes gave the same logits for every item.
     """
     layers = droppable(network, drop)
     if not layers:
@@ -237,7 +242,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         features = batch.features
         at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
         numbers, first = torch.arange(max(passes, 3), device=batch.inputs.device), None
-        if not seen:  # with another number of rows: no other axis of a tensor has both by chance
+        if not seen:  # A trial with another number of rows: an axis that is not the batch can't have both sizes by chance.
             rows = 2 if at_once * len(batch.indices) != 2 else 3
             with live.drawing(batch.indices[:1], numbers[:rows]):
                 batch.logits(_repeat(_each(features, lambda part: part[:1]), rows))

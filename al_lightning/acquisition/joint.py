@@ -1,4 +1,4 @@
-"""What several strategies need of a batch, in as few passes as there are different ones."""
+"""Computes what several strategies need of a batch; passes that they share are made once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,20 +13,21 @@ from al_lightning.acquisition.representations import Represented, Rows, Tap
 from al_lightning.acquisition.strategies.base import Measure, Strategy
 
 Measurer = Callable[[Tensor, Tensor], list[Tensor | None]]
+"""From inputs ``(B, *)`` and dataset indices ``(B,)`` to what each strategy measures, ``(B, *)``."""
 Scorer = Callable[[Tensor, Tensor], list[Tensor]]
-"""From inputs ``(B, *)`` and dataset indices ``(B,)`` to each strategy's tensor."""
+"""From the same to the ranking keys ``(B,)`` of each strategy."""
 Looker = Callable[[Tensor, Tensor], tuple[list[Tensor], Rows]]
-"""From the same to the keys of each strategy that scores items, and to the rows of a representation."""
+"""From the same to the ranking keys ``(B,)`` of each strategy that scores items, and to the rows of a representation."""
 
 
 @contextmanager
 def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Measurer]:
-    """What each strategy measures, ``(B, *)``, one an item or one a pixel; None for those that look at no logits.
+    """What each strategy measures, ``(B, *)``: one value of each item or of each pixel; None for strategies that look at no logits.
 
     Args:
-        strategies: of which several may share inferences and measures; each of these is made once.
+        strategies: may share inferences and measures; each of these is made once.
         network: in eval mode, on its device.
-        seed: of dropout masks.
+        seed: of what is random while scoring: dropout masks, the random strategy.
     """
     with _joint(strategies, None, network, seed) as look:
         yield lambda inputs, indices: look(inputs, indices)[0]
@@ -34,16 +35,23 @@ def joint_measurer(strategies: Sequence[Strategy], network: nn.Module, seed: int
 
 @contextmanager
 def joint_scorer(strategies: Sequence[Strategy], network: nn.Module, seed: int) -> Iterator[Scorer]:
-    """Ranking keys ``(B,)`` of each strategy. Arguments as of :func:`joint_measurer`."""
+    """Ranking keys ``(B,)`` of each strategy. The arguments are those of :func:`joint_measurer`."""
     with joint_looker(strategies, None, network, seed) as look:
         yield lambda inputs, indices: look(inputs, indices)[0]
 
 
 @contextmanager
 def joint_looker(strategies: Sequence[Strategy], represented: Represented | None, network: nn.Module, seed: int) -> Iterator[Looker]:
-    """Ranking keys ``(B,)`` of each strategy that scores items, and the rows of a representation, by the same passes.
+    """Ranking keys ``(B,)`` of each strategy that scores items, and the rows of a representation, from the same passes.
 
-    Arguments as of :func:`joint_measurer`.
+    Args:
+        strategies: may share inferences and measures; each of these is made once.
+        represented: the representation, and the inference that it is made of; None for no rows.
+        network: in eval mode, on its device.
+        seed: of what is random while scoring.
+
+    Raises:
+        UserError: a strategy or the representation does not fit the network.
     """
     scoring = [strategy for strategy in strategies if strategy.scores_items]
     with _joint(scoring, represented, network, seed) as look:

@@ -1,7 +1,7 @@
-"""What a strategy that chooses items together knows of each: features, gradients, the probabilities of several passes.
+"""What a strategy that chooses a query as a whole knows of each item: features, a gradient, the probabilities of several passes.
 
-A representation is made of the logits of a pass, and of what entered a layer on the way to them; the pass is that of whoever needs it
-besides. It works for any network: the layer is found while the network runs.
+A representation is computed from the logits of a pass, and from the input of a layer in that pass. Strategies that score items can share
+the pass. It works for any network: the layer is found while the network runs.
 """
 
 import difflib
@@ -18,25 +18,25 @@ from al_lightning.acquisition.description import described
 from al_lightning.acquisition.inference import Inference
 from al_lightning.errors import UserError
 
-_IMPOSSIBLE = -1e30  # a finite logarithm of 0
+_IMPOSSIBLE = -1e30  # in place of -inf, the logarithm of 0, as rows have to be finite
 
 Rows = tuple[Tensor, ...]
-"""The parts of a representation, each ``(n, *)`` with a row an item."""
+"""The parts of a representation, each ``(n, *)``: one row is one item."""
 
 
 class Entered(NamedTuple):
-    """What came into a layer.
+    """The input of a layer.
 
     Attributes:
         values: ``(B, D)``, or with further axes, of pixels or tokens.
-        layer: what it came into.
+        layer: the layer.
     """
 
     values: Tensor
     layer: nn.Module
 
     def pixels(self) -> Tensor:
-        """As float32 or better, ``(B, D, P)``: a layer's channels are its second axis, but the last one of a linear layer."""
+        """The input as ``(B, D, P)`` of P pixels or tokens, in float32 or float64. D is the second axis, but the last of a linear layer."""
         values = self.values if self.values.dtype == torch.float64 else self.values.float()
         if isinstance(self.layer, nn.Linear):
             values = values.movedim(-1, 1)
@@ -44,10 +44,10 @@ class Entered(NamedTuple):
 
 
 class Tap:
-    """Notes what enters a layer, in whichever network runs.
+    """Records the input of a layer, in whichever of the watched networks runs.
 
     Args:
-        layer: its name; None for the last one with weights, which the first pass shows.
+        layer: its name; None for the last one with weights that runs, which the first pass shows.
     """
 
     def __init__(self, layer: str | None) -> None:
@@ -57,7 +57,11 @@ class Tap:
         self._handles = ExitStack()
 
     def attach(self, network: nn.Module) -> None:
-        """Watches a network too, till :meth:`close`; one that is watched already is left as it is."""
+        """Watches one more network, until :meth:`close`; one that is watched already is left as it is.
+
+        Raises:
+            UserError: it has no layer of that name.
+        """
         if any(network is known for known in self._networks):
             return
         self._networks.append(network)
@@ -69,13 +73,13 @@ class Tap:
             self._handles.callback(part.register_forward_pre_hook(self._note, with_kwargs=True).remove)
 
     def take(self, items: int) -> Entered:
-        """What entered in the pass that is just over; it is forgotten here.
+        """Returns the layer's input in the last pass, and forgets it.
 
         Args:
-            items: that passed.
+            items: number of items in that pass.
 
         Raises:
-            UserError: nothing did, or something without an item in each row.
+            UserError: the layer did not run, or its input does not have one row for each item.
         """
         entered, self._entered = self._entered, None
         if entered is None:
@@ -88,7 +92,7 @@ class Tap:
                 f"Expected items along the first axis of what enters {self._name_of(entered.layer)}, but that is "
                 f"{tuple(entered.values.shape)} for {items} items. Name another layer as features.layer."
             )
-        if self.layer is None:  # from now on the others are not looked at
+        if self.layer is None:  # the layer is known now: the others are not watched any more
             self.layer = self._name_of(entered.layer)
             networks, self._networks = self._networks, []
             self.close()
@@ -97,7 +101,7 @@ class Tap:
         return entered
 
     def close(self) -> None:
-        """Leaves the networks as they came."""
+        """Removes the hooks from the networks."""
         self._handles.close()
 
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -111,16 +115,16 @@ class Tap:
 
 
 def has_weights(part: nn.Module) -> bool:
-    """Whether it is a layer that mixes channels; norms, whose weights are vectors, only scale them."""
+    """Whether a module itself mixes channels, by weights of 2 or more axes. The weights of norms are vectors, and only scale channels."""
     return any(parameter.ndim > 1 for parameter in part.parameters(recurse=False))
 
 
 class Representation(ABC):
-    """What is known of each item. What compares equal is made once.
+    """What is known of each item.
 
     Attributes:
-        layer: whose input is looked at; None for the last one with weights.
-        taps: whether any layer's input is looked at.
+        layer: name of the layer whose input is used; None for the last one with weights.
+        taps: whether the input of a layer is used at all.
     """
 
     layer: str | None = None
@@ -131,25 +135,25 @@ class Representation(ABC):
         """The rows of a batch.
 
         Args:
-            logits: ``(k, B, C, *)`` of k passes; parts of further passes are joined along the second axis.
-            entered: the layer in them, of a single pass; None where it is not looked at.
+            logits: ``(k, B, C, *)`` of k passes; the caller joins parts of further passes along the second axis.
+            entered: the layer's input in them, where k is 1; None if the representation uses none.
 
         Raises:
-            UserError: such logits have none.
+            UserError: it can't be made of such logits.
         """
 
 
 @dataclass(frozen=True)
 class Features(Representation):
-    """What enters the network's last layer that has weights, ``(n, D)``; pooled over the pixels of a scene.
+    """The input of the network's last layer with weights, ``(n, D)``; of a scene, pooled over its pixels.
 
-    A million items with 512 features are 2 GB in the first process, or 1 GB by halves. Halves keep 3 digits: items that are nearer to each
-    other than that become alike, and a feature from 65,520 on is refused.
+    A million items with 512 features take 2 GB in the first process, or 1 GB in half precision. Half precision keeps 3 digits: items that
+    differ by less become equal, and a feature of 65,520 or more is refused.
 
     Args:
-        layer: the name of another layer, whose input is taken.
-        pool: over pixels, their ``mean``, or ``mean_and_max``: twice as many features.
-        half: whether they are kept in half precision; else in single.
+        layer: name of another layer, whose input is taken instead.
+        pool: how the pixels of a scene are pooled: their ``mean``, or ``mean_and_max``, which gives twice as many features.
+        half: whether features are kept in half precision; else in single precision.
     """
 
     layer: str | None = None
@@ -171,15 +175,15 @@ class Features(Representation):
 
 @dataclass(frozen=True)
 class GradientEmbedding(Representation):
-    """The gradient of the last layer's weights, as if the predicted class were true, in its two factors; of classification.
+    """The gradient of the loss by the last layer's weights, as if the predicted class were true, in two factors. For classification.
 
-    It is the outer product of the probabilities less 1 at the predicted class, and of the features: ``(n, C)`` probabilities and
-    ``(n, D)`` features are kept, float32, and never multiplied out.
+    The gradient is the outer product of two vectors: the probabilities, less 1 at the predicted class, and the features. ``(n, C)``
+    probabilities and ``(n, D)`` features are kept in float32; their product is never computed.
 
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, 2020.
 
     Args:
-        layer: the name of the last layer, where another one than the last with weights is meant.
+        layer: name of the last layer; None for the last one with weights.
     """
 
     layer: str | None = None
@@ -193,20 +197,20 @@ class GradientEmbedding(Representation):
 
 @dataclass(frozen=True)
 class PassProbabilities(Representation):
-    """The log-probabilities of K passes, ``(n, K, C)``, float32; of classification."""
+    """The log-probabilities of K passes, ``(n, K, C)``, float32. For classification."""
 
     taps = False
 
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
         """See :meth:`Representation.of`."""
         _refuse_scenes(logits, "the joint predictions of all pixels of several scenes can't be enumerated. For scenes take BALD or Power")
-        # -inf is no fault in a class without probability.
+        # A class of probability 0 is no fault, so its -inf becomes a finite number.
         return (logits.transpose(0, 1).log_softmax(dim=2).float().clamp_min(_IMPOSSIBLE),)
 
 
 @dataclass(frozen=True)
 class PredictedShares(Representation):
-    """The share of each class in the prediction, ``(n, C)``, float32: of an image's pixels; 1 for the predicted class in classification."""
+    """The share of an image's pixels that is predicted as each class, ``(n, C)``, float32. In classification, 1 for the predicted class."""
 
     taps = False
 
@@ -215,7 +219,7 @@ class PredictedShares(Representation):
         items, classes = logits.shape[1:3]
         pixels = math.prod(logits.shape[3:])
         largest, predicted = (part.reshape(items, pixels) for part in logits[0].max(dim=1))
-        votes = 1 + 0 * largest.float()  # NaN, where there is no number
+        votes = 1 + 0 * largest.float()  # 1, or NaN where the logits are NaN
         return (torch.zeros(items, classes, device=logits.device).scatter_add_(1, predicted, votes) / pixels,)
 
 
@@ -225,11 +229,11 @@ def _refuse_scenes(logits: Tensor, why: str) -> None:
 
 
 class Represented(NamedTuple):
-    """What is made of which logits, or layers.
+    """A representation, and the passes that it is computed from.
 
     Attributes:
-        inference: whose logits, and whose layers.
-        kind: what is made of them.
+        inference: makes the passes.
+        kind: the representation.
     """
 
     inference: Inference

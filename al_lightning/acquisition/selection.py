@@ -1,4 +1,4 @@
-"""Scores to the query batch."""
+"""From ranking keys to the query."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ _Number = TypeVar("_Number", int, float)
 
 
 def choose(keys: Tensor, indices: Tensor, priority: Tensor, size: int, stride: int = 1) -> Tensor:
-    """The query batch: :func:`take` of :func:`rank`, without sorting what can't be taken.
+    """The query: :func:`take` of :func:`rank`, but only items that can be taken are sorted.
 
-    Arguments as of these.
+    The arguments are those of the two.
 
     Returns:
         ``(min(size, n),)`` indices in query order.
     """
     first = size * stride
     if 0 < first < len(keys):
-        leading = keys >= keys.topk(first, sorted=False).values.min()  # with all ties of the last one
+        leading = keys >= keys.topk(first, sorted=False).values.min()  # with all that tie with the last one
         keys, indices = keys[leading], indices[leading]
     return take(rank(keys, indices, priority), size, stride)
 
@@ -32,7 +32,7 @@ def rank(keys: Tensor, indices: Tensor, priority: Tensor) -> Tensor:
     Args:
         keys: ``(n,)`` finite ranking values, higher first.
         indices: ``(n,)`` dataset indices that the keys belong to.
-        priority: ``(N,)`` a permutation over the whole dataset, so that a tie falls the same way whatever else is in the pool.
+        priority: ``(N,)`` a permutation over the whole dataset, so that a tie is broken in the same way whatever else is in the pool.
 
     Returns:
         ``(n,)`` the indices in query order.
@@ -43,12 +43,15 @@ def rank(keys: Tensor, indices: Tensor, priority: Tensor) -> Tensor:
 
 
 def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
-    """The first ``size`` of every ``stride``-th entry; at the end it starts again at the top of what is left.
+    """Takes every ``stride``-th entry; at the end of the ranking it begins again at the top of what is left.
 
     Args:
         ranking: ``(n,)``.
-        size: how many to take; all of a shorter ranking.
-        stride: 1 is top k; d takes the d-th, 2d-th, ... entry. Where fewer than d are left, those that are left are taken in order.
+        size: how many to take; a shorter ranking is taken whole.
+        stride: 1 is top k; d takes the d-th, 2d-th, ... entry. If fewer than d are left, these are taken in order.
+
+    Raises:
+        ValueError: the stride is below 1.
 
     Example:
         >>> take(torch.arange(1, 8), size=4, stride=3).tolist()
@@ -68,12 +71,12 @@ def take(ranking: Tensor, size: int, stride: int = 1) -> Tensor:
 
 
 def picks_at_random(share: float, before: int, size: int) -> int:
-    """How many items of a query are drawn at random, so that of all queries together the share is.
+    """How many items of a query to draw at random, so that the share holds for all queries together.
 
     Args:
-        share: of all items that are queried, in [0, 1].
-        before: items of earlier queries.
-        size: of this one.
+        share: of all queried items that is drawn at random, in [0, 1].
+        before: number of items in earlier queries.
+        size: number of items in this query.
 
     Example:
         >>> [picks_at_random(0.1, before, 4) for before in (0, 4, 8, 12, 16)]
@@ -83,12 +86,12 @@ def picks_at_random(share: float, before: int, size: int) -> int:
 
 
 def mixed(ranked: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
-    """Items in their order, and others among them at places that tell nothing.
+    """Ranked items in their order, with drawn items at random places among them: a place does not tell which kind an item is of.
 
     Args:
         ranked: ``(n,)``.
         drawn: ``(m,)``.
-        generator: of the places.
+        generator: of the places of drawn items.
 
     Returns:
         ``(n + m,)``.
@@ -102,12 +105,12 @@ def mixed(ranked: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def of_cycle(values: Sequence[_Number], cycle: int) -> _Number:
-    """A cycle's own value; the last one goes on."""
+    """The value of a cycle; the last value is also that of all later cycles."""
     return values[min(cycle, len(values) - 1)]
 
 
 def tied_share(keys: Tensor) -> float:
-    """Share of the keys that another key equals: where it is large, the ranking is the tie-break's, not the strategy's."""
+    """Share of the keys that equal another key. Where it is large, the tie-break decides the ranking, not the strategy."""
     if len(keys) == 0:
         return 0.0
     rising = np.sort(keys.numpy(force=True))  # ten times as fast as torch's

@@ -9,14 +9,17 @@ from al_lightning.numbers import DropRate, PositiveInt, checked
 
 
 class ConvNet(nn.Module):
-    """Two convolutions of 3x3, each with ReLU and a maximum of 2x2; dense, ReLU, dropout, dense.
+    """Two 3x3 convolutions, each with ReLU and 2x2 max pooling; then dense, ReLU, dropout, dense.
 
     Args:
         width: channels of the first convolution; the second one has twice as many.
         hidden: units of the dense layer.
         dropout: drop probability in training. The rate while querying is the strategy's ``query_p``.
         num_classes: number of logits.
-        input_shape: channels, height and width of one item, at least 4 pixels each way.
+        input_shape: channels, height and width of one item; height and width are at least 4 pixels.
+
+    Raises:
+        UserError: the input_shape is another.
     """
 
     @checked
@@ -30,12 +33,12 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 4:
-            raise UserError(f"Expected an input_shape of channels, height and width, 4 pixels at least, got {list(input_shape)}.")
-        channels, height, w = input_shape
+            raise UserError(f"Expected an input_shape of channels, height and width, at least 4 pixels each, got {list(input_shape)}.")
+        channels, height, across = input_shape
         self.features = nn.Sequential(
             *(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(2 * width * (height // 4) * (w // 4), hidden), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(2 * width * (height // 4) * (across // 4), hidden), nn.ReLU()),
         )
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, num_classes)

@@ -22,8 +22,8 @@ class Features(NamedTuple):
     """What comes before the dropout.
 
     Attributes:
-        aspp: the projected pyramid, stride 16.
-        detail: what the encoder's features of stride 4 add to the decoder's convolution.
+        aspp: output of the pyramid's projection, at stride 16.
+        detail: what the encoder's features at stride 4 add to the decoder's convolution.
         size: height and width of the image, without padding.
     """
 
@@ -36,28 +36,28 @@ class DeepLabV3Plus(EncoderNetwork):
     """DeepLabv3+ around segmentation-models-pytorch: output stride 16, decoder at stride 4.
 
     It differs from the reference code (TensorFlow's research/deeplab) in that the decoder has one separable convolution before the pyramid
-    is upsampled and one after the encoder's features are joined, where the reference has two after it. Alike by an option: batch norm's
-    average (``batch_norm_momentum: 0.0003``), no weight decay of norms and biases (the task's ``decay_norms_and_biases: false``), scales
-    in steps (the data's ``scale_step: 0.25``).
+    is upsampled and one after the encoder's features are joined, where the reference has two after they are joined. Options make three
+    more things as in the reference: batch norm's averages (``batch_norm_momentum: 0.0003``), no weight decay of norms and biases (the
+    task's ``decay_norms_and_biases: false``), scales in steps (the data's ``scale_step: 0.25``).
 
-    The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cut back: no pixel outside of
+    The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cropped again: no pixel outside of
     the image reaches a loss, a metric or a score.
 
     Args:
         num_classes: number of logits.
         encoder: name of the encoder; ``tu-resnet50c`` is a ResNet-50 whose 7x7 stem is three 3x3 convolutions. ``tu-`` names are timm's own
-            networks. ``timm-tf_efficientnet_lite0`` takes the same weights as its ``tu-`` twin, but pads and normalises otherwise than
-            they were trained with.
-        encoder_weights: ``imagenet`` downloads, ``none`` draws, and a path (.safetensors, .pth) reads them.
+            networks. ``timm-tf_efficientnet_lite0`` takes the same weights as its ``tu-`` twin, but does not pad and normalise as in the
+            training of these weights.
+        encoder_weights: ``imagenet`` downloads them, ``none`` draws random ones, and a path (.safetensors, .pth) reads them from a file.
         dropout: drop probability after the pyramid in training (``train_p``). A *keep* probability of 0.9 is ``dropout=0.1``.
         atrous_rates: of the pyramid.
-        batch_norm_momentum: share of a batch in batch norm's running averages (the reference's decay of 0.9997 is 0.0003); None for the
-            encoder's own.
-        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
+        batch_norm_momentum: share of a batch in batch norm's running averages (the reference's decay of 0.9997 is 0.0003); None keeps that
+            of each layer.
+        freeze_encoder: keep the weights that the encoder begins with, in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
-        UserError: there is no such encoder, or none of output stride 16; its weights can't be fetched; the file of weights is missing or
-            does not fit.
+        UserError: there is no such encoder, or it can't have output stride 16; its weights can't be fetched; the file of weights is missing
+            or does not fit.
     """
 
     @checked
@@ -114,14 +114,14 @@ class DeepLabV3Plus(EncoderNetwork):
         mixed = _separable(upsampled, *pyramid_weights).add_(features.detail)
         coarse = self.head(self.decoder.block2[1](mixed).relu_())
         height, width = features.size
-        # The classes outermost: what is made of the logits, a loss or a score, goes over them and takes longer where they are innermost.
+        # Contiguous, so that classes are not the innermost axis: losses and scores go over classes, and would take longer.
         logits = interpolate(coarse.contiguous(), scale_factor=4, mode="bilinear", align_corners=True)
         return logits[:, :, :height, :width]
 
     def _separable_weights(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The decoder's separable convolution, for the channels of the pyramid and for those of the detail.
 
-        It is linear in its channels, so the two are convolved apart and summed: no dropout pass repeats the detail's part.
+        It is linear in its channels, so the two parts are convolved separately and summed: no dropout pass repeats the detail's part.
         """
         depthwise, pointwise = (convolution.weight for convolution in self.decoder.block2[0])
         pyramid = self.decoder.aspp[1][0].weight.shape[0]
@@ -134,7 +134,7 @@ class DeepLabV3Plus(EncoderNetwork):
 
 def _built(encoder: str, **arguments: Any) -> Any:
     """The network of segmentation-models-pytorch."""
-    # Imported here, because it costs seconds that an MLP should not pay.
+    # Imported here, because it takes seconds that a run with an MLP should not pay.
     import timm
     from segmentation_models_pytorch import DeepLabV3Plus as Network
     from segmentation_models_pytorch.encoders import encoders
@@ -147,15 +147,13 @@ def _built(encoder: str, **arguments: Any) -> Any:
         )
     try:
         return Network(encoder, **arguments)
-    except OSError:  # of fetching
+    except OSError:  # from fetching weights
         raise
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # each encoder refuses strides in its own way
         said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"Expected an encoder that can have output stride {_STRIDE} for DeepLabv3+, but {encoder} has not: {said}"
-        ) from error
+        raise UserError(f"Expected an encoder that can have output stride {_STRIDE} for DeepLabv3+, but {encoder} can't: {said}") from error
 
 
 def _separable(values: Tensor, depthwise: Tensor, pointwise: Tensor) -> Tensor:
-    """A 3x3 convolution of each channel, then a mixture of the channels."""
+    """A 3x3 convolution of each channel, then a 1x1 convolution that mixes channels."""
     return conv2d(conv2d(values, depthwise, padding=1, groups=len(depthwise)), pointwise)

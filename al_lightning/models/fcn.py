@@ -16,7 +16,7 @@ class Features(NamedTuple):
     """What comes before the dropout.
 
     Attributes:
-        hidden: of the head, stride 8.
+        hidden: output of the head's first layers, at stride 8.
         size: height and width of the image.
     """
 
@@ -29,12 +29,13 @@ class FCN(EncoderNetwork):
 
     Args:
         num_classes: number of logits.
-        encoder_weights: ``imagenet`` downloads torchvision's ResNet-50, ``none`` draws, and a path (.safetensors, .pth) reads them.
+        encoder_weights: ``imagenet`` downloads those of torchvision's ResNet-50, ``none`` draws random ones, and a path (.safetensors,
+            .pth) reads them from a file.
         dropout: drop probability in training (``train_p``).
-        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
+        freeze_encoder: keep the weights that the encoder begins with, in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
-        UserError: the file of weights is missing or does not fit.
+        UserError: the weights can't be fetched; the file of weights is missing or does not fit.
     """
 
     @checked
@@ -73,7 +74,7 @@ class FCN(EncoderNetwork):
 
     def tail(self, features: Features) -> Tensor:
         """From the dropout on, to logits ``(B, C, H, W)`` at the image's size."""
-        coarse = self.head[3:](features.hidden).contiguous()  # as in DeepLabv3+
+        coarse = self.head[3:](features.hidden).contiguous()  # for the reason in DeepLabV3Plus.tail
         return interpolate(coarse, size=features.size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:

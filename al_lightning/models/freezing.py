@@ -1,4 +1,4 @@
-"""An encoder that stays as it came."""
+"""An encoder that keeps the weights that it begins with."""
 
 import warnings
 from typing import Self
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 class EncoderNetwork(nn.Module):
     """A network whose ``encoder`` can be frozen: it gets no gradient, and its batch norms keep their statistics.
 
-    A subclass goes through its encoder under :meth:`encoding`.
+    A subclass runs its encoder inside :meth:`encoding`.
     """
 
     encoder: nn.Module
     encoder_is_frozen = False
 
     def freeze_encoder(self, source: object) -> None:
-        """Freezes the encoder for good, and warns where nothing was ever learned in it.
+        """Freezes the encoder for good, and warns if its weights were never trained.
 
         Args:
-            source: where its weights come from, as :func:`~al_lightning.models.weights.source_of` says.
+            source: of its weights, as from :func:`~al_lightning.models.weights.source_of`.
         """
         if source == "none":
             warnings.warn(
-                "freeze_encoder=true with encoder_weights=none freezes weights that are drawn, other ones in each cycle unless "
+                "freeze_encoder=true with encoder_weights=none freezes random weights, which differ between cycles unless "
                 "active_learning.initial_weights is same. Name pretrained weights: imagenet, or a file.",
                 stacklevel=2,
             )
@@ -32,12 +32,12 @@ class EncoderNetwork(nn.Module):
         self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but a frozen encoder stays in evaluation mode."""
+        """As for any module, but a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.encoder_is_frozen:
             self.encoder.eval()
         return self
 
     def encoding(self, inputs: Tensor) -> torch.set_grad_enabled:
-        """The context to go through the encoder in: a frozen one needs no graph, unless the inputs want a gradient (ODIN's do)."""
+        """The context in which to run the encoder: a frozen one needs no graph, unless the inputs require a gradient (ODIN's do)."""
         return torch.set_grad_enabled(torch.is_grad_enabled() and (inputs.requires_grad or not self.encoder_is_frozen))

@@ -20,8 +20,8 @@ class Features(NamedTuple):
     """What comes before the first dropout.
 
     Attributes:
-        encoded: the third stage, pooled: stride 8.
-        indices: of the first three poolings.
+        encoded: output of the third stage, pooled, at stride 8.
+        indices: of the maxima in the first three poolings.
         size: height and width of the image, without padding.
     """
 
@@ -39,19 +39,20 @@ def _block(channels: list[int]) -> nn.Sequential:
 
 
 class SegNet(EncoderNetwork):
-    """VGG16's convolutions with batch norm, and their mirror image, which puts values back where the encoder's poolings took them from.
+    """VGG16's convolutions with batch norm, and a mirrored decoder that puts values back to where the encoder's poolings took them from.
 
     Dropout follows the third to fifth encoder stage and the first three decoder stages. The image is padded with zeros at its right
-    and lower edge to a multiple of 32, and the logits are cut back.
+    and lower edge to a multiple of 32, and the logits are cropped again.
 
     Args:
         num_classes: number of logits.
-        encoder_weights: ``imagenet`` downloads torchvision's VGG16-BN, ``none`` draws, and a path (.safetensors, .pth) reads them.
+        encoder_weights: ``imagenet`` downloads those of torchvision's VGG16-BN, ``none`` draws random ones, and a path (.safetensors, .pth)
+            reads them from a file.
         dropout: drop probability in training (``train_p``).
-        freeze_encoder: keep the encoder as its weights came, the same in every cycle: no gradient, batch norm in evaluation mode.
+        freeze_encoder: keep the weights that the encoder begins with, in every cycle: no gradient, batch norm in evaluation mode.
 
     Raises:
-        UserError: the file of weights is missing or does not fit.
+        UserError: the weights can't be fetched; the file of weights is missing or does not fit.
     """
 
     encoder: nn.ModuleList
@@ -85,7 +86,7 @@ class SegNet(EncoderNetwork):
             return
         from torchvision.models.vgg import VGG16_BN_Weights, cfgs, make_layers
 
-        # In VGG16's own names: one list of layers, with the poolings in it.
+        # Under VGG16's own names: one list of layers, with the poolings among them.
         vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
         if source == "imagenet":
             with fetching("torchvision's VGG16-BN"):

@@ -1,1 +1,1 @@
-"""Many runs from one file: which they are (plan), how one is started (launch), and all of them in turn (conduct)."""
+"""Many runs from one file: which runs there are (plan), how one is started (launch), and how all are carried out (conduct)."""

@@ -1,4 +1,4 @@
-"""Which runs of a sweep were found to have its settings: to parse 1,000 of them at every start would take minutes."""
+"""Remembers which runs of a sweep have its settings: parsing 1,000 of them at every start would take minutes."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from al_lightning.sweeps.plan import PlannedRun
 
 
 class CheckedRuns:
-    """Remembers runs by a hash of what was planned and what they have stored.
+    """Remembers runs by a hash of their planned settings and of their stored configuration.
 
-    It knows nothing of defaults, which change with the code: those are for whoever parses one run of each :func:`shape`.
+    The hash does not cover defaults, which change with the code: to find such a change, parse one run of each :func:`shape`.
 
     Args:
-        path: of a file that keeps it between the starts of a sweep; one that can't be read is as good as none.
+        path: of the file that keeps the hashes between starts of the sweep; if it can't be read, nothing is remembered.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class CheckedRuns:
         return (found := self._hash(run)) is not None and self._hashes.get(run.name) == found
 
     def add(self, runs: Sequence[PlannedRun]) -> None:
-        """Remembers runs that have the settings that are planned; those that have stored none are left out."""
+        """Remembers runs whose stored settings are the planned ones; runs without a stored configuration are left out."""
         found = {run.name: sha256 for run in runs if (sha256 := self._hash(run)) is not None}
         if found.items() - self._hashes.items():
             self._hashes |= found
@@ -53,7 +53,7 @@ class CheckedRuns:
 
 
 def shape(value: Any) -> Any:
-    """Settings without their numbers: runs of one shape take the same defaults.
+    """Settings without their numbers: runs whose settings have the same shape take the same defaults.
 
     Example:
         >>> shape({"strategy": {"class_path": "Odin", "init_args": {"temperature": 0.1}}, "cycles": 3})

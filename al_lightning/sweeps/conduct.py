@@ -1,4 +1,4 @@
-"""All runs of a sweep: what is finished is left alone, what is unfinished goes on, what fails does not stop the others."""
+"""All runs of a sweep: finished ones are left alone, unfinished ones go on, and one that fails does not stop the others."""
 
 import json
 import signal
@@ -26,17 +26,17 @@ _WAITS = "waits for labels"
 
 @dataclass(frozen=True)
 class _Started:
-    """A run on its way."""
+    """A run that was started and has not ended yet."""
 
     run: PlannedRun
     job: Job
     slot: int
     at: float
-    log_begins: int  # what is before belongs to earlier starts of the run
+    log_begins: int  # in its log, in bytes: what is before this place is from earlier starts of the run
 
 
 def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs that have something to do, in their order; a run that is there to be shared only if one that shares it is new."""
+    """The runs that are not finished, in their order. A run that others share is among them only if one of those others is new."""
     shared = {run.initial.name for run in runs if run.initial is not None}
     states = {run.name: run.state() for run in runs}
     needed = {run.initial.name for run in runs if run.initial is not None and states[run.name] == "new"}
@@ -44,14 +44,14 @@ def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], list[str]]) -> None:
-    """Makes sure that runs which exist are the ones that are planned; how they report does not count.
+    """Makes sure that runs which exist have the planned settings; how they report progress does not count.
 
     Args:
-        runs: planned ones.
-        changes: what a stored configuration and its plan differ in, a line each.
+        runs: the planned ones.
+        changes: gives the differences between a run's stored configuration and its plan, one line each.
 
     Raises:
-        UserError: one has other settings.
+        UserError: an existing run has other settings.
     """
     for run in runs:
         free = (*REPORTING, *([INITIAL_RUN] if run.initial else []))
@@ -72,25 +72,25 @@ def conduct(
     """Starts runs, or goes on with them, until each has ended.
 
     Args:
-        runs: in the order to start them in; a shared one before those that share it.
+        runs: in the order of their start; a shared run comes before those that share it.
         launcher: starts them.
-        logs: folder for what they print, a file a run.
-        say: told a line whenever a run has ended.
-        finished: told of each that ended well.
+        logs: folder for what they print, one file per run.
+        say: called with a line whenever a run has ended.
+        finished: called with each run that ended well.
 
     Returns:
-        By name of each run that failed, why.
+        The reasons why runs failed, by their names.
     """
     logs.mkdir(parents=True, exist_ok=True)
     waiting, started, failures = list(runs), list[_Started](), dict[str, str]()
-    took: dict[bool, list[float]] = {}  # seconds, of runs of a grid and of those that are there to be shared, which are short
+    took: dict[bool, list[float]] = {}  # seconds, of runs of the grid (True) and of those that are only shared (False), which are short
     try:
         while waiting or started:
             for one in [one for one in started if one.job.done()]:
                 started.remove(one)
                 seconds = time.monotonic() - one.at
                 failure = _failure(one, logs)
-                if failure is not None and RunDirectory(one.run.directory).is_held():  # somebody else was faster
+                if failure is not None and RunDirectory(one.run.directory).is_held():  # another process has taken the run meanwhile
                     waiting.append(one.run)
                     continue
                 if failure is not None and failure != _WAITS:
@@ -103,13 +103,13 @@ def conduct(
                 say(f"[{len(runs) - len(left)}/{len(runs)}] {one.run.name}: {how}{time_left(left, took, launcher.jobs)}")
             for run in [run for run in waiting if run.initial is not None and run.initial.name in failures]:
                 waiting.remove(run)
-                failures[run.name] = f"not started, for {run.initial.name} failed"  # type: ignore[union-attr]
+                failures[run.name] = f"not started, because {run.initial.name} failed"  # type: ignore[union-attr]
             under_way = {one.run.name for one in started} | {run.name for run in waiting}
             for run in [run for run in waiting if run.initial is None or run.initial.name not in under_way]:
                 free = set(range(launcher.jobs)) - {one.slot for one in started}
                 if not free:
                     break
-                if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, maybe: its work is as good
+                if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, for example, which does the same
                     continue
                 waiting.remove(run)
                 if run.state() == "finished":
@@ -127,22 +127,22 @@ def conduct(
 def carry_out(
     runs: Sequence[PlannedRun], out: Path, jobs: int | None = None, cluster: str | None = None, parameters: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """Does what runs have left to do, and says what comes of it.
+    """Carries out all runs that are not finished, and prints how they end.
 
     Args:
-        runs: in the order to start them in; a shared one before those that share it.
+        runs: in the order of their start; a shared run comes before those that share it.
         out: their folder.
-        jobs: how many at a time; None for 1 on this machine, and for all of them on a cluster.
+        jobs: how many run at a time; None for 1 on this machine, and for all of them on a cluster.
         cluster: for submitit; None for this machine.
-        parameters: submitit's.
+        parameters: of submitit.
 
     Returns:
-        By name of each run that failed, why.
+        The reasons why runs failed, by their names.
 
     Raises:
         UserError: a run that exists has other settings.
-        SystemExit: settings are refused (why was printed), or SIGTERM came.
-        KeyboardInterrupt: Ctrl-C came.
+        SystemExit: settings were refused (the reason is printed), or the process got SIGTERM.
+        KeyboardInterrupt: somebody pressed Ctrl-C.
     """
     checked = CheckedRuns(out / "logs" / "checked.json")
     _refuse_mistakes(runs, checked)
@@ -157,7 +157,7 @@ def carry_out(
     launcher: Launcher = (
         LocalLauncher(at_a_time) if cluster is None else SubmititLauncher(cluster, at_a_time, out / "submitit", parameters or {})
     )
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are ended in order
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally clauses, which end the runs
     try:
         failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]))
     except KeyboardInterrupt:
@@ -177,7 +177,7 @@ def carry_out(
 def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> None:
     """Finds a mistake in any run before the first one starts.
 
-    Of the runs that were checked before, and are as they were, one of each shape is looked at: that finds what new code changes.
+    Of the runs that were checked before and have not changed, only one of each shape is parsed: that finds what new code changes.
     """
     reader = ConfigReader()
     seen, looked_at = set(), []
@@ -201,7 +201,7 @@ def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> None:
 def _changes(reader: ConfigReader, run: PlannedRun) -> list[str]:
     try:
         stored = reader.stored(run.directory)
-    except UserError:  # it is damaged: the run fails alone, and says so
+    except UserError:  # the configuration is damaged: this run alone fails when it starts, and says so
         return []
     return differences(stored, reader.read(run.arguments()))
 
@@ -212,7 +212,7 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
 
 
 def _arguments(run: PlannedRun) -> list[str]:
-    """Of ``fit``: such that a job which a cluster runs once more goes on."""
+    """The arguments of ``fit``: a job that a cluster starts once more goes on with its run."""
     return [*run.arguments(), "--resume"] if run.state() == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
 
 
@@ -230,12 +230,12 @@ def _failure(one: _Started, logs: Path) -> str | None:
 
 
 def time_left(left: Sequence[PlannedRun], took: Mapping[bool, Sequence[float]], jobs: int) -> str:
-    """About how long runs will take, in words; none before one of each of their kinds has ended.
+    """About how long runs will take, in words; empty until one of each of their kinds has ended.
 
     Args:
-        left: the runs.
-        took: seconds of ended ones, of a grid's (True) and of those that are there to be shared (False).
-        jobs: at a time.
+        left: the runs that have not ended.
+        took: seconds that ended runs took: those of the grid (True), and those that are only shared (False).
+        jobs: how many run at a time.
     """
     if not left or not all(bool(run.labels) in took for run in left):
         return ""

@@ -13,13 +13,13 @@ from al_lightning.errors import UserError
 from al_lightning.refusals import WAITS_FOR_LABELS
 from al_lightning.text import print_any_name
 
-# Read by glibc when a process starts. As it comes, it maps each tensor over 32 MB anew and gives it back after use: every page of it is
-# then cleared once more, which is a tenth and more of the time of large images on a processor.
+# glibc reads these when a process starts. By default, it maps memory anew for each tensor over 32 MB and gives it back after use, so that
+# the system clears all pages again: for large images on a CPU, that is a tenth of the time or more.
 _KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 def _keep_memory() -> None:
-    """Has processes that are started from now on keep the memory that they have used, unless the environment says how."""
+    """Makes processes that are started from now on keep the memory that they have used, unless the environment says otherwise."""
     for name, value in _KEPT_MEMORY.items():
         os.environ.setdefault(name, value)
 
@@ -31,10 +31,10 @@ class Job(Protocol):
         """Whether it has ended, well or not."""
 
     def failure(self) -> str | None:
-        """How an ended one ended; None for well."""
+        """Why a run that has ended failed; None if it ended well."""
 
     def cancel(self) -> None:
-        """Ends it, in a way that it can go on from."""
+        """Ends the run in such a way that it can be resumed."""
 
 
 class Launcher(Protocol):
@@ -51,18 +51,18 @@ class Launcher(Protocol):
 
         Args:
             arguments: of ``fit``, the command's name first.
-            log: file that what it prints is appended to.
+            log: file to which the run's output is appended.
             slot: from 0 to ``jobs - 1``, one that no other started run has now.
         """
 
 
 def run_fit(arguments: Sequence[str], log: str, gpus: str | None) -> None:
-    """Runs ``fit`` in this process, which is one of its own.
+    """Runs ``fit`` in this process, which was started for this run.
 
     Args:
         arguments: of ``fit``, the command's name first.
-        log: file that standard output and error are appended to.
-        gpus: CUDA_VISIBLE_DEVICES; None leaves it.
+        log: file to which standard output and standard error are appended.
+        gpus: CUDA_VISIBLE_DEVICES; None leaves it as it is.
     """
     with open(log, "ab") as file:
         sys.stdout.flush()
@@ -80,15 +80,15 @@ def run_fit(arguments: Sequence[str], log: str, gpus: str | None) -> None:
     try:
         cli.main(list(arguments))
     except SystemExit as end:
-        if end.code != WAITS_FOR_LABELS:  # which the run's files say, too; submitit would take it for a job that was killed
+        if end.code != WAITS_FOR_LABELS:  # the run's files say so, too, and submitit would take the status for a job that was killed
             raise
 
 
 class LocalLauncher:
-    """Processes of this machine, forked from one that has loaded torch and Lightning already, with a share of threads and GPUs each.
+    """Processes of this machine, forked from one that has loaded torch and Lightning; each gets a share of threads and GPUs.
 
     Args:
-        jobs: how many at a time.
+        jobs: how many run at a time.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -96,7 +96,7 @@ class LocalLauncher:
 
         self.jobs = jobs
         _keep_memory()
-        # Read when torch is loaded, by the process that the runs are forked from. More threads than cores slow tiny models many times over.
+        # Read when torch is loaded, by the process from which runs are forked. More threads than cores make tiny models many times slower.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["al_lightning.sweeps.preloaded"])
@@ -125,7 +125,7 @@ class _LocalJob:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def cancel(self) -> None:
-        # Ctrl-C at a terminal has reached the process too, and it is closing its run.
+        # Ctrl-C at a terminal has reached the process, too, which is closing its run.
         self._process.join(timeout=5)
         if self._process.is_alive():
             self._process.terminate()
@@ -136,7 +136,7 @@ class _LocalJob:
 
 
 def share_gpus(count: int, jobs: int) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each slot: an equal share of the GPUs, or one that is shared where there are fewer GPUs than slots.
+    """CUDA_VISIBLE_DEVICES of each slot: an equal share of the GPUs, or a GPU that slots share if there are fewer GPUs than slots.
 
     Example:
         >>> share_gpus(4, 2), share_gpus(2, 3), share_gpus(0, 2)
@@ -155,9 +155,12 @@ class SubmititLauncher:
 
     Args:
         cluster: ``slurm``, or submitit's ``local``.
-        jobs: how many at a time.
+        jobs: how many run at a time.
         folder: for submitit's own files.
         parameters: of submitit's executor, for example ``timeout_min`` or ``slurm_partition``.
+
+    Raises:
+        UserError: submitit is not installed, or does not take the cluster or the parameters.
     """
 
     def __init__(self, cluster: str, jobs: int, folder: Path, parameters: Mapping[str, Any]) -> None:
@@ -171,7 +174,9 @@ class SubmititLauncher:
             self._executor = submitit.AutoExecutor(folder, cluster=cluster)
             self._executor.update_parameters(**parameters)
         except (NameError, ValueError, RuntimeError) as error:
-            raise UserError(f"Expected parameters under slurm: that submitit takes on the cluster {cluster!r}: {error}") from error
+            raise UserError(
+                f"Expected `slurm` in the sweep to be parameters that submitit takes on the cluster {cluster!r}: {error}"
+            ) from error
 
     def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:
         """See :meth:`Launcher.start`."""
@@ -179,7 +184,7 @@ class SubmititLauncher:
 
 
 class _SubmititJob:
-    """A job of submitit's."""
+    """A job of submitit."""
 
     def __init__(self, job: Any) -> None:
         self._job = job

@@ -1,7 +1,7 @@
-"""Which runs a sweep file asks for.
+"""The runs that a sweep file asks for.
 
     base: ../fashion_mnist/entropy.yaml     # a configuration, relative to the sweep file
-    out: runs/width                         # the runs' folder; runs/<the file's stem> by default
+    out: runs/width                         # the folder of the runs; runs/<the file's stem> by default
     set: {active_learning.query_size: 500}  # for all runs
     grid:                                   # every combination of
       seed_everything: [0, 1, 2, 3]         #   values of a key,
@@ -32,7 +32,7 @@ SEED = "seed_everything"
 INITIAL_RUN = "active_learning.initial_run"
 ORACLE = "active_learning.oracle"
 
-# What cycle 0 does not depend on: keys, and all that is below them.
+# Cycle 0 does not depend on these keys, nor on those below them.
 _LATER_CYCLES = [
     f"active_learning.{name}"
     for name in (
@@ -41,7 +41,7 @@ _LATER_CYCLES = [
     )
 ]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
-# What makes a run nothing but cycle 0.
+# Settings with which a run is nothing but cycle 0.
 ONLY_CYCLE_0 = {
     "active_learning.strategy": "Random",
     "active_learning.cycles": 1,
@@ -56,11 +56,11 @@ class PlannedRun:
     """A run of a sweep.
 
     Attributes:
-        name: its directory in the sweep's folder.
+        name: of its directory in the sweep's folder.
         base: path of the configuration that it changes.
-        settings: by dotted key, what it changes.
-        directory: of the run.
-        labels: by axis of the grid, the value that it has there, as a person names it.
+        settings: the settings that it changes, by dotted key.
+        directory: path of the run's directory.
+        labels: its value on each axis of the grid, as text for people; empty for a run that is only shared.
         initial: the run whose cycle 0 it shares; None if it trains its own.
     """
 
@@ -72,7 +72,7 @@ class PlannedRun:
     initial: "PlannedRun | None" = None
 
     def state(self) -> str:
-        """``finished``, ``waiting`` for a person's labels, ``unfinished``, ``broken`` where its tables can't be read, or ``new``."""
+        """``finished``, ``waiting`` for a person's labels, ``unfinished``, ``broken`` if its tables can't be read, or ``new``."""
         directory = RunDirectory(self.directory)
         try:
             if directory.is_finished():
@@ -84,7 +84,7 @@ class PlannedRun:
             return "broken"
 
     def arguments(self) -> list[str]:
-        """What ``fit`` is called with, the command's name first."""
+        """The arguments of ``fit`` for this run, the command's name first."""
         settings = dict(self.settings)
         if self.initial is not None:
             settings[INITIAL_RUN] = str(self.initial.directory)
@@ -94,15 +94,15 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file's content.
+    """The content of a sweep file.
 
     Attributes:
         path: of the file.
-        base: path of the configuration.
-        content: of the configuration.
+        base: path of the configuration that the runs change.
+        content: of that configuration.
         out: folder of the runs.
-        settings: by dotted key, what all runs change.
-        grid: by axis, by label, the settings of that value.
+        settings: the settings that all runs change, by dotted key.
+        grid: for each axis, the settings of each value, by the value's label.
         slurm: parameters for submitit.
     """
 
@@ -115,12 +115,12 @@ class Sweep:
     slurm: Mapping[str, Any]
 
     def runs(self) -> list[PlannedRun]:
-        """All runs, seed by seed, each behind the one whose cycle 0 it shares.
+        """All runs, seed by seed; each comes after the run whose cycle 0 it shares.
 
         Raises:
             UserError: two runs would have the same name.
         """
-        axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: seeds change last, the other axes keep their order
+        axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: the seed is the outermost loop, the other axes keep their order
         planned = [self._run(dict(zip(axes, labels, strict=True))) for labels in itertools.product(*(self.grid[axis] for axis in axes))]
         if doubled := [name for name, count in Counter(run.name for run in planned).items() if count > 1]:
             raise UserError(f"Expected a name of its own for each run of {self.path}, got {', '.join(sorted(doubled))} more than once.")
@@ -167,7 +167,7 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     Args:
         path: of the YAML file.
         out: folder of the runs, in place of the file's.
-        overrides: by dotted key, settings for all runs, which win over the file's ``set``.
+        overrides: settings of all runs by dotted key, which win over the file's ``set``.
 
     Raises:
         UserError: the file is missing or is not a sweep.
@@ -198,7 +198,11 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
 
 
 def _refuse_directories(file: Path, groups: Sequence[Mapping[str, Any]]) -> None:
-    """A run's directory is the sweep's affair: another one would be shared by runs, or not be found again."""
+    """Refuses settings of a run's directory: the sweep gives each run its own, where it finds it again.
+
+    Raises:
+        UserError: there is such a setting.
+    """
     for key in ("run_dir", "resume", "config"):
         if any(key in group for group in groups):
             raise UserError(
@@ -207,7 +211,7 @@ def _refuse_directories(file: Path, groups: Sequence[Mapping[str, Any]]) -> None
 
 
 def _axis(file: Path, axis: str, values: Any) -> dict[str, dict[str, Any]]:
-    """By label, the settings of each value."""
+    """The settings of each value of an axis, by the value's label."""
     if isinstance(values, list) and values:
         labeled = [(str(value) if axis == SEED else _label(axis, value), {axis: value}) for value in values]
         if len({label for label, _ in labeled}) < len(labeled):
@@ -233,7 +237,7 @@ def _directory_name(*labels: str) -> str:
 
 
 def _filled_in(value: Any, seed: int) -> Any:
-    """The value with its seed in the places that ask for it."""
+    """The value, with the seed in place of ``{seed}``."""
     if isinstance(value, str):
         return value.replace("{seed}", str(seed))
     if isinstance(value, dict):
@@ -242,5 +246,5 @@ def _filled_in(value: Any, seed: int) -> Any:
 
 
 def _without(settings: Mapping[str, Any], left_out: Sequence[str]) -> dict[str, Any]:
-    """The settings without these keys and what is below them."""
+    """The settings without these keys and without those below them."""
     return {key: value for key, value in settings.items() if not any(key == each or key.startswith(f"{each}.") for each in left_out)}

@@ -1,4 +1,4 @@
-"""What the process has imported that the runs of a sweep are forked from."""
+"""The imports of the process from which the runs of a sweep are forked."""
 
 import atexit
 import gc
@@ -6,8 +6,8 @@ import gc
 from al_lightning.interpreter import importing
 
 with importing():
-    import wandb.sdk.launch  # noqa: F401  which W&B imports when a run begins: a third of a second
+    import wandb.sdk.launch  # noqa: F401  W&B imports it when a run begins, which takes a third of a second
 
     from al_lightning import cli  # noqa: F401
 
-atexit.register(gc.unfreeze)  # or libraries speak of leaks when it ends
+atexit.register(gc.unfreeze)  # else libraries report leaks when the process ends

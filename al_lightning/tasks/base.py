@@ -30,7 +30,7 @@ from al_lightning.tasks.parameters import fuse, scale_rates
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
 
-# What counts or changes optimizer steps, which blocks go round.
+# Callbacks that count or change optimizer steps: blocks make steps without Lightning.
 _NOT_IN_BLOCKS = (GradientAccumulationScheduler, LearningRateFinder, SpikeDetection, StochasticWeightAveraging, WeightAveraging)
 
 _P = ParamSpec("_P")
@@ -38,7 +38,7 @@ _T = TypeVar("_T", covariant=True)
 
 
 class _Shared(Generic[_P, _T]):
-    """A factory that a task's deep copies (weight averaging makes some) share: the command line's know its parser, and can't be copied."""
+    """A factory that a task shares with its deep copies (weight averaging makes some), as one of the command line's can't be copied."""
 
     def __init__(self, factory: Callable[_P, _T]) -> None:
         self.factory = factory
@@ -56,13 +56,12 @@ class Task(LightningModule, ABC):
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters. An Adam or AdamW that is told neither ``fused`` nor ``foreach`` is fused.
-        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for the task's own, see :meth:`own_schedule`.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once per epoch; None for the task's own, see :meth:`own_schedule`.
         block: mini-batches in one ``training_step``. 1 is Lightning's ordinary mode. A larger block saves a tiny model most of
-            Lightning's time between steps and most of autograd's within, and gives bit-identical weights. But batch hooks,
-            ``val_check_interval`` and ``log_every_n_steps`` then count blocks, and what network and loss do in Python beside computing
-            (printing, say) may happen once a block. It needs one process, full precision, and neither gradient clipping nor accumulation.
-
-        criterion: the loss, of logits and classes, in place of the task's own; None for that. It has nothing to be trained.
+            Lightning's time between steps and most of autograd's time within them, and gives bit-identical weights. But batch hooks,
+            ``val_check_interval`` and ``log_every_n_steps`` then count blocks, and side effects of network and loss (such as printing)
+            may happen only once per block. It needs one process, full precision, and neither gradient clipping nor accumulation.
+        criterion: a loss of logits and classes in place of the task's own; None for the task's own. It has no parameters to train.
 
     Attributes:
         dense: whether each pixel has logits of its own.
@@ -92,22 +91,22 @@ class Task(LightningModule, ABC):
         self._needs_company = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning assigns this name some forty times a step; nn.Module's bookkeeping for it would cost as much as a small layer.
+        # Lightning assigns this name about forty times per step; nn.Module's bookkeeping for it would cost as much as a small layer.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy gets (weight averaging makes some): it begins a record of its own."""
+        """The state of a copy (weight averaging makes some), which begins its own record of losses."""
         return {**super().__getstate__(), "_losses": [], "_indices": [], "_steps": BlockSteps()}
 
     def draw_weights(self, seed: int) -> None:
-        """Gives the network the weights that a new one has under a seed. In place: optimizers and DDP keep their parameters."""
+        """Gives the network the weights that a new one has with this seed. In place: optimizers and DDP keep their parameters."""
         self.network.load_state_dict(self.new_network(seed).state_dict())
 
     def new_network(self, seed: int) -> nn.Module:
-        """Another network, with the weights that it has under a seed."""
+        """A new network, with the weights that this seed gives it."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return self.make_network()
@@ -123,11 +122,15 @@ class Task(LightningModule, ABC):
             classes: their names; None where the data do not know them.
 
         Raises:
-            UserError: the task was told other ones.
+            UserError: the task was given other classes.
         """
 
     def setup(self, stage: str) -> None:
-        """Makes the metrics, and checks that data, task, network and trainer fit together."""
+        """Makes the metrics, and checks that data, task, network and trainer fit together.
+
+        Raises:
+            UserError: they do not.
+        """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         classes: Sequence[str] | None = getattr(data, "class_names", None)
         self.make_metrics(classes)
@@ -140,16 +143,16 @@ class Task(LightningModule, ABC):
         if self._finds_rate and not hasattr(self, "lr"):
             self.lr = math.nan  # where a LearningRateFinder writes what it has found
         if self.block > 1:
+            self.automatic_optimization = False
             self._refuse_for_blocks()
 
     @property
     def least_batch(self) -> int:
-        """Items that a training batch needs: 2 for a network that can't train on one, unless processes share their batch statistics."""
+        """Items that a training batch needs: 2 for a network that can't train on 1, unless processes share their batch statistics."""
         shared = self.trainer.world_size > 1 and any(isinstance(part, nn.SyncBatchNorm) for part in self.network.modules())
         return 2 if self._needs_company and not shared else 1
 
     def _refuse_for_blocks(self) -> None:
-        self.automatic_optimization = False
         trainer = self.trainer
         limit = 1.0 if trainer.fast_dev_run else trainer.limit_train_batches  # type: ignore[attr-defined]
         asked = {
@@ -167,7 +170,7 @@ class Task(LightningModule, ABC):
 
     @property
     def evaluated_on(self) -> str:
-        """What names of metrics begin with: ``test`` in Lightning's test loop, where that is the evaluation set, else ``val``."""
+        """The prefix of metric names: ``test`` in Lightning's test loop, where that runs over the evaluation set, else ``val``."""
         return "test" if self.trainer.testing else "val"
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -179,7 +182,7 @@ class Task(LightningModule, ABC):
         self.on_validation_epoch_end()
 
     def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer gets: the parameters that want a gradient, or groups of them."""
+        """What the optimizer gets: the parameters that require a gradient, or groups of them."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def new_optimizer(self) -> Optimizer:
@@ -193,8 +196,8 @@ class Task(LightningModule, ABC):
         """Builds optimizer and scheduler from the factories.
 
         Raises:
-            UserError: a factory refuses the parameters or the optimizer, the optimizer can't train them, or the scheduler lacks what it
-                watches.
+            UserError: a factory refuses the parameters or the optimizer, the optimizer can't train them, or the scheduler does not name the
+                metric that it watches.
         """
         try:
             optimizer = self.new_optimizer()
@@ -213,21 +216,21 @@ class Task(LightningModule, ABC):
         return [optimizer], [scheduler]
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any) -> None:
-        """Takes a step of a scheduler.
+        """Makes a step of a scheduler.
 
         Raises:
-            UserError: it can't, as of more steps than it was made for.
+            UserError: the step fails, for example because the scheduler was made for fewer steps.
         """
         try:
             super().lr_scheduler_step(scheduler, metric)
-        except Exception as error:  # each has its own ways, ZeroDivisionError among them
+        except Exception as error:  # each scheduler fails in its own way, with a ZeroDivisionError for example
             name, said = type(scheduler).__name__, " ".join(str(error).split())
             raise UserError(
                 f"Expected the scheduler {name} to take a step after epoch {self.current_epoch}, but it says: {said}"
             ) from error
 
     def own_schedule(self, optimizer: Optimizer) -> OptimizerLRScheduler:
-        """What goes with the optimizer where no ``lr_scheduler`` is asked for: nothing here, a constant rate."""
+        """The optimizer with its schedule, if no ``lr_scheduler`` is given: here none, so a constant rate."""
         return optimizer
 
     def _refuse_in_blocks(self, *parts: Any) -> None:
@@ -236,9 +239,9 @@ class Task(LightningModule, ABC):
                 raise UserError(f"Block training can't be used with {type(part).__name__}. Set model.init_args.block to 1.")
 
     def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
-        """A plateau is looked for in what the scheduler names, whenever that is new."""
+        """The configuration of a scheduler that watches a metric: it steps whenever that metric has a new value."""
         monitor: str | None = getattr(scheduler, "monitor", None)
-        if monitor is None:  # torch's own class knows none
+        if monitor is None:  # torch's own class has none
             raise UserError(
                 "Expected ReduceLROnPlateau to name what it watches. Use lightning.pytorch.cli.ReduceLROnPlateau with a monitor."
             )
@@ -247,7 +250,11 @@ class Task(LightningModule, ABC):
 
     @property
     def backbone(self) -> nn.Module:
-        """What BackboneFinetuning freezes: the network's backbone or encoder."""
+        """What BackboneFinetuning freezes: the network's backbone or encoder.
+
+        Raises:
+            UserError: it has neither.
+        """
         for name in ("backbone", "encoder"):
             if isinstance(part := getattr(self.network, name, None), nn.Module):
                 return part
@@ -258,13 +265,13 @@ class Task(LightningModule, ABC):
         return any(isinstance(callback, LearningRateFinder) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Lets schedulers begin at the rate that a LearningRateFinder has found for the optimizers."""
+        """Makes schedulers begin at the rate that a LearningRateFinder has found for the optimizers."""
         if self._finds_rate:
             for config in self.trainer.lr_scheduler_configs:
                 config.scheduler.base_lrs = [group["lr"] for group in config.scheduler.optimizer.param_groups]
 
     def training_step(self, batch: Batch | list[Batch], batch_idx: int) -> Tensor | None:
-        """Trains on a mini-batch, or on each of a block's."""
+        """Trains on a mini-batch, or on each mini-batch of a block."""
         if self.block > 1:
             self._train_block(cast("list[Batch]", batch))
             return None
@@ -307,7 +314,7 @@ class Task(LightningModule, ABC):
         losses = self._steps.take(self, self.trainer.optimizers[0], block)
         for loss, (_, _, indices) in zip(losses, block, strict=True):
             self._record(loss, indices)
-        # Lightning counts steps of its own optimizer wrapper, which is what a block goes round.
+        # Lightning counts the steps of its own optimizer wrapper, which a block does not use.
         loop.manual_optimization.optim_step_progress.total.ready += len(block)
         loop.manual_optimization.optim_step_progress.total.completed += len(block)
         loop._batches_that_stepped += len(block) - 1

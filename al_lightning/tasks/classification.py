@@ -21,10 +21,10 @@ class ClassificationTask(Task):
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
-        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for a constant rate.
-        num_classes: number of classes; None for the data's.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once per epoch; None for a constant rate.
+        num_classes: number of classes; None for that of the data.
         loss: of logits ``(B, C)`` and classes ``(B,)``, in place of cross-entropy, for example ``torch.nn.CrossEntropyLoss`` with a
-            ``label_smoothing``. ``val/loss`` is of it, too.
+            ``label_smoothing``. ``val/loss`` uses it, too.
         block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
     """
 
@@ -46,7 +46,7 @@ class ClassificationTask(Task):
     def make_metrics(self, classes: Sequence[str] | None) -> None:
         """See :meth:`Task.make_metrics`."""
         names = agreed_classes(self.num_classes, classes, "num_classes")
-        # The data module has checked the labels; torchmetrics would look at every batch's values again.
+        # The data module has checked the labels; torchmetrics would check the values of every batch again.
         self.val_accuracy = MulticlassAccuracy(len(names), average="micro", validate_args=False)
         self.val_loss = MeanMetric()
 

@@ -1,4 +1,4 @@
-"""Whether data, task and network fit together, found out before anything is trained."""
+"""Checks before training that data, task and network fit together."""
 
 import math
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ def agreed_classes(stated: Sequence[str] | int | None, data: Sequence[str] | Non
     """Names of the classes, which the data know; a task may only repeat them.
 
     Args:
-        stated: names, or how many there are, as the task was told; None if it was not.
-        data: names, as the data module says; None if it says nothing.
-        setting: what the task was told by, for the error.
+        stated: names or number of the classes, as given to the task; None if they are not given.
+        data: names, as the data module has them; None if it has none.
+        setting: the argument of the task, for the error.
 
     Raises:
-        UserError: the two differ, or neither says anything.
+        UserError: the two differ, or neither has classes.
     """
     names = [str(number) for number in range(stated)] if isinstance(stated, int) else stated
     if names is None or data is None:
@@ -32,7 +32,7 @@ def agreed_classes(stated: Sequence[str] | int | None, data: Sequence[str] | Non
         return list(known)
     if isinstance(stated, int) and stated == len(data):
         return list(data)
-    # Other names are fine, but none of the data's own at another place.
+    # Other names are fine, but not the data's name of another class.
     if len(names) != len(data) or any(theirs in names and theirs != ours for ours, theirs in zip(names, data, strict=True)):
         raise UserError(
             f"Expected the {len(data)} classes of the data ({_listed(data)}), got model.init_args.{setting} for {len(names)} "
@@ -42,7 +42,7 @@ def agreed_classes(stated: Sequence[str] | int | None, data: Sequence[str] | Non
 
 
 def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[str], dense: bool) -> None:
-    """Asks a network for the logits of one item; it is left as it came, and so are the random generators.
+    """Makes sure that a network gives logits of the right shape for one item; it and the random generators are left as they were.
 
     Args:
         network: on any device.
@@ -51,7 +51,7 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
         dense: whether each pixel has logits of its own.
 
     Raises:
-        UserError: it can't take the inputs, or its logits are not ``(1, C)``, or ``(1, C, H, W)``.
+        UserError: it can't take the inputs, or its logits are not ``(1, C)``; ``(1, C, H, W)``, if dense.
     """
     shape = "x".join(map(str, example.shape[1:]))
     modes = [(part, part.training) for part in network.modules()]
@@ -77,12 +77,12 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
 
 
 def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
-    """Asks a loss for its value and gradient on a few logits.
+    """Makes sure that a loss gives a value and a gradient that are fit to train with, for a few logits.
 
     Args:
         loss: of logits and classes.
-        classes: number of them, C.
-        dense: whether each pixel has logits of its own; some pixels are ignored then.
+        classes: number of classes, C.
+        dense: whether each pixel has logits of its own; then some pixels are ignored.
 
     Raises:
         UserError: it has parameters, can't take such logits, gives no finite number, or learns from ignored pixels.
@@ -96,7 +96,7 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
     logits = torch.randn(grid[0], classes, *grid[1:], generator=generator)
     logits = logits.scatter_add(
         1, targets.unsqueeze(1), torch.full_like(logits, 3.0)
-    ).requires_grad_()  # mostly right: some look at no other
+    ).requires_grad_()  # mostly right: some losses look at no others
     ignored = torch.zeros(targets.shape, dtype=torch.bool)
     if dense:
         ignored[:, 5:, 3:] = True
@@ -105,7 +105,7 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
         device = next(loss.buffers(), logits).device
         value = loss(logits.to(device), targets.to(device))
         (gradient,) = torch.autograd.grad(value, logits)
-    except Exception as error:  # whatever somebody's loss makes of what it was not written for
+    except Exception as error:  # a loss may raise anything for arguments that it was not written for
         hint = f" Ignored pixels have the class {IGNORED}: many losses take ignore_index: {IGNORED}." if dense else ""
         raise UserError(f"Expected a loss of logits and classes, but {name} says: {' '.join(str(error).split())}{hint}") from error
     if not bool(value.isfinite()) or not bool(gradient.isfinite().all()):
@@ -118,10 +118,10 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
 
 
 def needs_company(network: nn.Module, example: Tensor) -> bool:
-    """Whether the network, in the modes it is in, can't train on one item: a batch norm has no variance of a single value.
+    """Whether the network, with its modules' current modes, can't train on one item: batch norm needs several values for a variance.
 
     Args:
-        network: it is left as it came, and so are the random generators.
+        network: it and the random generators are left as they were.
         example: inputs ``(1, *)``.
     """
     if not any(isinstance(part, _BatchNorm) and part.training for part in network.modules()):

@@ -1,4 +1,4 @@
-"""A traced training step as one recording of a graphics card's work: a tiny model waits there for each operation to be launched."""
+"""A traced training step as one recording of a GPU's work (a CUDA graph): launching its operations one by one takes a tiny model longer."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -13,7 +13,7 @@ Step = Callable[[Tensor, Tensor], Tensor]
 
 
 class Recorder:
-    """Makes steps of a trace; the last recording is kept, and played as long as it is of the same tensors and settings."""
+    """Makes steps of a trace. The last recording is kept, and replayed as long as tensors and settings are the same."""
 
     def __init__(self) -> None:
         self._recording: Step | None = None
@@ -25,7 +25,7 @@ class Recorder:
 
         Args:
             trace: of loss and gradients.
-            optimizer: of the parameters; it has made a step.
+            optimizer: of the parameters; it has made a step before.
             parameters: all that it trains.
             inputs: of a mini-batch, as an example.
             targets: likewise.
@@ -36,26 +36,26 @@ class Recorder:
             step(optimizer, parameters, gradients)
             return loss
 
-        # A recording knows numbers that are on the processor as they were: other optimizers count their steps there.
+        # A recording takes numbers on the CPU for constants, and optimizers other than fused Adam count their steps there.
         if not (self._able and inputs.is_cuda and is_fused_adam(optimizer)):
             return traced
         key = _what_it_depends_on(trace, optimizer, parameters)
         if self._recording is None or key != self._key:
             try:
                 self._recording, self._key = _Recording(traced, parameters, inputs, targets), key
-            except RuntimeError:  # an operation waits for its result, which is not there while it is recorded
+            except RuntimeError:  # an operation waits for a result on the CPU, which a recording does not have
                 self._able = False
                 return traced
         return self._recording
 
 
 class _Recording:
-    """Kernels with the memory that they read and write."""
+    """The recorded kernels, with the memory that they read and write."""
 
     def __init__(self, make_step: Step, parameters: Sequence[nn.Parameter], inputs: Tensor, targets: Tensor) -> None:
         self._inputs, self._targets = inputs.clone(), targets.clone()
         self._graph = torch.cuda.CUDAGraph()
-        # Loaders pin memory in threads of their own, which a recording must not forbid.
+        # Data loaders pin memory in threads of their own: the recording must allow that.
         with torch.random.fork_rng(devices=[inputs.device]), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._loss = make_step(self._inputs, self._targets)
         self._gradients = [(parameter, parameter.grad) for parameter in parameters]
@@ -70,7 +70,7 @@ class _Recording:
 
 
 def _what_it_depends_on(trace: TracedLoss, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> Hashable:
-    """Where the numbers are that a step reads and writes, and what it takes for constant."""
+    """The addresses of all numbers that a step reads and writes, and what it takes for constant."""
     settings = [(name, value) for name, value in optimizer.param_groups[0].items() if name != "params"]
     tensors = [tensor for parameter in parameters for tensor in (parameter, *optimizer.state[parameter].values())]
     return id(trace), tuple(settings), tuple(tensor.data_ptr() for tensor in (*tensors, *trace.constants))

@@ -20,7 +20,7 @@ from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
 from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
 
-_POLY_POWER = 0.9  # of the decay that goes with every optimizer
+_POLY_POWER = 0.9  # of the default decay of the learning rate
 
 
 class SegmentationTask(Task):
@@ -31,16 +31,19 @@ class SegmentationTask(Task):
     Args:
         network: makes the network; called once for the module, and again for each draw of fresh weights.
         optimizer: makes the optimizer from the parameters.
-        lr_scheduler: makes a scheduler from the optimizer, stepped once an epoch; None for ``poly_power``'s.
-        poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step, whatever the optimizer; None for a constant rate.
-            An ``lr_scheduler`` takes its place.
-        classes: names of the classes, for their metrics; None for the data's.
-        loss: of logits ``(B, C, H, W)`` and classes ``(B, H, W)``, in place of cross-entropy, as ``segmentation_models_pytorch.losses`` has
-            some: ``{class_path: segmentation_models_pytorch.losses.FocalLoss, init_args: {mode: multiclass, ignore_index: 255}}``. 255
-            are the pixels that nobody has to learn.
-        encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for one that is pretrained.
-        decay_norms_and_biases: whether weight decay is for norms and biases too.
-        channels_last: keep weights and features with the channels innermost: another order of memory, the same numbers.
+        lr_scheduler: makes a scheduler from the optimizer, stepped once per epoch; None for the decay of ``poly_power``.
+        poly_power: the rate falls as (1 - step / all steps) ** poly_power, at every step, with any optimizer; None for a constant rate. An
+            ``lr_scheduler`` takes its place.
+        classes: names of the classes, for their metrics; None for those of the data.
+        loss: of logits ``(B, C, H, W)`` and classes ``(B, H, W)``, in place of cross-entropy, for example of
+            ``segmentation_models_pytorch.losses``: ``{class_path: segmentation_models_pytorch.losses.FocalLoss, init_args: {mode:
+            multiclass, ignore_index: 255}}``. Pixels of class 255 are ignored.
+        encoder_lr_factor: a factor of the learning rate for the network's ``encoder``: below 1 for a pretrained one.
+        decay_norms_and_biases: whether norms and biases have weight decay, too.
+        channels_last: keep weights and features in memory with the channels as the innermost axis; the numbers are the same.
+
+    Raises:
+        UserError: an ``encoder_lr_factor`` for a network without a trained encoder, or a ``poly_power`` beside an ``lr_scheduler``.
     """
 
     dense = True
@@ -78,7 +81,7 @@ class SegmentationTask(Task):
     def make_metrics(self, classes: Sequence[str] | None) -> None:
         """See :meth:`Task.make_metrics`."""
         self.classes = agreed_classes(self.stated_classes, classes, "classes")
-        # The data module has made the classes; torchmetrics would look at every batch's values again.
+        # The data module has checked the classes; torchmetrics would check the values of every batch again.
         self.val_confusion = MulticlassConfusionMatrix(len(self.classes), ignore_index=IGNORED, validate_args=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ class SegmentationTask(Task):
         return logits
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over the pixels that are not ignored, 0 where all are; or what another loss makes of them."""
+        """Mean cross-entropy over the pixels that are not ignored, 0 if all are; or the value of another loss."""
         if self.criterion is not None:
             value: Tensor = self.criterion(self(inputs).float(), targets)
             return value
@@ -95,13 +98,13 @@ class SegmentationTask(Task):
         return summed / (targets != IGNORED).sum().clamp_min(1)
 
     def trained_parameters(self) -> list[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer gets: the parameters that want a gradient, in groups where not all are treated alike."""
+        """What the optimizer gets: the parameters that require a gradient, in groups if not all are treated alike."""
         if self.encoder_lr_factor == 1 and self.decay_norms_and_biases:
             return super().trained_parameters()
         return parameter_groups(self.network, self.encoder_lr_factor, self.decay_norms_and_biases)
 
     def own_schedule(self, optimizer: Optimizer) -> OptimizerLRScheduler:
-        """The polynomial decay."""
+        """The optimizer with the polynomial decay of ``poly_power``."""
         if self.poly_power is None:
             return super().own_schedule(optimizer)
         steps = int(self.trainer.estimated_stepping_batches)
@@ -126,7 +129,7 @@ def iou_metrics(confusion: Tensor, classes: Sequence[str], of: str = "val") -> d
     Args:
         confusion: ``(C, C)``, pixels by true class (rows) and predicted class (columns).
         classes: names of the C classes.
-        of: which set of images; ``val`` or ``test``.
+        of: prefix of the names, for the set of images: ``val`` or ``test``.
 
     Returns:
         ``<of>/miou`` over the classes that occur or are predicted, ``<of>/pixel_accuracy``, and ``<of>/iou/<class>``, all in [0, 1].

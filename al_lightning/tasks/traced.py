@@ -1,7 +1,7 @@
 """A training step traced once into plain tensor operations: autograd's numbers to the last bit, without its bookkeeping.
 
-Autograd records every step anew, and an optimizer looks at every parameter anew. For a network of some thousand weights that takes
-longer than the arithmetic.
+Autograd records every step anew, and an optimizer looks at every parameter anew. For a network of some thousand weights, that takes longer
+than the arithmetic.
 """
 
 import copy
@@ -22,27 +22,28 @@ from torch.optim.adam import adam
 if TYPE_CHECKING:
     from al_lightning.tasks.base import Task
 
-_COPIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # of the handle, not of the numbers
+_COPIES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # of the tensor object, not of its numbers
 _TRANSPOSES = torch.ops.aten.t.default
 _PLAIN = (bool, int, float, complex, str, bytes, set, frozenset, type(None))
 _FUSED_OPTIONS = ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize", "decoupled_weight_decay")
 
 
 class TracedLoss:
-    """Loss and gradients of mini-batches of one form, by a task that does the same with each of them.
+    """Loss and gradients of mini-batches of one form, for a task that computes the same with each of them.
 
     Attributes:
         constants: the task's parameters and buffers that it reads or writes.
 
     Args:
         task: whose loss it is; left as it is.
-        parameters: of the task, to take gradients by.
+        parameters: of the task, by which gradients are taken.
         inputs: of a mini-batch, as an example.
-        targets: likewise.
+        targets: of the same mini-batch.
 
     Raises:
-        RuntimeError: the task decides something by numbers, draws by other means than torch's, remembers more of a mini-batch than its
-            buffers hold, or depends on other tensors, or on fewer than these parameters. What else a network may do raises what it likes.
+        RuntimeError: the task branches on numbers, draws random numbers of another library, keeps more of a mini-batch than its buffers
+            hold, depends on tensors that are not its own, or does not depend on all of these parameters.
+        Exception: of any kind, for what else the tracer does not know.
     """
 
     def __init__(self, task: "Task", parameters: Sequence[nn.Parameter], inputs: Tensor, targets: Tensor) -> None:
@@ -56,8 +57,8 @@ class TracedLoss:
             value = tried.loss(inputs, targets)
             return value.detach(), *map(_laid_out_as, torch.autograd.grad(value, wanted), wanted)
 
-        with _same_chance(inputs.device), warnings.catch_warnings():
-            warnings.simplefilter("error")  # who warns has something to say at every step
+        with _random_state_kept(inputs.device), warnings.catch_warnings():
+            warnings.simplefilter("error")  # a trace would not repeat a warning
             self._compute, constants = _as_function(make_fx(loss_and_gradients)(inputs.clone(), targets.clone()))
         own = {id(copied): tensor for tensor, copied in copies.items()}
         if not {id(constant) for constant in constants} <= own.keys() or not _alike(tried, untried, set(own)):
@@ -65,14 +66,14 @@ class TracedLoss:
         self.constants = [own[id(constant)] for constant in constants]
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The loss, and the gradient by each parameter."""
+        """The loss of a mini-batch, and its gradient by each parameter."""
         with torch.no_grad():
             loss, *gradients = self._compute(inputs, targets, *self.constants)
         return loss, gradients
 
 
 def step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> None:
-    """A step of an optimizer with given gradients; a fused Adam's goes to its arithmetic without the detour.
+    """A step of an optimizer with given gradients; for a fused Adam, torch's function is called without the optimizer's bookkeeping.
 
     Args:
         optimizer: of the parameters.
@@ -83,7 +84,7 @@ def step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], g
         parameter.grad = gradient
     group = optimizer.param_groups[0]
     states: list[Any] = [optimizer.state.get(parameter) for parameter in parameters]
-    if not (is_fused_adam(optimizer) and all(states)):  # it makes its state in its first step
+    if not (is_fused_adam(optimizer) and all(states)):  # the first step makes the optimizer's state
         optimizer.step()
         return
     beta1, beta2 = group["betas"]
@@ -113,12 +114,12 @@ def _tensors(task: nn.Module) -> list[Tensor]:
 
 
 def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient in the parameter's order of memory, as autograd leaves it."""
+    """A gradient with the memory layout of the parameter, as autograd leaves it."""
     return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 def _alike(one: Any, other: Any, seen: set[int]) -> bool:
-    """Whether two copies of a thing hold the same; what was seen of the one is not looked at again."""
+    """Whether two copies of an object hold the same. Parts of ``one`` whose id is in ``seen`` are not compared again."""
     if type(one) is not type(other):
         return False
     if isinstance(one, _PLAIN) or one is other:
@@ -138,11 +139,11 @@ def _alike(one: Any, other: Any, seen: set[int]) -> bool:
 
 
 @contextmanager
-def _same_chance(device: torch.device) -> Iterator[None]:
-    """Takes back what was drawn.
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restores the random generators afterwards.
 
     Raises:
-        RuntimeError: it was drawn by Python's or numpy's generator, which no trace repeats.
+        RuntimeError: a number was drawn by Python's or NumPy's generator, which no trace repeats.
     """
     pythons, numpys = random.getstate(), np.random.get_state()
     try:
@@ -157,7 +158,7 @@ def _same_chance(device: torch.device) -> Iterator[None]:
 
 
 def _as_function(module: GraphModule) -> tuple[Callable[..., tuple[Tensor, ...]], list[Tensor]]:
-    """A trace as a function of inputs, targets and of what it took from the network, without operations that do nothing."""
+    """A trace as a function of inputs, targets, and the tensors that it took from the network (returned, too); no-op operations removed."""
     graph = module.graph
     for node in list(graph.nodes):
         if node.target in _COPIES:
@@ -176,13 +177,13 @@ def _as_function(module: GraphModule) -> tuple[Callable[..., tuple[Tensor, ...]]
         graph.erase_node(node)
     graph.eliminate_dead_code()
     for node in graph.nodes:
-        node.target = _short_way(node.target)
+        node.target = _direct(node.target)
     module.recompile()
     return module.forward, [getattr(module, name) for name in taken]
 
 
-def _short_way(target: Any) -> Any:
-    """Python's own binding of an operation, where it has one: the same arithmetic, called in half the time."""
+def _direct(target: Any) -> Any:
+    """Torch's direct Python binding of an operation, if there is one: the same arithmetic, called in half the time."""
     if not isinstance(target, OpOverload) or target.namespace != "aten":
         return target
     name = target.overloadpacket.__name__

@@ -116,8 +116,8 @@ class Recurrent(nn.Module):
 @pytest.mark.parametrize(
     ("network", "shape", "said"),
     [
-        (nn.Sequential(nn.Dropout1d(0.5)), (3, 6), "Dropout1d with a batch in front, but the layer 0 gets"),
-        (nn.Sequential(nn.Dropout3d(0.5)), (3, 6, 2, 2), "Dropout3d with a batch in front"),
+        (nn.Sequential(nn.Dropout1d(0.5)), (3, 6), "a batch as the first axis of what Dropout1d gets, but the layer 0 gets"),
+        (nn.Sequential(nn.Dropout3d(0.5)), (3, 6, 2, 2), "a batch as the first axis of what Dropout3d gets"),
         (nn.Sequential(Residual(0.5)), (3, 6), "a dropout layer of torch"),
         (nn.Sequential(nn.Dropout(1.0)), (3, 6), "a rate below 1"),
         (Attention(0.1), (3, 4, 6), "self_attn, a MultiheadAttention, drops inside of itself"),

@@ -224,7 +224,7 @@ def test_apart_against_a_plain_implementation():
     [
         (
             lambda: Apart(Entropy()).prepare(1, lambda index: "cat", None),
-            "end with the number of a frame for Apart, .*got cat. Say by .*pattern",
+            "end with the number of a frame for Apart, .*got cat. Give Apart a pattern",
         ),
         (lambda: Apart(Entropy(), pattern="(?P<frame>.*)").prepare(1, lambda index: "x", None), "with a whole number as frame, got x"),
         (lambda: Apart(Entropy(), pattern="("), "a regular expression"),
@@ -300,6 +300,15 @@ def test_a_rare_class_is_drawn_as_often_as_others():
     plain = ClassAwareRandom(share=0.0)
     plain.prepare(100, str, lambda indices: targets[indices])
     assert indices_of(plain, scored, 3) == [0, 1, 2]  # their order is at random already
+
+
+def test_no_item_of_a_share_is_lost_to_rounding():
+    targets = torch.full((200, 1, 1), 255)
+    targets[100:] = 0
+    strategy = ClassAwareRandom(share=0.29)
+    strategy.prepare(200, str, lambda indices: targets[indices])
+    scored = Scored(Items(torch.arange(200)), Items(torch.tensor([], dtype=torch.int64)))
+    assert sum(index >= 100 for index in indices_of(strategy, scored, 100)) == 29  # 0.29 * 100 is 28.999999999999996
 
 
 def test_an_expert_chooses_as_the_other_does(inputs):

@@ -209,7 +209,7 @@ def test_an_order_from_a_file(tmp_path):
         (["0", "1", "5000"], r"some of the 5,000 items, .* got 3 lines, of which the first unknown one is '5000'"),
         ([*map(str, range(4999)), "x"], "the first unknown one is 'x'"),
         ([*map(str, range(4999)), "7"], "got 5,000 lines, of which 7 comes twice"),
-        (["", " "], "got 0 lines, of which there is none"),
+        (["", " "], r"got 0 lines\. Is it a list of this data set"),
         (None, "can't be read"),
     ],
 )

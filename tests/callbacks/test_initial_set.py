@@ -49,6 +49,7 @@ def test_in_order_or_from_a_file(fit):
     from_file = fit("from_file", ONE, f"{STRATEGY}=FromFile", f"{STRATEGY}.order=order.txt")
     assert [row.index for row in initial(from_file)][:3] == [41, 3, 1000] and len(initial(from_file)) == SIZE
     assert [row.score for row in initial(from_file)][:3] == [0, -1, -2]
+    assert from_file.queries.read_text().splitlines()[1] == "0,0,41,41,0"  # not -0
     drawn = fit("drawn", ONE)
     assert len(initial(drawn)) == SIZE and {row.index for row in initial(drawn)} != set(range(SIZE))
 

@@ -57,7 +57,7 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
     assert "6 runs in runs/trial: 6 to start, 0 to go on with, 2 at a time." in shown
     assert "3 of 6 runs failed" in shown  # a shared cycle 0, and the two that need it
     assert "initial-initial_size=5001-seed1: exit status 1: al_lightning: error: Expected an initial_size from 1 to" in shown
-    assert "Margin-initial_size=5001-seed1: not started, for initial-initial_size=5001-seed1 failed" in shown
+    assert "Margin-initial_size=5001-seed1: not started, because initial-initial_size=5001-seed1 failed" in shown
     run = RunDirectory("runs/trial/Margin-initial_size=30-seed1")
     assert "cycle 2 of 0-2" in Path("runs/trial/logs/Margin-initial_size=30-seed1.txt").read_text()
     assert [row["train_steps"] for row in run.read_cycles()] == ["0", "4", "6"]  # cycle 0 is the shared one's

@@ -21,5 +21,5 @@ def test_forward_is_tail_of_prefix_and_dropout_is_live_in_training_only():
 
 @pytest.mark.parametrize("shape", [(1, 3, 9), (28, 28)])
 def test_shapes_that_are_too_small_are_refused(shape):
-    with pytest.raises(UserError, match="channels, height and width, 4 pixels at least"):
+    with pytest.raises(UserError, match="channels, height and width, at least 4 pixels each"):
         ConvNet(input_shape=shape)

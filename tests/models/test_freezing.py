@@ -13,7 +13,7 @@ from tests.tasks.test_segmentation import make_data
 
 
 def drawn(network, **arguments):
-    with pytest.warns(UserWarning, match="freezes weights that are drawn"):
+    with pytest.warns(UserWarning, match="freezes random weights"):
         return network(num_classes=5, encoder_weights=None, freeze_encoder=True, **arguments)
 
 

@@ -87,7 +87,7 @@ def test_a_failure_stops_nobody_but_those_who_need_the_run(said):
     assert failures == {
         "x": "exit status 1: al_lightning: error: Expected this, got that.",
         "initial": "ended by SIGKILL: al_lightning: error: Expected this, got that.",
-        "a": "not started, for initial failed",
+        "a": "not started, because initial failed",
     }
     assert [run.state() for run in runs] == ["new", "new", "new", "finished"]
 

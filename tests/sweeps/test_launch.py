@@ -23,7 +23,9 @@ def test_gpus_are_shared_out(count, jobs, shares):
 
 
 def test_parameters_that_the_cluster_does_not_know_are_one_error(tmp_path):
-    with pytest.raises(UserError, match=r"Expected parameters under slurm: that submitit takes on the cluster 'local': .*colour"):
+    with pytest.raises(
+        UserError, match=r"Expected `slurm` in the sweep to be parameters that submitit takes on the cluster 'local': .*colour"
+    ):
         SubmititLauncher("local", 1, tmp_path, {"colour": "red"})
 
 

@@ -1,13 +1,13 @@
-"""How a batch is chosen together: pure functions of representations. Imports torch only.
+"""How a batch of items is chosen as a whole: pure functions of representations. Imports torch only.
 
-Axes: n unlabeled items, m labeled ones (m may be 0), D features, C classes, K passes. A function of the issue's name returns positions
-``(size,)`` among the unlabeled items, in the order of choice; ``scored_...`` returns a :class:`Batch`, which says too what was thought of
-each one when it was chosen. ``size`` is at most n.
+Axes: n unlabeled items, m labeled ones (m may be 0), D features, C classes, K passes. A function such as :func:`k_center` returns
+positions ``(size,)`` among the unlabeled items, in the order of choice. Its twin ``scored_...`` returns a :class:`Batch`, which also has
+the score of each item at the time it was chosen. ``size`` is at most n.
 
-What all of them keep: inputs of any floating type, computed in float32 (or float64) block by block, so that nothing of the size of the
-representation is made a second time; a tie falls to the first position, so a caller who wants ties to fall by chance permutes the rows;
-what is random comes from the generator that is given, which draws on its own device; the same inputs give the same choice, and other
-blocks give the same but for rounding. A number that is not finite is refused with its position (:class:`NotFinite`).
+All of them take inputs of any floating type, and compute in float32 (or float64) block by block, so that the representation is never
+copied as a whole. Of equal items, the first is chosen: a caller who wants random ties permutes the rows. Random numbers come from the
+given generator, which draws on its own device. The same inputs give the same choice; another size of blocks changes results by rounding
+at most. A number that is not finite is refused with its position (:class:`NotFinite`).
 """
 
 from al_lightning.acquisition.batches.batch import Batch, NotFinite

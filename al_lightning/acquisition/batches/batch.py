@@ -1,4 +1,4 @@
-"""What the choosers share: the batch that comes out, and the refusal of what can't come in."""
+"""What all functions that choose a batch share: their result, and the checks of their arguments."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Chosen positions ``(size,)`` in the order of choice, and what was thought of each one then, float64 ``(size,)``."""
+    """Chosen positions ``(size,)`` in the order of choice, and the score of each at the time it was chosen, float64 ``(size,)``."""
 
     indices: Tensor
     scores: Tensor
 
     @classmethod
     def of(cls, indices: list[int], scores: list[float], device: torch.device) -> "Batch":
-        """As tensors on a device."""
+        """A batch from lists, as tensors on a device."""
         return cls(torch.tensor(indices, dtype=torch.int64, device=device), torch.tensor(scores, dtype=torch.float64, device=device))
 
 
@@ -23,7 +23,7 @@ class NotFinite(ValueError):
 
     Attributes:
         which: the argument that it is in, for example "unlabeled".
-        position: the first such item's.
+        position: of the first such item.
     """
 
     def __init__(self, which: str, position: int) -> None:
@@ -40,18 +40,19 @@ def refuse_not_finite(which: str, of_items: Tensor) -> None:
 
 
 def refuse_size(size: int, n: int) -> None:
-    """Raises ValueError for a batch that so many items can't fill."""
+    """Raises ValueError for a batch that is larger than the n items there are."""
     if not 0 <= size <= n:
         raise ValueError(f"Expected a size from 0 to the {n} items there are, got {size}.")
 
 
 def drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Positions ``(count,)`` on the CPU, drawn independently in proportion to weights ``(n,)`` >= 0 of which one is positive.
+    """Positions ``(count,)`` on the CPU, drawn independently in proportion to weights ``(n,)`` >= 0, at least one of them positive.
 
-    By the inverse of the cumulative sum in float64, on the CPU: unlike ``multinomial`` for any n, and the same on every device.
+    The cumulative sum is inverted in float64 on the CPU. Unlike ``torch.multinomial``, this works for any n, and draws the same on every
+    device.
     """
     sums = weights.double().cpu().cumsum(0)
     uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device).cpu()
-    # A draw may round up to the whole sum; the last position of positive weight is then the one that is meant.
+    # A draw may round up to the whole sum. Then it means the last position with a positive weight.
     last = torch.searchsorted(sums, sums[-1:])
     return torch.searchsorted(sums, uniform * sums[-1], right=True).minimum(last)

@@ -7,23 +7,23 @@ from al_lightning.acquisition.batches.batch import Batch, NotFinite, drawn, refu
 from al_lightning.acquisition.batches.distances import TILE, Rows, leading, squared_distances
 
 _MOST_CLUSTERS = 500
-_SMALLEST = 5  # a cluster of so few is taken for outliers
+_SMALLEST = 5  # a cluster of at most so many items counts as outliers
 _NEIGHBOURS = 20
 _FITTED = 2**15  # items that k-means is fitted to
 _ROUNDS = 30
-_COMPARED = 2**14  # members of a cluster among which neighbours are looked for
+_COMPARED = 2**14  # members of a cluster among which neighbours are searched
 
 
 def typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """The most typical item of each cluster that has nothing labeled: for the smallest budgets.
+    """The most typical item of each cluster in which nothing is labeled: for the smallest budgets.
 
-    All items are clustered by k-means into ``min(m + size, 500)``. Clusters take turns: first those with fewest labeled or chosen items,
-    of these the largest; clusters of at most 5 items come when the others are used up. Of a cluster, the item is next whose mean distance
-    to its ``min(20, half the cluster)`` nearest unlabeled neighbours in the cluster is smallest. (The authors' code looks for neighbours
-    again without the items chosen.)
+    k-means of the unlabeled items makes ``min(m + size, 500)`` clusters; labeled items count for the nearest. Clusters take turns: those
+    with the fewest labeled or chosen items first, the largest of them before the others; clusters of at most 5 items come last, when the
+    others are used up. A cluster gives the item with the smallest mean distance to its ``min(20, half the cluster)`` nearest unlabeled
+    neighbours in the cluster. (The authors' code searches the neighbours again without the chosen items.)
 
-    Time of k-means, and of the square of a cluster's size; in clusters of more than 16,384, neighbours are looked for among as many drawn
-    members.
+    Time: that of k-means, and the square of a cluster's size. In clusters of more than 16,384 items, neighbours are searched among so many
+    randomly drawn members.
 
     Source: Hacohen et al., Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets, ICML 2022.
 
@@ -64,11 +64,11 @@ def scored_typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: t
 
 
 def _turns(unlabeled: list[int], labeled: list[int], size: int) -> list[tuple[int, int]]:
-    """Which cluster gives an item, and how many it gave before, in the order of choice; from the counts of their items."""
+    """In the order of choice: which cluster gives an item, and how many it gave before. The arguments count each cluster's items."""
     turns = []
-    for cluster, (own, known) in enumerate(zip(unlabeled, labeled, strict=True)):
-        outliers = own + known <= _SMALLEST
-        turns += [(outliers, known + turn, -own - known, cluster, turn) for turn in range(min(own, size))]
+    for cluster, (free, known) in enumerate(zip(unlabeled, labeled, strict=True)):
+        outliers = free + known <= _SMALLEST
+        turns += [(outliers, known + turn, -free - known, cluster, turn) for turn in range(min(free, size))]
     return [(cluster, turn) for *_, cluster, turn in sorted(turns)[:size]]
 
 
@@ -93,18 +93,18 @@ def cluster_margin(
 ) -> Tensor:
     """Round robin over clusters of the most uncertain items.
 
-    The ``candidates x size`` most uncertain are clustered; clusters take turns, the smallest first, and give a random one of theirs.
+    The ``candidates x size`` most uncertain items are clustered. Clusters take turns, the smallest first; each gives a random item.
 
     Source: Citovsky et al., Batch Active Learning at Scale, NeurIPS 2021. There the whole pool is clustered once by average linkage; here
-    the candidates are, by k-means, which a million items do not stop.
+    the candidates are clustered by k-means, which also works for a million items.
 
     Args:
         uncertainties: ``(n,)``, higher first.
         features: ``(n, D)``.
         size: how many to choose.
-        generator: of k-means and of the random ones.
-        candidates: so many times as many items are clustered, at least 1.
-        clusters: how many; as many as are chosen by default.
+        generator: of k-means and of the random items.
+        candidates: number of items that are clustered, as a multiple of ``size``; at least 1.
+        clusters: number of clusters; ``size`` by default.
 
     Returns:
         ``(size,)`` positions.
@@ -134,9 +134,17 @@ def cluster_margin(
 
 
 def k_means(matrix: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
-    """The cluster of each row ``(n, D)``, int64 ``(n,)``: Lloyd's rounds from the seeds of k-means++.
+    """The cluster of each row ``(n, D)``, int64 ``(n,)``: Lloyd's rounds, begun with the seeds of k-means++.
 
-    Fitted to at most 32,768 drawn rows; of clusters that equal rows leave empty, there are fewer.
+    The centers are fitted to at most 32,768 randomly drawn rows. If there are fewer different rows than clusters, there are fewer clusters.
+
+    Args:
+        matrix: ``(n, D)``.
+        clusters: number of clusters.
+        generator: of the drawn rows and of the seeds.
+
+    Raises:
+        NotFinite: NaN or infinity in a row.
     """
     rows = Rows(matrix, "unlabeled")
     return nearest_center(rows, fitted_centers(rows, clusters, generator))
@@ -181,13 +189,13 @@ def _nearest(rows: Tensor, centers: Tensor) -> Tensor:
 
 
 def nearest_center(rows: Rows, centers: Tensor) -> Tensor:
-    """The nearest of centers ``(k, D)`` for each row, int64 ``(n,)``."""
+    """For each row the nearest of centers ``(k, D)``, int64 ``(n,)``."""
     found = [_nearest(block, centers) for _, block in rows.blocks()]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device=centers.device)
 
 
 def _means(sample: Tensor, assigned: Tensor, centers: Tensor) -> Tensor:
-    """Means of the members; an empty cluster keeps its center. By products, whose sums come out the same each time on any device."""
+    """Means of the members; an empty cluster keeps its center. Matrix products give the same sums each time, on any device."""
     sums, counts = torch.zeros_like(centers), torch.zeros(len(centers), device=centers.device)
     for part, of in zip(sample.split(4096), assigned.split(4096), strict=True):
         members = (of == torch.arange(len(centers), device=of.device).unsqueeze(1)).to(sample.dtype)

@@ -1,4 +1,4 @@
-"""Batches that cover the pool: every item shall be near, or like, one that is labeled."""
+"""Batches that cover the pool: every item should be near, or similar to, a labeled one."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from al_lightning.acquisition.batches.distances import TILE, Rows, squared_dista
 from al_lightning.acquisition.batches.lazy import LazyGreedy
 
 _TILE = 2**20  # numbers of a kernel matrix held at once
-_ROUNDING = 2.0**-18  # growth of an item's coverage that is none
-_SAMPLED = 1000  # items whose neighbours say how large a ball is
+_ROUNDING = 2.0**-18  # growth of an item's coverage that counts as rounding
+_SAMPLED = 1000  # items from whose neighbours the radius is estimated
 
 Kernel = Callable[[Tensor], Tensor]
-"""From squared distances to likeness in [0, 1], which falls with distance, in place."""
+"""Turns squared distances, in place, into similarities in [0, 1], which fall with distance."""
 
 
 def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Tensor:
-    """Greedy cover: each is the item with most items within delta of it that nothing labeled or chosen covers.
+    """Greedy cover: each choice is the item with the most items within delta that no labeled or chosen item covers yet.
 
-    When everything is covered, the rest are chosen farthest first (:func:`k_center`).
+    When all items are covered, the rest of the batch are chosen farthest first (:func:`k_center`).
 
-    Time n (n + m) D once, then a few times n D a choice; memory of a few numbers an item.
+    Time: n (n + m) D once, then a few times n D per choice. Memory: a few numbers per item.
 
     Source: Yehuda et al., Active Learning Through a Covering Lens, NeurIPS 2022, algorithm 1.
 
@@ -52,7 +52,7 @@ def scored_prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: floa
 def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Tensor:
     """Greedy maximum of the mean over items of ``max over labeled or chosen x' of exp(-|x - x'|^2 / sigma^2)``.
 
-    When nothing grows any more, the rest are chosen farthest first (:func:`k_center`). Time and memory as of :func:`prob_cover`.
+    When no item adds anything, the rest of the batch are chosen farthest first (:func:`k_center`). Time and memory: see :func:`prob_cover`.
 
     Source: Bae et al., Generalized Coverage for More Robust Low-Budget Active Learning, ECCV 2024.
 
@@ -72,12 +72,12 @@ def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | No
 
 
 def scored_max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Batch:
-    """See :func:`max_herding`; the scores are what each adds to the mean over the unlabeled items."""
+    """See :func:`max_herding`; the score of an item is what it adds to the mean over the unlabeled items."""
     return _herding(unlabeled, labeled, size, kernel_width(unlabeled) if sigma is None else sigma, None)
 
 
 def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Tensor:
-    """:func:`max_herding` with each item's likeness weighed by its uncertainty: UHerding.
+    """:func:`max_herding` with each item's similarity weighted by its uncertainty: UHerding.
 
     Source: Bae et al., Uncertainty Herding: One Active Learning Method for All Label Budgets, ICLR 2025; there, uncertainty is the margin
     score of probabilities at a calibrated temperature.
@@ -100,7 +100,7 @@ def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertain
 
 
 def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Batch:
-    """See :func:`uncertainty_herding`; the scores are what each adds to the weighed mean."""
+    """See :func:`uncertainty_herding`; the score of an item is what it adds to the weighted mean."""
     refuse_not_finite("unlabeled", uncertainties)
     if bool((uncertainties < 0).any()):
         raise ValueError(f"Expected uncertainties of at least 0, got {float(uncertainties.min())}.")
@@ -109,10 +109,11 @@ def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, un
 
 
 def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
-    """The radius with which a typical ball holds its share of the items, ``N / (m + size)`` of all N.
+    """The radius within which a typical item has ``k = N / (m + size)`` of all N items.
 
-    The median of the distances from 1,000 evenly spaced unlabeled items to the nearest so many of all. The paper chooses the largest radius
-    whose balls are 95 % pure in clusters for classes, which takes the number of classes; this one shrinks as the budget grows.
+    It is the median of the distance to the k-th nearest of all items (the item itself is the first), over 1,000 unlabeled items evenly
+    spaced in their order. The paper takes the largest radius whose balls are 95 % pure, with clusters in place of classes, and so needs the
+    number of classes; this radius shrinks as the budget grows.
     """
     if not len(unlabeled):
         return 0.0
@@ -128,15 +129,18 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
 
 
 def kernel_width(unlabeled: Tensor) -> float:
-    """Root of the mean squared distance of the unlabeled items to their mean; 1 where that is 0.
+    """Root of the mean squared distance of the unlabeled items from their mean; 1 if that is 0.
 
-    The paper takes 1 for features of length 1, which is this where their mean is near 0; this follows the features' scale.
+    The paper takes 1 for features of length 1, which is the same if their mean is near 0. This width follows the scale of the features.
     """
     return float(Rows(unlabeled, "unlabeled").norms.mean(dtype=torch.float64).sqrt()) or 1.0
 
 
 def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
-    """The smallest distance above 0 of two labeled items, as in the paper; at most :func:`kernel_width`, which it is for fewer than two."""
+    """The smallest distance above 0 of two labeled items, as in the paper, but at most :func:`kernel_width`.
+
+    With fewer than two labeled items, it is :func:`kernel_width`.
+    """
     width = kernel_width(unlabeled)
     rows = Rows(labeled, "labeled")
     smallest = width**2
@@ -178,13 +182,13 @@ def _covering(unlabeled: Tensor, labeled: Tensor, size: int, kernel: Kernel, wei
 
 
 class Coverage:
-    """How like each item is to the nearest that is labeled or chosen.
+    """How similar each item is to the nearest labeled or chosen one.
 
     Args:
         rows: the items to cover, and to choose from.
-        centers: what covers them already.
-        kernel: likeness of squared distances.
-        weights: ``(n,)`` of the items; None weighs them alike.
+        centers: the labeled items, which cover others already.
+        kernel: from squared distances to similarities.
+        weights: ``(n,)`` of the items; None for equal weights.
     """
 
     def __init__(self, rows: Rows, centers: Rows, kernel: Kernel, weights: Tensor | None) -> None:
@@ -202,22 +206,22 @@ class Coverage:
             torch.maximum(self.covered[part], self.kernel(squared), out=self.covered[part])
 
     def add(self, item: int) -> None:
-        """Covers the items like this one."""
+        """Adds a chosen item to those that cover others."""
         which = slice(item, item + 1)
         self._cover(self.rows[which], self.rows.norms[which])
 
     def gains(self, items: Tensor) -> Tensor:
-        """What items ``(b,)`` would add to the weighed sum of likeness, float64 ``(b,)``."""
+        """What items ``(b,)`` would add to the weighted sum of similarities, float64 ``(b,)``."""
         gained = torch.cat([self._gains(part) for part in items.split(512)])
-        # Two items that are like each other alone add the same. Rounding must not be what decides between them.
+        # Two items that are similar only to each other add the same. Rounding must not decide between them.
         return (gained / self.grain).round() * self.grain
 
     def _gains(self, items: Tensor) -> Tensor:
         candidates, norms = self.rows[items], self.rows.norms[items]
         gained = torch.zeros(len(items), dtype=torch.float64, device=items.device)
         for part, block in self.rows.blocks(at_most=max(1, _TILE // len(items))):
-            likeness = self.kernel(squared_distances(candidates, norms, block, self.rows.norms[part]))
-            growth = likeness.sub_(self.covered[part])
-            # Rounding must not make it seem that a duplicate adds something.
+            similarity = self.kernel(squared_distances(candidates, norms, block, self.rows.norms[part]))
+            growth = similarity.sub_(self.covered[part])
+            # Rounding must not make a duplicate seem to add something.
             gained += torch.threshold_(growth, _ROUNDING, 0.0) @ self.weights[part]
         return gained

@@ -9,19 +9,19 @@ from al_lightning.acquisition.batches.batch import NotFinite
 
 TILE = 2**19  # numbers held at once: what a core's cache holds
 _FEW_FEATURES = 16  # up to here, differences are as fast as products, and exact
-_RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
+RESOLUTION = 2.0**-20  # of the squared norms: products in float32 can't tell a smaller squared distance from 0
 
 
 class Rows:
-    """Rows relative to an offset: distances do not change by it, but are the more exact the nearer it is to the rows.
+    """Rows relative to an offset. It does not change distances, and the nearer it is to the rows, the more exact they are.
 
     Args:
         matrix: ``(n, D)`` of any floating type.
-        which: what to call it in an error.
+        which: what the matrix is called in an error.
         offset: float32 ``(D,)``; the rows' mean by default.
 
     Attributes:
-        norms: squared norms of the rows less the offset, float32 ``(n,)``.
+        norms: squared norms of the rows minus the offset, float32 ``(n,)``.
 
     Raises:
         NotFinite: a row with NaN or infinity.
@@ -38,7 +38,7 @@ class Rows:
             raise NotFinite(which, self._first_not_finite(finite))
 
     def _first_not_finite(self, finite: Tensor) -> int:
-        """The first one that is not finite itself; where the mean is not, none of the norms are."""
+        """The first row that is not finite itself: if the mean is not finite, no norm is."""
         for part in self._parts(_step(self.matrix)):
             wrong = ~self.matrix[part].isfinite().all(1)
             if bool(wrong.any()):
@@ -56,7 +56,7 @@ class Rows:
             yield slice(start, min(start + step, len(self.matrix)))
 
     def blocks(self, at_most: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-        """Where each block is, and its rows less the offset in float32; the memory of one block serves all."""
+        """Yields the place of each block, and its rows minus the offset, in float32. The next block overwrites the memory of the last."""
         step = min(_step(self.matrix), at_most or _step(self.matrix))
         memory = torch.empty(min(step, len(self.matrix)), self.matrix.shape[1], device=self.matrix.device)
         for part in self._parts(step):
@@ -78,23 +78,24 @@ def _mean(matrix: Tensor) -> Tensor:
 def squared_distances(a: Tensor, a_norms: Tensor, b: Tensor, b_norms: Tensor) -> Tensor:
     """Squared distances ``(A, B)`` of rows ``(A, D)`` and ``(B, D)``, float32, from their squared norms ``(A,)`` and ``(B,)``.
 
-    By products, unless there are few features; what these can't tell from 0 is 0, so a duplicate is at no distance.
+    They are computed from products, unless there are few features. What products can't tell from 0 becomes 0, so that a duplicate has
+    distance 0.
     """
     if a.shape[1] <= _FEW_FEATURES:
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square_()
-    shrunk = 1 - _RESOLUTION
+    shrunk = 1 - RESOLUTION
     products = torch.addmm((b_norms * shrunk).unsqueeze(0), a, b.T, alpha=-2)
     return products.add_((a_norms * shrunk).unsqueeze(1)).clamp_min_(0)
 
 
 def leading(values: Tensor, count: int) -> Tensor:
-    """Positions ``(min(count, n),)`` of the largest values ``(n,)``, in rising order; of those that draw for the last place, the first."""
+    """Positions ``(min(count, n),)`` of the largest values ``(n,)``, in rising order; of those that tie for the last place, the first."""
     if not 0 < count < len(values):
         return torch.arange(min(count, len(values)), device=values.device)
     last = values.topk(count, sorted=False).values.min()
     chosen = values > last
-    drawing = (values == last).nonzero().flatten()[: count - int(chosen.sum())]
-    chosen[drawing] = True
+    tied = (values == last).nonzero().flatten()[: count - int(chosen.sum())]
+    chosen[tied] = True
     return chosen.nonzero().flatten()
 
 

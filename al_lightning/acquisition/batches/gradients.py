@@ -6,19 +6,17 @@ import torch
 from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_size
-from al_lightning.acquisition.batches.distances import TILE, first_largest
-
-_RESOLUTION = 2.0**-20  # of the squared norms: what products in float32 can't tell from 0
+from al_lightning.acquisition.batches.distances import RESOLUTION, TILE, first_largest
 
 
 def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Seeds of k-means++ on the gradients of the last layer's weights, with the predicted class for a label.
+    """Seeds of k-means++ on the gradients of the last layer's weights, with the predicted class as the label.
 
     An item's gradient is the outer product of ``q = p - onehot(argmax p)`` and its features v, so ``<g, g'> = <q, q'> <v, v'>``: the C x D
-    numbers are never multiplied out. The first is the item with the largest gradient, as in the authors' code; each next one is drawn in
-    proportion to its squared distance from the nearest one chosen. Where all are at no distance, it is drawn uniformly.
+    numbers are never computed. The first choice is the item with the largest gradient, as in the authors' code. Each next one is drawn in
+    proportion to its squared distance from the nearest chosen item; uniformly, if all distances are 0.
 
-    Time n (C + D) a choice, memory 8 bytes an item beside the arguments.
+    Time: n (C + D) per choice. Memory: 8 bytes per item besides the arguments.
 
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020.
 
@@ -26,7 +24,7 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
         probabilities: ``(n, C)``.
         features: ``(n, D)``, what enters the last layer.
         size: how many to choose.
-        generator: of the draws, one number each.
+        generator: of the draws, one number for each choice.
 
     Returns:
         ``(size,)`` positions.
@@ -38,10 +36,10 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
 
 
 def scored_badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> Batch:
-    """See :func:`badge`; the scores are distances from the nearest one chosen before, the very first one's from 0."""
+    """See :func:`badge`; the scores are distances from the nearest item chosen before; for the first choice, from 0."""
     refuse_size(size, len(features))
     gradients = Gradients(probabilities, features)
-    squared = gradients.norms  # from the nearest one chosen, or from 0
+    squared = gradients.norms  # distances from the nearest chosen item, or from 0
     left = torch.ones_like(squared, dtype=torch.bool)
     indices: list[int] = []
     scores: list[float] = []
@@ -56,7 +54,7 @@ def scored_badge(probabilities: Tensor, features: Tensor, size: int, generator: 
 
 
 class Gradients:
-    """Gradient embeddings in their two factors.
+    """Gradient embeddings, kept as their two factors.
 
     Attributes:
         norms: squared norms, float32 ``(n,)``.
@@ -74,12 +72,12 @@ class Gradients:
         self.norms = of_errors.clamp_min(0) * of_features
 
     def squared_distances(self, item: int) -> Tensor:
-        """From one item to each, float32 ``(n,)``; what products can't tell from 0 is 0."""
+        """Squared distances from one item to each, float32 ``(n,)``; what products can't tell from 0 is 0."""
         error = self.probabilities[item].float().clone()
         error[self.predicted[item]] -= 1
         errors = _times(self.probabilities, error) - error[self.predicted]
         products = errors * _times(self.features, self.features[item].float())
-        norms = (self.norms + self.norms[item]) * (1 - _RESOLUTION)
+        norms = (self.norms + self.norms[item]) * (1 - RESOLUTION)
         return (norms - 2 * products).clamp_min_(0)
 
 

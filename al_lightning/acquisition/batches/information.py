@@ -11,34 +11,34 @@ from al_lightning.acquisition.batches.lazy import LazyGreedy
 _ENUMERATED = 4096  # configurations of labels, at most
 _DRAWN = 2048  # configurations where there would be more
 _ENTRIES = 2**20  # probabilities held at once
-_ROUNDING = 1e-12  # nats that are none
-_SETTLED = 1e-9  # nats about the pass below which a configuration has nothing more to say
-_USED_UP = 1e-3  # share of log K below which drawing configurations tells little but their noise
+_ROUNDING = 1e-12  # nats that count as rounding
+_SETTLED = 1e-9  # nats: a configuration that is so sure about the pass has nothing more to say
+_USED_UP = 1e-3  # share of log K: if no more is left to learn, drawn configurations tell little but noise
 
 
 def batch_bald(logits: Tensor, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Greedy maximum of the mutual information between the batch's labels and the weights.
 
-    By the chain rule an item adds what its label tells of the weights once those of the batch are known, in the mean over what these may
-    be. A table holds such configurations of labels and how likely each makes each pass: all ``C ** size`` while they are at most 4,096,
-    then 2,048 drawn ones. Information is submodular, so an item is computed again only while what it added earlier could still win; with
-    drawn configurations this holds but for their noise.
+    By the chain rule, an item adds what its label tells about the weights when the labels of the batch are known, averaged over the
+    configurations that those labels may have. A table holds the configurations, and how likely each makes each pass: all ``C ** size`` of
+    them while they are at most 4,096, then 2,048 drawn ones. Information is submodular, so an item is computed again only while what it
+    added earlier could still win; with drawn configurations, this is true up to their noise.
 
-    With K passes the joint information is at most log K. Once drawn configurations leave less than a thousandth of it, the rest of the
-    batch are the items with most information of their own (BALD), and the joint one stays what it was.
+    With K passes, the joint information is at most log K. Once drawn configurations leave less than a thousandth of that to learn, the
+    rest of the batch are the items with the most information of their own (BALD), and the joint information stays as it is.
 
     Source: Kirsch et al., BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning, NeurIPS 2019.
 
     Args:
         logits: ``(K, n, C)`` of K passes, in each pass with the same weights for all items. Log-probabilities are logits.
         size: how many to choose.
-        generator: of the drawn configurations; None is one with seed 0.
+        generator: of the drawn configurations; None for one with seed 0.
 
     Returns:
         Positions ``(size,)``, and the joint information in nats after each choice, float64 ``(size,)``; it never falls.
 
     Raises:
-        NotFinite: NaN or +infinity, or no possible class, in a pass of an item.
+        NotFinite: an item has NaN, +infinity, or -infinity for all classes, in some pass.
     """
     passes, n, classes = logits.shape
     refuse_size(size, n)
@@ -78,7 +78,7 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 
 
 def _entropies(probabilities: Tensor) -> Tensor:
-    """The terms ``-p log p``; in half the time that torch's own take."""
+    """The terms ``-p log p``, in half the time of ``torch.special.entr``."""
     return probabilities.log().clamp_min_(-1e3).mul_(probabilities).neg_()
 
 
@@ -97,27 +97,27 @@ class _Table:
         posterior_MK = (self.logs_MK - joint_M.unsqueeze(1)).exp()
         weights_M = joint_M.softmax(0) if self.drawn_by is None else torch.full_like(joint_M, 1 / len(joint_M))
         unsure_M = _entropies(posterior_MK).sum(1)
-        self.left = float(weights_M @ unsure_M)  # nats about the pass
-        counts = unsure_M > _SETTLED
-        self.precision = torch.float64 if self.drawn_by is None else torch.float32  # drawing is less exact than either
-        self.posterior_MK, self.weights_M = posterior_MK[counts].to(self.precision), weights_M[counts].to(self.precision)
+        self.left = float(weights_M @ unsure_M)  # nats that are not known about the pass
+        unsettled = unsure_M > _SETTLED
+        self.precision = torch.float64 if self.drawn_by is None else torch.float32  # drawing is less exact than float32
+        self.posterior_MK, self.weights_M = posterior_MK[unsettled].to(self.precision), weights_M[unsettled].to(self.precision)
 
     @property
     def rows(self) -> int:
-        """How many configurations count."""
+        """How many configurations have something to say."""
         return len(self.weights_M)
 
     @property
     def used_up(self) -> bool:
-        """Whether what could still be learned is below what drawing can tell."""
+        """Whether less is left to learn than drawn configurations can tell."""
         return self.drawn_by is not None and self.left <= _USED_UP * math.log(self.logs_MK.shape[1])
 
     def information(self, logs_KCb: Tensor) -> Tensor:
-        """What items ``(K, C, b)`` add, float64 ``(b,)``."""
+        """What items ``(K, C, b)`` add to the joint information, in nats, float64 ``(b,)``."""
         passes, classes, items = logs_KCb.shape
         probabilities_KCb = logs_KCb.exp().to(self.precision)
         predictions = (self.posterior_MK @ probabilities_KCb.view(passes, -1)).view(-1, items)
-        # Both entropies under the same posterior of the passes: then no configuration's information is negative, drawn or not.
+        # Both entropies use the same posterior of the passes, so that no configuration's information is negative, drawn or not.
         of_label = self.weights_M.repeat_interleave(classes) @ _entropies(predictions)
         given_pass = (self.weights_M @ self.posterior_MK) @ _entropies(probabilities_KCb).sum(1)
         gained = (of_label - given_pass).double()
@@ -141,14 +141,14 @@ class _Table:
         uniform = torch.rand(len(by), 1, generator=self.generator, dtype=torch.float64, device=self.generator.device)
         sums_MC = logs_KC.exp().cumsum(1)[by]
         label_M1 = torch.searchsorted(sums_MC, uniform.to(by.device) * sums_MC[:, -1:], right=True)
-        last_M1 = torch.searchsorted(sums_MC, sums_MC[:, -1:].contiguous())  # what rounding up to the whole sum means
+        last_M1 = torch.searchsorted(sums_MC, sums_MC[:, -1:].contiguous())  # a draw that rounds up to the whole sum
         return logs_KC.T[label_M1.minimum(last_M1).squeeze(1)]
 
 
 def epig(pool: Tensor, targets: Tensor) -> Tensor:
-    """Expected predictive information gain: the mutual information of an item's label and a target's, in the mean over targets.
+    """Expected predictive information gain: the mutual information of an item's label and a target's label, averaged over targets.
 
-    Time ``n t K C ** 2``.
+    Time: ``n t K C ** 2``.
 
     Source: Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, AISTATS 2023, equations 5 and 7.
 
@@ -160,7 +160,7 @@ def epig(pool: Tensor, targets: Tensor) -> Tensor:
         float64 ``(n,)`` in nats, from 0 to log C.
 
     Raises:
-        NotFinite: NaN or +infinity, or no possible class, in a pass of an item.
+        NotFinite: an item has NaN, +infinity, or -infinity for all classes, in some pass.
     """
     _refuse("unlabeled", pool)
     _refuse("target", targets)

@@ -1,4 +1,4 @@
-"""Batches from one score an item: by noisy keys, and by classes in turn."""
+"""Batches from one score of each item: by keys with noise, and by classes in turn."""
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarith
 
     Args:
         scores: ``(n,)``, at least 0; or their logarithms, where -inf is a score of 0.
-        beta: > 0; infinity is no noise, near 0 is uniformly random.
-        generator: of the noise, one number an item.
+        beta: > 0; infinity is without noise, near 0 is uniformly random.
+        generator: of the noise, one number for each item.
         logarithmic: whether the scores are logarithms.
 
     Returns:
@@ -24,7 +24,7 @@ def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarith
 
     Raises:
         NotFinite: NaN or +infinity among the scores.
-        ValueError: a negative score that is no logarithm, or a beta that is not positive.
+        ValueError: a score is negative and not a logarithm, or beta is not positive.
     """
     if not beta > 0:
         raise ValueError(f"Expected a beta above 0, got {beta}.")
@@ -44,9 +44,9 @@ def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarith
 
 
 def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.66) -> Tensor:
-    """A share of the batch in equal parts from each class, best first, and the rest by the keys alone.
+    """A share of the batch in equal parts from each class, best items first, and the rest by the keys alone.
 
-    The classes take turns, the one with the best first item first; a class with nothing left leaves its turns to the others.
+    The classes take turns; the class of the best item begins. A class without items leaves its turns to the others.
 
     Source: Lüth et al., Finally Outshining the Random Baseline (ClaSP PE), TMLR 2026, whose share is 0.66; there, keys are the power keys
     of the entropy with beta from 1 to 100 over the cycles.
@@ -55,7 +55,7 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
         keys: ``(n,)``, higher first.
         classes: ``(n,)`` whole numbers: which class an item counts for (:func:`most_added_class`).
         size: how many to choose.
-        share: of the batch that goes to classes, from 0 to 1; rounded down to whole items.
+        share: of the batch that comes from classes in turn, from 0 to 1; rounded down to whole items.
 
     Returns:
         ``(size,)`` positions: the classes' items in turn, then the rest.
@@ -63,7 +63,7 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
     refuse_size(size, len(keys))
     refuse_not_finite("scored", keys)
     order = keys.argsort(descending=True, stable=True)
-    # How many of its class are before each item, which is the round of turns that it has its chance in.
+    # An item's round of turns is the number of better items of its class.
     by_class = classes[order].argsort(stable=True)
     counts = classes[order[by_class]].unique_consecutive(return_counts=True)[1]
     rounds = torch.empty_like(order)
@@ -77,16 +77,17 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
 
 
 def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
-    """The class of which an item would add most to what is labeled, relative to what there is of it.
-
-    ``argmax_c u_c / (1 + sum of c over the labeled)`` with amounts in items: a pixel share or a probability of 1 is one item's worth.
+    """The class of which an item would add most, relative to how much of it is labeled: ``argmax_c u_c / (1 + sum over labeled l_c)``.
 
     Args:
-        unlabeled: ``(n, C)`` predicted amount of each class in each item: shares of pixels, or mean probabilities.
-        labeled: ``(m, C)`` likewise of the labeled items, as predicted: no label is read.
+        unlabeled: u, ``(n, C)``: predicted amount of each class in each item, as shares of its pixels or mean probabilities.
+        labeled: l, ``(m, C)``: the same for the labeled items, also as predicted: no label is read.
 
     Returns:
-        ``(n,)`` classes; the first of those that draw.
+        ``(n,)`` classes; of equal ones, the first.
+
+    Raises:
+        NotFinite: NaN or infinity in a row.
     """
     refuse_not_finite("unlabeled", unlabeled)
     refuse_not_finite("labeled", labeled)

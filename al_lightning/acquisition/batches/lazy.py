@@ -1,4 +1,4 @@
-"""Greedy choice where what an item adds can only shrink."""
+"""Greedy choice, where what an item adds can only shrink while others are chosen."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ _FEWEST, _MOST = 16, 4096  # items computed at once
 
 
 class LazyGreedy:
-    """Takes the item that adds most, again and again; of those that draw, the first.
+    """Takes the item that adds most, again and again; of equal ones, the first.
 
     What an item adds to a submodular objective never grows, so what it added earlier bounds what it adds now: only the items whose bound
     could still win are computed again. Source: Minoux, Accelerated greedy algorithms for maximizing submodular set functions, 1978.
 
     Args:
-        gains: what items ``(b,)`` add now, ``(b,)``, at least 0.
+        gains: from positions ``(b,)`` to what these items add now, ``(b,)``, at least 0.
         n: how many items there are.
         device: of the positions.
     """
@@ -28,7 +28,7 @@ class LazyGreedy:
         self.bounds = gains(everything).double() if n else everything.double()
 
     def take(self) -> tuple[int, float]:
-        """The next item's position and what it adds. There must be one."""
+        """The next item's position, and what it adds. At least one item must be left."""
         unsure, count = self.bounds.clone(), _FEWEST
         sure = torch.full_like(unsure, -torch.inf)
         while True:

@@ -1,4 +1,4 @@
-"""A query without neighbours: for pools that are frames of videos."""
+"""A query without frames that are near each other: for pools that are frames of videos."""
 
 import re
 from bisect import bisect, insort
@@ -15,24 +15,28 @@ from al_lightning.numbers import PositiveInt, checked
 
 # CamVid's 0001TP_006690 is frame 6690 of 0001TP; Cityscapes' aachen_000000_000019 is frame 19 of the first snippet of Aachen.
 _NAMES = r"(?P<sequence>.*?)(?:_(?P<snippet>\d{6})(?=_\d{6}$))?_?(?P<frame>\d+)"
-_SNIPPET = 30  # frames of a snippet of Cityscapes
+_SNIPPET = 30  # frames in a snippet of Cityscapes
 
 Place = tuple[str, int]
 """A frame's sequence, and its number in it."""
 
 
 class Apart(Wrapped):
-    """Another strategy's query, but nothing within so many frames of what is labeled or chosen.
+    """Another strategy's query, but no item within a number of frames of a labeled or chosen one.
 
-    Goes through the strategy's ranking and leaves out what is too near, by the names' numbers: ``0001TP_006690`` is frame 6690 of 0001TP. A
-    name as of Cityscapes, ``aachen_000000_000019``, is frame 19 of a snippet, of 30 frames, of the sequence aachen. Where too few
-    are left, half the distance will do, then half of that; at last none. Its score is the strategy's.
+    It goes through the strategy's ranking and skips frames that are too near. Names tell the frames: ``0001TP_006690`` is frame 6690 of
+    the sequence 0001TP. In names like those of Cityscapes, ``aachen_000000_000019`` is frame 19 of snippet 0, each of 30 frames, of the
+    sequence aachen. If too few items are left, half the distance is enough, then half of that, at last any distance. The score is the
+    strategy's.
 
     Args:
-        strategy: which ranks.
+        strategy: ranks the items.
         frames: the largest difference of frame numbers that is too near. CamVid labels every 30th frame.
-        pattern: a regular expression for whole names, where they are others: with a group ``frame`` that is a number, and a group
-            ``sequence`` if there are several, like ``(?P<sequence>.*)-(?P<frame>[0-9]+)-left``.
+        pattern: a regular expression that matches whole names, if they look otherwise. Its group ``frame`` is the frame's number, its group
+            ``sequence`` the sequence, if there are several: ``(?P<sequence>.*)-(?P<frame>[0-9]+)-left``, for example.
+
+    Raises:
+        UserError: the strategy does not rank items, or the pattern is no regular expression with a group ``frame``.
     """
 
     ranks = False
@@ -49,7 +53,7 @@ class Apart(Wrapped):
         """Reads the names.
 
         Raises:
-            UserError: one has no frame's number.
+            UserError: there is no frame number in one of them.
         """
         super().prepare(size, item, oracle_labels)
         self._places = [self._place(item(index)) for index in range(size)]
@@ -62,7 +66,7 @@ class Apart(Wrapped):
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"Expected names that end with the number of a frame for Apart, like 0001TP_006690 or aachen_000000_000019, got {name}. "
-                "Say by the strategy's argument pattern where the number is."
+                "Give Apart a pattern that says where the number is."
                 if self.pattern is None
                 else f"Expected names that match {self.pattern} for Apart, with a whole number as frame, got {name}."
             ) from error
@@ -86,7 +90,7 @@ class Apart(Wrapped):
 
 
 class _Taken:
-    """Frames by their sequences."""
+    """The frames of labeled and chosen items, by sequence."""
 
     def __init__(self, places: Iterable[Place]) -> None:
         self._frames: dict[str, list[int]] = defaultdict(list)
@@ -94,11 +98,11 @@ class _Taken:
             self.add(place)
 
     def add(self, place: Place) -> None:
-        """Takes one more."""
+        """Adds a frame."""
         insort(self._frames[place[0]], place[1])
 
     def distance(self, place: Place) -> float:
-        """To the nearest one in the sequence; infinite where there is none."""
+        """The distance to the nearest of them in the sequence; infinite if there is none."""
         frames = self._frames[place[0]]
         at = bisect(frames, place[1])
         return min((abs(place[1] - frame) for frame in frames[max(0, at - 1) : at + 1]), default=float("inf"))

@@ -1,4 +1,4 @@
-"""What a strategy says, and what it chooses from."""
+"""What every strategy has, and what it chooses from."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from al_lightning.acquisition.representations import Represented, Rows
 from al_lightning.errors import UserError
 
 Measure = Callable[[], PassSums]
-"""Makes what takes the logits of all passes and gives one value a pixel, or an item. The same object measures the same."""
+"""Makes the sums that take the logits of all passes and give one value of each item or pixel. Strategies with equal ones share them."""
 
 
 class Items(NamedTuple):
@@ -23,8 +23,8 @@ class Items(NamedTuple):
 
     Attributes:
         indices: ``(n,)`` dataset indices, on the CPU.
-        ranking_keys: float64 ``(n,)``, on the CPU; None where the strategy scores no items, or has not asked for these.
-        rows: ``(n, *)`` each, the parts of the representation, on the device; none where the strategy has not asked for them.
+        ranking_keys: float64 ``(n,)``, on the CPU; None if the strategy scores no items, or did not ask for these.
+        rows: the parts of the representation, each ``(n, *)``, on the device; empty if the strategy did not ask for them.
     """
 
     indices: Tensor
@@ -36,10 +36,10 @@ class Scored(NamedTuple):
     """What a strategy chooses from.
 
     Attributes:
-        unlabeled: what can be queried, in a seeded order: who takes the first of equals has a seeded tie-break.
-        labeled: the others; of those that did not pass through the network the indices alone.
-        stride: of a ranking.
-        cycle: the number of the cycle that chooses.
+        unlabeled: the items that can be queried, in a seeded order: taking the first of equal items is a seeded tie-break.
+        labeled: the others; their indices alone, if the strategy does not need more of them (``sees_labeled``).
+        stride: take every ``stride``-th item of the ranking; 1 is the top.
+        cycle: number of the cycle that chooses.
     """
 
     unlabeled: Items
@@ -49,11 +49,11 @@ class Scored(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A query, and what the strategy says of it.
+    """A query with the scores that a person reads.
 
     Attributes:
         indices: ``(size,)`` dataset indices, in the order of choice.
-        scores: ``(size,)`` of these.
+        scores: ``(size,)``, the scores of these items.
     """
 
     indices: Tensor
@@ -63,20 +63,20 @@ class Choice(NamedTuple):
 class Strategy:
     """How a query is chosen.
 
-    It says what it needs of each item: a score, by ``inference``, ``measure`` and :meth:`ranking_keys`, a representation, or both. Then it
-    chooses by :meth:`select`, once, in the first process: the top of the ranking, if it says nothing else.
+    A strategy declares what it needs of each item: a score (``inference``, ``measure`` and :meth:`ranking_keys`), a representation
+    (``represented``), or both. Then :meth:`select` chooses the query, once, in the first process; by default, the top of the ranking.
 
     Attributes:
-        inference: how logits are made; None where items are scored without looking at them.
-        measure: what is made of the logits, if there are any.
-        represented: what :meth:`select` wants to know of each item besides; None for nothing.
+        inference: how logits are made; None if items are scored without logits.
+        measure: what is computed from the logits; None without an ``inference``.
+        represented: the representation that :meth:`select` needs of each item; None if it needs none.
         scores_items: whether :meth:`ranking_keys` gives each item a score of its own.
         below_zero: whether such a score can be below 0.
-        ranks: whether a query is the top of a ranking by these scores. Only that can be strided, turned
-            round, or chosen by in another way.
-        sees_labeled: whether :meth:`select` wants to know as much of the labeled items, which pass through the network then: of their
-            images, not of their labels.
-        reads_labels: whether it looks at labels that nobody has given yet: it can be simulated, and is of no use to people who label.
+        ranks: whether a query is the top of a ranking by these scores. Only such a strategy can have a stride, or be inside a strategy
+            that ranks or chooses by its scores (``Inverse``, ``Power``, ``Diverse`` ...).
+        sees_labeled: whether :meth:`select` needs the same of the labeled items. Then their images pass through the network, too; their
+            labels are not read.
+        reads_labels: whether it looks at labels that nobody has given yet. Such a strategy works in simulations only.
     """
 
     inference: Inference | None = None
@@ -90,17 +90,20 @@ class Strategy:
 
     @property
     def inferences(self) -> list[Inference]:
-        """Those that it needs, of which it may need none."""
+        """The inferences that it needs; there may be none."""
         needed = [self.inference, self.represented.inference if self.represented else None]
         return [inference for inference in needed if inference is not None]
 
     def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
-        """Ranking keys ``(B,)``.
+        """Ranking keys ``(B,)``: the highest is queried first.
 
         Args:
-            values: ``(B, *)`` what ``measure`` made of the logits; None without an ``inference``.
+            values: ``(B, *)``, what ``measure`` made of the logits; None without an ``inference``.
             indices: ``(B,)`` dataset indices.
-            seed: of whatever is random in the strategy.
+            seed: of what is random in the strategy.
+
+        Raises:
+            UserError: the strategy does not fit the task.
         """
         raise NotImplementedError(f"{type(self).__name__} has no ranking_keys, but says that it scores items.")
 
@@ -109,24 +112,28 @@ class Strategy:
 
         Args:
             scored: the items.
-            size: of the query; as many unlabeled items are there at least.
-            generator: of whatever is random, on the CPU.
+            size: of the query; at most the number of unlabeled items.
+            generator: of what is random in the choice, on the CPU.
 
         Returns:
-            ``(size,)`` dataset indices, each once, in the order of choice; or a :class:`Choice`, where there is more to say of them than
-            their :meth:`score`.
+            ``(size,)`` dataset indices, each once, in the order of choice; or a :class:`Choice`, if their scores are not those of
+            :meth:`score`.
+
+        Raises:
+            UserError: it can't choose by such scores.
+            NotFinite: a representation has a number that is not finite.
         """
         assert scored.unlabeled.ranking_keys is not None
         return scored.unlabeled.indices[top(scored.unlabeled.ranking_keys, size, scored.stride)]
 
     def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
-        """Gets to know the data set, before the first cycle.
+        """Looks at the data set before the first cycle.
 
         Args:
             size: number of items.
-            item: the name of an index.
-            oracle_labels: the labels of items, ``(B,)`` indices to ``(B, *)`` classes, whether anybody has labeled them or not. An oracle
-                cheats with it, to show what a strategy could reach; others leave it alone.
+            item: from an index to the item's name.
+            oracle_labels: from indices ``(B,)`` to the classes ``(B, *)`` of items, labeled or not. Only oracle strategies use it: they
+                cheat, to show what a strategy could reach.
 
         Raises:
             UserError: the strategy does not fit the data.
@@ -141,14 +148,14 @@ class Strategy:
         return keys.double()
 
     def logarithms(self, keys: Tensor) -> Tensor:
-        """The logarithms of the scores, from ranking keys: float64; -inf of a score of 0."""
+        """The logarithms of the scores, from ranking keys: float64; -inf for a score of 0."""
         return self.score(keys).log()
 
     def aggregated_by(self, aggregation: Aggregation) -> "Strategy":
         """The same strategy with another aggregation.
 
         Raises:
-            UserError: it has none.
+            UserError: the strategy aggregates nothing.
         """
         raise UserError(f"Expected a strategy with pixel scores for the aggregation {aggregation}, got {self}.")
 
@@ -157,16 +164,20 @@ class Strategy:
 
 
 def top(keys: Tensor, size: int, stride: int = 1) -> Tensor:
-    """Positions ``(size,)`` of the highest keys ``(n,)``, or of every stride-th of the ranking; equal ones in their order."""
+    """Positions ``(size,)`` of the highest keys ``(n,)``, or of every stride-th one in the ranking; equal keys keep their order."""
     positions = torch.arange(len(keys))
     return selection.choose(keys, positions, positions, size, stride)
 
 
 def refuse_together(strategy: Strategy, wrapper: str) -> None:
-    """Refuses a strategy whose query is not the top of a ranking, where another one needs its scores.
+    """Refuses a strategy that does not rank items, as another strategy needs its ranking.
+
+    Args:
+        strategy: the one inside.
+        wrapper: the name of the other, for the message.
 
     Raises:
-        UserError: it is such a one.
+        UserError: the query of the strategy is not the top of a ranking.
     """
     if not strategy.ranks:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Strategies that choose a batch by how like each other items are: by their features."""
+"""Strategies that choose a query by how similar items are, measured by their features."""
 
 import torch
 from torch import Tensor
@@ -17,15 +17,15 @@ _MEAN = Features()
 
 
 def chosen(scored: Scored, batch: Batch) -> Choice:
-    """A batch's positions as indices."""
+    """The positions of a batch as dataset indices, with their scores."""
     return Choice(scored.unlabeled.indices[batch.indices.cpu()], batch.scores)
 
 
 class OfFeatures(Strategy):
-    """Looks at nothing but features, of the unlabeled and the labeled items, so that it needs no trained head.
+    """Looks at nothing but the features of unlabeled and labeled items, so that it needs no trained head.
 
     Args:
-        features: what they are.
+        features: which features are compared.
     """
 
     scores_items = False
@@ -38,15 +38,15 @@ class OfFeatures(Strategy):
 
 
 class CoreSet(OfFeatures):
-    """Greedy k-center: each is the item farthest, by its features, from all that is labeled or chosen. Its score is that distance.
+    """Greedy k-center: each choice is the item farthest, by features, from all labeled and chosen ones. Its score is that distance.
 
-    Where nothing is labeled, the first is the item nearest the mean. The radius within which an item is near a chosen one is at most twice
-    the smallest that is possible.
+    If nothing is labeled, the first choice is the item nearest the mean. The largest distance of any item from the nearest labeled or
+    chosen one is at most twice the smallest possible.
 
     Source: Sener & Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, 2018.
 
     Args:
-        features: what is near.
+        features: which features are compared.
     """
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Choice:
@@ -58,13 +58,13 @@ class CoreSet(OfFeatures):
 class TypiClust(OfFeatures):
     """The most typical item of each cluster in which nothing is labeled; for small budgets. Its score is the typicality.
 
-    k-means makes as many clusters as will be labeled, 500 at most; those without labeled items come first, the largest of them before
-    others. Typicality is 1 / the mean distance to the 20 nearest in the cluster.
+    k-means makes as many clusters as there will be labeled items, at most 500. Clusters without labeled items come first, the largest
+    before the others. The typicality of an item is 1 / its mean distance to the 20 nearest in its cluster.
 
     Source: Hacohen et al., Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets, 2022.
 
     Args:
-        features: what is near.
+        features: which features are compared.
     """
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Choice:
@@ -74,14 +74,14 @@ class TypiClust(OfFeatures):
 
 
 class ProbCover(OfFeatures):
-    """Each covers the most items that are not covered yet, of those within a radius; for small budgets. Its score is how many it covers.
+    """Each choice covers the most items that are not covered yet, within a radius; for small budgets. Its score is their number.
 
     Source: Yehuda et al., Active Learning Through a Covering Lens, 2022.
 
     Args:
-        delta: the radius, in the features' units; None for the radius of balls that would hold an equal share of all items each, were there
-            one for every labeled and queried item: see :func:`~al_lightning.acquisition.batches.coverage_radius`.
-        features: what is near.
+        delta: the radius, in the units of the features. None for a radius within which a typical item has N / L of all N items, where L are
+            labeled after the query: see :func:`~al_lightning.acquisition.batches.coverage_radius`.
+        features: which features are compared.
     """
 
     @checked
@@ -96,15 +96,15 @@ class ProbCover(OfFeatures):
 
 
 class MaxHerding(OfFeatures):
-    """Greedy maximum of the mean likeness of an item to the nearest that is labeled or chosen: a soft :class:`ProbCover`.
+    """Greedy maximum of the mean similarity of items to the nearest labeled or chosen one: a soft :class:`ProbCover`.
 
-    The likeness of x and y is exp(-|x - y|^2 / sigma^2). Its score is what it adds to that mean.
+    The similarity of x and y is exp(-|x - y|^2 / sigma^2). The score of an item is what it adds to that mean.
 
     Source: Bae et al., Generalized Coverage for More Robust Low-Budget Active Learning, 2024.
 
     Args:
-        sigma: in the features' units; None for the root of their mean squared distance from their mean.
-        features: what is near.
+        sigma: width, in the units of the features; None for the root of the mean squared distance of unlabeled items from their mean.
+        features: which features are compared.
     """
 
     @checked
@@ -119,15 +119,15 @@ class MaxHerding(OfFeatures):
 
 
 class UHerding(Margin):
-    """:class:`MaxHerding` of items weighed by their :class:`Margin`: typical ones at first, uncertain ones later.
+    """:class:`MaxHerding` of items weighted by their :class:`Margin`: typical items at first, uncertain ones later.
 
-    Its score is what it adds to the weighed mean likeness. The source's temperature, fitted to held-out labels, is left out.
+    The score of an item is what it adds to the weighted mean similarity. The source's temperature, fitted to held-out labels, is left out.
 
     Source: Bae et al., Uncertainty Herding: One Active Learning Method for All Label Budgets, 2025.
 
     Args:
-        sigma: in the features' units; None for the smallest distance between two labeled items, and at most what MaxHerding takes.
-        features: what is near.
+        sigma: width, in the units of the features; None for the smallest distance between two labeled items, but at most MaxHerding's.
+        features: which features are compared.
         aggregation: of the pixels' margins of a segmented image; their mean by default.
     """
 
@@ -150,16 +150,17 @@ class UHerding(Margin):
 
 
 class ClusterMargin(Margin):
-    """The most uncertain by :class:`Margin`, from each cluster in turn. Its score is the margin.
+    """The most uncertain items by :class:`Margin`, from clusters in turn. The score is that of Margin.
 
-    The best ``candidates`` x size items are clustered by k-means of their features into as many clusters as items are wanted; the clusters
-    take turns, the smallest first, and give a random one of theirs. The source clusters the whole pool once, hierarchically.
+    The most uncertain items, ``candidates`` times the query's size, are clustered by k-means on their features, into as many clusters as
+    the query has items. Clusters take turns, the smallest first; each gives a random one of its items. The source clusters the whole pool
+    once, hierarchically.
 
     Source: Citovsky et al., Batch Active Learning at Scale, 2021.
 
     Args:
-        candidates: how many times more items than are wanted.
-        features: what is near.
+        candidates: number of candidates, as a multiple of the query's size.
+        features: which features are compared.
         aggregation: of the pixels' margins of a segmented image; their mean by default.
     """
 
@@ -181,17 +182,20 @@ class ClusterMargin(Margin):
 
 
 class Diverse(Wrapped):
-    """Of another strategy's best candidates, greedy k-center by features: uncertain items, and no two of them alike. For pools of video.
+    """Greedy k-center, by features, among another strategy's best items: uncertain items, no two of them alike. For pools of video.
 
-    The best ``candidates`` x size items by the strategy's ranking are the candidates; each is the one of them farthest from all that is
-    labeled or chosen, as in :class:`CoreSet`. Its score is the strategy's.
+    The candidates are the best items of the strategy's ranking, ``candidates`` times the query's size. Each choice is the candidate
+    farthest from all labeled and chosen items, as in :class:`CoreSet`. The score is the strategy's.
 
     Source: candidates as in Zhdanov, Diverse mini-batch Active Learning, 2019; the choice among them is Sener & Savarese's, 2018.
 
     Args:
-        strategy: which ranks.
-        candidates: how many times more items than are wanted; 1 is the strategy's own query in another order.
-        features: what is near.
+        strategy: ranks the items.
+        candidates: number of candidates, as a multiple of the query's size; 1 is the strategy's own query in another order.
+        features: which features are compared.
+
+    Raises:
+        UserError: the strategy does not rank items.
     """
 
     ranks = False
@@ -212,6 +216,6 @@ class Diverse(Wrapped):
         best = top(keys, self.candidates * size)
         try:
             among = best[batches.k_center(unlabeled[best.to(unlabeled.device)], labeled, size).cpu()]
-        except batches.NotFinite as error:  # whose position is one among the best
+        except batches.NotFinite as error:  # its position is one among the candidates
             raise batches.NotFinite(error.which, int(best[error.position]) if error.which == "unlabeled" else error.position) from None
         return scored.unlabeled.indices[among]

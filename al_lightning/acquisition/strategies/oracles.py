@@ -15,7 +15,7 @@ from al_lightning.numbers import ClosedUnitInterval, checked
 
 
 class _OracleStrategy(Strategy):
-    """Knows the labels: no strategy for real annotation, but a bound for those that are."""
+    """A strategy that knows the labels: not for real annotation, but a bound for strategies that are."""
 
     inference = PlainPass()
     measure = partial(functional.OnePass, functional.predicted)
@@ -30,7 +30,7 @@ class _OracleStrategy(Strategy):
 
 
 class MostIncorrect(_OracleStrategy):
-    """An oracle for classification: the wrongly predicted first, in random order, then the rest in random order."""
+    """An oracle for classification: wrongly predicted items first, in random order, then the rest in random order."""
 
     def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.ranking_keys`."""
@@ -40,7 +40,7 @@ class MostIncorrect(_OracleStrategy):
 
 
 class LowestMiou(_OracleStrategy):
-    """An oracle for segmentation: the images whose prediction is worst first. Its score is 1 - the image's mean IoU."""
+    """An oracle for segmentation: images with the worst predictions first. The score is 1 - the image's mean IoU."""
 
     def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.ranking_keys`."""
@@ -50,16 +50,16 @@ class LowestMiou(_OracleStrategy):
 
 
 class ClassAwareRandom(Strategy):
-    """At random, but a share of the query by classes: a class at random, then an item at random that holds it. It reads labels to do so.
+    """At random, but for a share of the query, draws a class first and then an item that contains it. It reads labels to do so.
 
-    What rare classes are worth: a strategy that reads none has to beat this one, not :class:`Random`. Classes are those of the items that
-    can be queried; all labels of the pool are read once.
+    It shows what it is worth to find rare classes: a strategy that reads no labels has to beat this baseline, not only :class:`Random`. A
+    class is drawn from those of the unlabeled items. Each label of the pool is read once.
 
-    Source: the random baselines that are aware of the foreground of Lüth et al., nnActive: A Framework for Evaluation of Active Learning
-    in 3D Biomedical Segmentation, 2025.
+    Source: the foreground-aware random baselines of Lüth et al., nnActive: A Framework for Evaluation of Active Learning in 3D Biomedical
+    Segmentation, 2025.
 
     Args:
-        share: of the query that is drawn by classes.
+        share: of the query that is drawn by classes, in [0, 1]; rounded down to whole items.
     """
 
     scores_items = False
@@ -81,19 +81,19 @@ class ClassAwareRandom(Strategy):
         for part in order[[index not in self._held for index in order.tolist()]].split(64):
             for index, target in zip(part.tolist(), self._oracle_labels(part), strict=True):
                 self._held[index] = target[(target >= 0) & (target < 255)].unique().tolist()
-        waiting: dict[int, list[int]] = {}
-        for index in reversed(order.tolist()):  # which is at random already; the last of a list is its first
+        by_class: dict[int, list[int]] = {}
+        for index in reversed(order.tolist()):  # the order is random already; reversed, as items are taken from the ends of lists
             for label in self._held[index]:
-                waiting.setdefault(label, []).append(index)
+                by_class.setdefault(label, []).append(index)
         chosen: dict[int, None] = {}
-        while len(chosen) < int(self.share * size) and waiting:
-            label = sorted(waiting)[int(torch.randint(len(waiting), (), generator=generator))]
-            its = waiting[label]
+        while len(chosen) < int(self.share * size + 1e-9) and by_class:  # 0.29 of 100 is 28.999999999999996 in floats
+            label = sorted(by_class)[int(torch.randint(len(by_class), (), generator=generator))]
+            its = by_class[label]
             while its and its[-1] in chosen:
                 its.pop()
             if its:
                 chosen[its.pop()] = None
             if not its:
-                del waiting[label]
+                del by_class[label]
         rest = (index for index in order.tolist() if index not in chosen)
         return torch.tensor([*chosen, *rest][:size], dtype=torch.int64)

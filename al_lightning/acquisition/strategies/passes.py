@@ -1,4 +1,4 @@
-"""Strategies for classification that choose a batch by gradients, or by what several dropout passes say together."""
+"""Strategies for classification that choose a query by gradients, or by the joint predictions of several dropout passes."""
 
 import torch
 from torch import Tensor
@@ -14,13 +14,13 @@ from al_lightning.numbers import IntFrom2, OpenUnitInterval, PositiveInt, checke
 class BADGE(Strategy):
     """k-means++ on the gradients of the last layer, as if each prediction were true: uncertain items, in different directions.
 
-    The first has the largest gradient, and each further one is drawn in proportion to its squared distance from the nearest that is chosen.
-    Its score is that distance. Classification only: a scene's gradient is a sum over pixels, which has no two factors.
+    The first item has the largest gradient. Each further one is drawn in proportion to its squared distance from the nearest chosen item.
+    Its score is that distance. Classification only: a scene's gradient is a sum over pixels, which does not split into two factors.
 
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, 2020.
 
     Args:
-        layer: the name of the last layer; None for the last one with weights.
+        layer: name of the last layer; None for the last one with weights.
     """
 
     scores_items = False
@@ -37,7 +37,7 @@ class BADGE(Strategy):
 
 
 class _OfPasses(Strategy):
-    """Looks at the probabilities of K passes with live dropout, each with one mask for all items: joint predictions are of one network.
+    """Looks at the probabilities of K passes with live dropout, each with one mask for all items: a joint prediction needs one network.
 
     Args:
         passes: K, at least 2.
@@ -57,8 +57,9 @@ class _OfPasses(Strategy):
 class BatchBALD(_OfPasses):
     """Greedy maximum of the mutual information between the weights and the labels of the batch, by MC dropout.
 
-    Its score is the information of the batch up to it, in nats; it is at most log K: items after that come by their own BALD, so use more
-    passes for larger batches. It is exact while the table of the labels that a batch may have is small, then sampled. Classification only.
+    The score of an item is the information of the query up to this item, in nats. It is at most log K. Once that is nearly reached, items
+    are ranked by their own BALD, so use more passes for larger queries. The information is exact while the table of all labels that the
+    query may have is small; then it is sampled. Classification only.
 
     Source: Kirsch et al., BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning, 2019.
 
@@ -75,14 +76,14 @@ class BatchBALD(_OfPasses):
 
 
 class EPIG(_OfPasses):
-    """What an item's label tells of the predictions of other items of the pool: mutual information, the mean over a sample, by MC dropout.
+    """How much an item's label tells about the predictions for other items of the pool: mutual information, by MC dropout.
 
-    Its score is that, in nats. The highest are taken. Classification only.
+    The score is the mean over a sample of other items, in nats. The items with the highest scores are taken. Classification only.
 
     Source: Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, 2023.
 
     Args:
-        targets: how many unlabeled items are sampled, by the seed, anew in each cycle.
+        targets: how many unlabeled items are sampled, with the run's seed, anew in each cycle.
         passes: K, at least 2.
         query_p: drop probability while querying, as of :class:`BALD`; None keeps the rate that the network trains with.
     """

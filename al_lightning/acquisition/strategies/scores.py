@@ -1,8 +1,8 @@
 """Strategies that score each item alone. Higher = query first, for every strategy.
 
 A strategy turns batches into ranking keys. The key is the score itself, or, where the score would underflow, something that orders
-items in the same way (see :meth:`Strategy.score`). Most are an inference, which makes logits, a measure of these, and an
-aggregation of its values over pixels.
+items in the same way (see :meth:`Strategy.score`). Most strategies consist of an inference, which makes logits, a measure of the logits,
+and an aggregation of the measured pixel values.
 """
 
 import copy
@@ -41,11 +41,11 @@ class Order(Strategy):
 
 
 class FromFile(Strategy):
-    """In the order of a file: a query order that somebody published. Its score is minus the line's number.
+    """In the order of a file, such as a published query order. The score is minus the line's number, from 0.
 
     Args:
-        order: path of a text file with one item a line, by name or by index, each once. What is labeled already is left out; items that are
-            not in it come after it, in random order.
+        order: path of a text file with one item a line, by name or by index, each once. Items that are labeled already are skipped; items
+            that are not in the file come after it, in random order.
     """
 
     below_zero = True
@@ -57,7 +57,7 @@ class FromFile(Strategy):
         """Reads the file.
 
         Raises:
-            UserError: it is missing, or its lines are not items of the data set, each once.
+            UserError: the file is missing, or its lines are not items of the data set, each once.
         """
         listed = read_items(self.order, size, item, "a query order")
         self._places = torch.full((size,), len(listed))
@@ -71,13 +71,13 @@ class FromFile(Strategy):
 
 
 class Uncertainty(Strategy):
-    """A score for each item, or for each of its pixels, and what makes one of an image's pixels.
+    """A score of each item, or of each of its pixels, which an aggregation makes one score of the image.
 
     Args:
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
-    logarithmic: bool = False  # whether what ``measure`` gives are logarithms of the scores
+    logarithmic: bool = False  # whether ``measure`` gives the logarithms of the scores
 
     def __init__(self, aggregation: Aggregation | None = None) -> None:
         self.aggregation = aggregation
@@ -139,11 +139,13 @@ class MaxSoftmax(Uncertainty):
 
 
 class Odin(MaxSoftmax):
-    """1 - max p at a temperature, of an input moved towards its prediction. T = 1, epsilon = 0 is :class:`MaxSoftmax`.
+    """1 - max p at a temperature, for an input that is moved towards its prediction. With T = 1 and epsilon = 0, it is :class:`MaxSoftmax`.
+
+    Source: Liang et al., Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks, 2018.
 
     Args:
-        temperature: divides the logits; > 0.
-        epsilon: step in the network's input space, in its units; >= 0.
+        temperature: T, which divides the logits; > 0.
+        epsilon: size of the step in every input value, in the units of the network's inputs; >= 0.
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
@@ -162,8 +164,8 @@ class OfDropoutPasses(Uncertainty):
 
     Args:
         passes: K, at least 2.
-        query_p: drop probability while querying; None keeps the rate that the network trains with. A *keep* probability of 0.5 is 0.5,
-            one of 0.9 is 0.1; kept units are scaled by 1 / (1 - query_p), as in training.
+        query_p: drop probability while querying; None keeps the rate that the network trains with. It is 1 - the *keep* probability: 0.1
+            for one of 0.9. Kept units are scaled by 1 / (1 - query_p), as in training.
         aggregation: of the pixels of a segmented image; their mean by default.
     """
 
@@ -176,7 +178,7 @@ class OfDropoutPasses(Uncertainty):
 
 
 class BALD(OfDropoutPasses):
-    """Mutual information between prediction and weights, by MC dropout."""
+    """Mutual information between prediction and weights, by MC dropout. Source: see :func:`~al_lightning.acquisition.functional.bald`."""
 
     measure = functional.BaldSums
 

@@ -1,4 +1,4 @@
-"""Strategies that are another one, changed in something."""
+"""Strategies that change one thing about another strategy."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from al_lightning.numbers import ClosedUnitInterval, PositiveFloat, checked
 
 
 class Wrapped(Strategy):
-    """Another strategy, changed in something."""
+    """Another strategy, with something about it changed."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
@@ -53,17 +53,20 @@ class Wrapped(Strategy):
 
 
 class Expert(Wrapped):
-    """Another strategy with the scores of a given model instead of the current one, for example of one trained on the whole pool.
+    """Another strategy that looks at the predictions of a given model, not of the current one: of one trained on all items, for example.
 
     Args:
         checkpoint: of a cycle (``cycles/NNN/last.ckpt``) of a run with the same network.
-        strategy: what is made of the expert's predictions, or features.
+        strategy: looks at predictions or features, which here are the given model's.
+
+    Raises:
+        UserError: the strategy looks at no predictions.
     """
 
     def __init__(self, checkpoint: str, strategy: Strategy) -> None:
         super().__init__(strategy)
         if not strategy.inferences:
-            raise UserError(f"Expected a strategy that looks at predictions for an expert to make, got {strategy}.")
+            raise UserError(f"Expected a strategy that looks at predictions, which Expert makes with another model, got {strategy}.")
         self.checkpoint = checkpoint
         self.scores_items, self.ranks, self.sees_labeled = strategy.scores_items, strategy.ranks, strategy.sees_labeled
         if strategy.inference is not None:
@@ -72,15 +75,18 @@ class Expert(Wrapped):
             self.represented = Represented(ByExpert(checkpoint, strategy.represented.inference), strategy.represented.kind)
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor | Choice:
-        """See :meth:`Strategy.select`; as the other strategy chooses, by what the expert makes of the items."""
+        """See :meth:`Strategy.select`; the other strategy chooses, from what the given model says of the items."""
         return self.strategy.select(scored, size, generator)
 
 
 class Inverse(Wrapped):
-    """Another strategy, lowest first.
+    """Another strategy turned round: the lowest score is queried first.
 
     Args:
-        strategy: the one to turn round, which ranks.
+        strategy: the one to turn round; it must rank items.
+
+    Raises:
+        UserError: the strategy does not rank items.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -104,15 +110,17 @@ class Inverse(Wrapped):
 class Power(Wrapped):
     """A stochastic batch of another strategy: items are drawn, without replacement, in proportion to their score to the power of beta.
 
-    It ranks by log score + Gumbel noise / beta: PowerBALD, PowerEntropy, ... An item of score 0 comes after all others. A score whose
-    measure gives logarithms (``MaxSoftmax``, ``Odin``) keeps its order where it rounds to 0. A strategy whose scores can be below 0
-    (``Inverse``, ``Order``, ``FromFile``) is refused: they have no logarithm. Its score is the other strategy's.
+    Items are ranked by log score + Gumbel noise / beta: PowerBALD, PowerEntropy, ... An item of score 0 comes after all others. Scores
+    that are measured as logarithms (``MaxSoftmax``, ``Odin``) keep their order where they round to 0. The score is the other strategy's.
 
     Source: Kirsch et al., Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning, 2021.
 
     Args:
-        strategy: which ranks by scores of at least 0.
-        beta: 1 draws in proportion to the scores; larger is greedier, and towards 0 all are equally likely.
+        strategy: ranks items by scores of at least 0. ``Inverse``, ``Order`` and ``FromFile`` have scores below 0, which have no logarithm.
+        beta: 1 draws in proportion to the scores; a larger one is greedier, and near 0 all items are equally likely.
+
+    Raises:
+        UserError: the strategy does not rank items, or its scores can be below 0.
     """
 
     ranks = False
@@ -129,19 +137,22 @@ class Power(Wrapped):
 
 
 class ClassStratified(Wrapped):
-    """A share of the query goes to predicted classes in equal parts; all by another strategy's scores, with noise that decays.
+    """A share of the query is spread over predicted classes; items are ranked by another strategy's scores, with noise that decays.
 
-    An image counts for the class of which it would add most to what is labeled, relative to what there is of it: the largest
-    u / (1 + l), where u is the share of its pixels with that class as predicted, and l the sum of these shares over the labeled images. (In
-    classification u is 1 for the predicted class, so that is the one.) The classes take turns, each with its best item. The rest of the
-    query is the best of what is left. Items are ranked by :class:`Power`'s keys. No label is read.
+    The classes take turns, each giving its best item. The rest of the query are the best of all items that are left. Items are ranked by
+    the keys of :class:`Power`. An image counts for the class of which it would add most, relative to how much of it is labeled: the class
+    with the largest u / (1 + l), where u is the share of the image's pixels that is predicted as the class, and l is the sum of these
+    shares over the labeled images. (In classification, that is the predicted class.) No label is read.
 
     Source: Lüth et al., Finally Outshining the Random Baseline: ClaSP PE, 2026.
 
     Args:
-        strategy: which ranks by scores of at least 0; the source takes Entropy.
-        share: of the query that goes to classes.
-        schedule: :class:`Power`'s beta of each cycle, the last going on; ``[1, 3, 10, 30, 100]`` by default.
+        strategy: ranks items by scores of at least 0; the source takes Entropy.
+        share: of the query that is spread over classes, in [0, 1].
+        schedule: beta of :class:`Power` in each cycle; the last one is also that of all later cycles. ``[1, 3, 10, 30, 100]`` by default.
+
+    Raises:
+        UserError: the strategy does not rank items, its scores can be below 0, or the schedule is empty.
     """
 
     ranks = False
@@ -173,7 +184,7 @@ def _refuse_below_zero(strategy: Strategy, wrapper: str) -> None:
 
 
 def _power_keys(strategy: Strategy, scored: Scored, beta: float, generator: torch.Generator) -> Tensor:
-    """Noisy keys ``(n,)`` of the unlabeled items.
+    """The keys ``(n,)`` of the unlabeled items, with noise.
 
     Raises:
         UserError: a score is below 0.

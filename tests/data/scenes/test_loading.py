@@ -43,7 +43,7 @@ def test_a_batch_that_cannot_be_sent_is_not_waited_for(capfd):
     with pytest.raises(RuntimeError, match="exited unexpectedly") as error:
         list(loader)
     assert "al_lightning: error: this process has as many files open as it may. Raise the limit (ulimit -n)" in capfd.readouterr().err
-    assert "a loading process has ended; what it has said tells why" in refusal(error.value)
+    assert "a loading process has ended; what it printed tells why" in refusal(error.value)
 
 
 class Keys(Dataset):
