@@ -237,17 +237,17 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], n
     if data.answers_in_table:
         lines = [f"  {file}" for file in files]
         what = [
-            f"Please label the images of this folder: {data.label_key()} for each.",
-            f"Write the classes into {places[0].resolve()} (a line for each image: name,class).",
-            "Or write them into another table of that kind, or sort copies of the images into a folder for each class, and take in that",
-            "table or folder by",
+            f"Label the images in this folder: {data.label_key()} for each.",
+            f"Write the classes into {places[0].resolve()} (one line for each image: name,class).",
+            "Or write them into another table of this kind, or sort copies of the images into one folder for each class. A command takes",
+            "the labels from that table or folder (FROM):",
         ]
     else:
         lines = [f"  {file} -> {place.name}" for file, place in zip(files, places, strict=True)]
         what = [
-            f"Please label the images of this folder: a mask for each, as large as the image is shown, with {data.label_key()}.",
-            f"Put the masks, named as below, into {places[0].parent.resolve()}.",
-            "Or put them into any folder, and take in that folder by",
+            f"Label the images in this folder: draw a mask for each, as large as the image is shown, with {data.label_key()}.",
+            f"Put the masks, with the names below, into {places[0].parent.resolve()}.",
+            "Or put them into any other folder. A command takes them from there (FROM):",
         ]
     return "\n".join(
         [
@@ -255,11 +255,11 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], n
             "",
             f"    python -m al_lightning ingest {shlex.quote(str(run.path))} FROM",
             "",
-            "which checks the labels first. Then go on with the same command as before and --resume:",
+            "It checks the labels first. Then continue the run:",
             "",
             f"    python -m al_lightning fit --resume --run_dir {shlex.quote(str(run.path))}",
             "",
-            "The images, most wanted first:",
+            "The images, the first to label first:",
             "",
             *lines,
             "",
