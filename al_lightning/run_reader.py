@@ -36,7 +36,7 @@ class RunReader(RunFiles):
         """The number of finished cycles."""
         return len(self.read_curve()) if os.path.lexists(self.learning_curve) else 0
 
-    def implied(self) -> int:
+    def implied_cycles(self) -> int:
         """How many cycles must be finished, judged by directories and queries.
 
         The directory of cycle k is made, and the query that cycle k chooses is recorded, when cycle k - 1 is finished.
@@ -51,7 +51,7 @@ class RunReader(RunFiles):
 
     def holds_run(self) -> bool:
         """Whether there is a run here that could be lost: it has begun, or directories and queries tell that it had."""
-        return self.has_begun() or self.implied() > 0
+        return self.has_begun() or self.implied_cycles() > 0
 
     def is_finished(self) -> bool:
         """Whether the run has come to its end: its last cycle made no query."""

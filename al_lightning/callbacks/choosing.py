@@ -25,7 +25,7 @@ def seeded_order(candidates: Tensor, total: int, generator: torch.Generator) -> 
     return order[among[order]]
 
 
-class Knowledge:
+class ScoredPool:
     """What a query knows of the items that were scored.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from al_lightning.acquisition.inference import for_network
-from al_lightning.callbacks.borrowed import other_weights
+from al_lightning.callbacks.other_weights import other_weights
 from al_lightning.callbacks.record import RunRecord
 from al_lightning.callbacks.scoring import evaluating
 from al_lightning.data import PoolDataModule, SceneDataModule

@@ -1,7 +1,7 @@
 """The metrics of a cycle's weights: on the images for validation, and on those for evaluation."""
 
 from lightning.pytorch import Trainer
-from torch import float64, nn
+from torch import Tensor, float64, nn
 
 from al_lightning.callbacks.restart import FitRestart
 from al_lightning.data import PoolDataModule
@@ -60,7 +60,7 @@ class Evaluation:
         return self._tested | validated
 
     def _sum_of_weights(self) -> float:
-        return float(sum(tensor.sum(dtype=float64) for tensor in self._module.state_dict().values()))
+        return float(sum(part.sum(dtype=float64) for part in self._module.state_dict().values() if isinstance(part, Tensor)))
 
 
 def _metrics(trainer: Trainer, of: str) -> Metrics:

@@ -11,7 +11,7 @@ from al_lightning import seeds
 from al_lightning.acquisition import Choice, Features, Random, Strategy
 from al_lightning.acquisition.inference import ByExpert
 from al_lightning.acquisition.representations import has_weights
-from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
 from al_lightning.callbacks.gathering import Gathered
 from al_lightning.callbacks.scoring import batches_of, score_batches
 from al_lightning.data import PoolDataModule
@@ -132,7 +132,7 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: i
         gathered.put if gathered else None,
     )
     refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
-    known = Knowledge(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
+    known = ScoredPool(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
     generator = seeds.generator(data.initial_seed, "initial choice")
     return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
 

@@ -71,7 +71,7 @@ class Interim:
     def between_epochs(self) -> None:
         """Writes a checkpoint if it is time; but not within other fits, such as a search for a learning rate."""
         if self._began is not None:
-            self._restart.carry_over()
+            self._restart.restore_rest()
             self._keep_if_due(trained=False)
 
     def _seconds(self) -> float:
@@ -160,7 +160,7 @@ class Interim:
         self._earlier = own["seconds"]
         where = "its training" if own["trained"] else f"epoch {self._trainer.current_epoch} of its training"
         self._say(f"Cycle {self._cycle} continues after {where} ({own['seconds'] / 60:.1f} minutes).")
-        return self._restart.carry_over if own["trained"] else train
+        return self._restart.restore_rest if own["trained"] else train
 
 
 def _files(folder: Path) -> list[str]:

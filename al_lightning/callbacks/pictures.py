@@ -15,9 +15,9 @@ from al_lightning import seeds
 from al_lightning.acquisition import Strategy
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks.active_learning import ActiveLearningCallback
-from al_lightning.callbacks.borrowed import other_weights
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.cycle_logger import X_AXIS
+from al_lightning.callbacks.other_weights import other_weights
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.data import SceneDataModule
 from al_lightning.data.scenes.datasets import Example

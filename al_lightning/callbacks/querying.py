@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
-from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
 from al_lightning.callbacks.cycle import Query
 from al_lightning.callbacks.first_process import in_first
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool, scoring_ones
+from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool, that_score_items
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -74,13 +74,13 @@ def query_pool(
     pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.ranking_keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
-    known = Knowledge(chooser, pool.indices, pool.ranking_keys[0] if chooser.scores_items else None, pool.gathered, data.item)
+    known = ScoredPool(chooser, pool.indices, pool.ranking_keys[0] if chooser.scores_items else None, pool.gathered, data.item)
     others = torch.cat([settled, data.pool.labeled_indices])
     size, generator = wanted.size - len(settled), seeds.generator(seed, "choice", cycle)
     choice = in_first(trainer, lambda: known.choose(known.scored(free, others, wanted.stride, cycle), size, generator))
     chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
     queryable = data.pool.unlabeled[pool.indices]
-    scoring = scoring_ones(strategies)
+    scoring = that_score_items(strategies)
     keys = pool.ranking_keys[:, queryable]
     scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
     return Query(

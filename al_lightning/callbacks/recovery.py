@@ -20,9 +20,9 @@ def finished_part(run: RunDirectory, size: int, item: Callable[[int], str]) -> t
             learning curve has.
     """
     finished = run.finished()
-    if run.implied() > finished:
+    if (implied := run.implied_cycles()) > finished:
         raise UserError(
-            f"Expected the rows of {run.implied()} finished cycles in {run.learning_curve}, because cycle {run.implied()} has begun, got "
+            f"Expected the rows of {implied} finished cycles in {run.learning_curve}, because cycle {implied} has begun, got "
             f"{finished}: rows were lost. Nothing was changed. Put the table back; or, to do later cycles again, remove their "
             f"directories and the rows of {run.queries} after cycle {finished}."
         )

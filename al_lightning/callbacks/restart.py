@@ -21,7 +21,7 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
 
-from al_lightning.callbacks.carried import WatchedCallback, settings
+from al_lightning.callbacks.plain_attributes import WatchedCallback, settings
 from al_lightning.errors import UserError
 
 Stage = Callable[[], None]
@@ -140,7 +140,7 @@ class FitRestart:
         Args:
             draw_weights: gives the module the weights to begin with.
             checkpoint_dir: directory for checkpoint callbacks without a ``dirpath``.
-            checkpoint: made by :meth:`checkpoint`; the fit continues from there, once :meth:`carry_over` is called.
+            checkpoint: made by :meth:`checkpoint`; the fit continues from there, once :meth:`restore_rest` is called.
         """
         for callback, state in self._callbacks:
             if not getattr(callback, "across_cycles", False):
@@ -224,7 +224,7 @@ class FitRestart:
             loop.on_iteration_done()  # as between two epochs: Lightning would continue in the middle of one
         self._rest = checkpoint[_REST][trainer.global_rank]
 
-    def carry_over(self) -> None:
+    def restore_rest(self) -> None:
         """Restores what Lightning leaves out. To be called after ``on_train_start``, in which callbacks may have reset their state."""
         trainer, module, rest = self.trainer, self.module, self._rest
         if rest is None:

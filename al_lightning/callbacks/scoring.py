@@ -106,7 +106,7 @@ def score_pool(
     return PoolScores(indices[sorting], keys[:, sorting], gathered)
 
 
-def scoring_ones(strategies: Sequence[Strategy]) -> list[Strategy]:
+def that_score_items(strategies: Sequence[Strategy]) -> list[Strategy]:
     """The strategies that score single items."""
     return [strategy for strategy in strategies if strategy.scores_items]
 
@@ -147,7 +147,7 @@ def score_batches(
     sees_inputs = any(strategy.inferences for strategy in strategies)
     loaded = load(batches) if sees_inputs else ((torch.empty(len(batch), 0), batch) for batch in batches)
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    scoring = len(scoring_ones(strategies))
+    scoring = len(that_score_items(strategies))
     represented = strategies[0].represented if put is not None else None
     indices, keys = [torch.empty(0, dtype=torch.int64)], [torch.empty(scoring, 0, dtype=torch.float64, device=device)]
     with _gradient_mode(strategies), evaluating(network), joint_looker(strategies, represented, network, seed) as look:

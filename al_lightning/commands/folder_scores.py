@@ -16,9 +16,9 @@ from tqdm import tqdm
 from al_lightning import seeds
 from al_lightning.acquisition import Strategy, selection
 from al_lightning.acquisition.representations import Rows
-from al_lightning.callbacks.choosing import Knowledge, refuse_not_finite, seeded_order
+from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
 from al_lightning.callbacks.gathering import Gathered
-from al_lightning.callbacks.scoring import score_batches, scoring_ones, shares
+from al_lightning.callbacks.scoring import score_batches, shares, that_score_items
 from al_lightning.commands.stored_run import StoredModel
 from al_lightning.data.scenes.image_folder import ImageFolder, TakesPictures, scoring_batches
 from al_lightning.data.scenes.scene import Size
@@ -42,7 +42,7 @@ class Ranked(NamedTuple):
     tied_share: float
 
 
-def devices_called(names: Sequence[str] | None) -> list[torch.device]:
+def devices_by_name(names: Sequence[str] | None) -> list[torch.device]:
     """Returns devices by their names. Without names, returns all GPUs, or the CPU if there is no GPU.
 
     Raises:
@@ -101,11 +101,11 @@ def rank(
         return str(folder.paths[index])
 
     refuse_not_finite(path_of, indices, keys.isfinite().all(dim=0), "The score of")
-    known = Knowledge(chooser, indices, keys[0] if chooser.scores_items else None, gathered, path_of)
+    known = ScoredPool(chooser, indices, keys[0] if chooser.scores_items else None, gathered, path_of)
     choose_from = known.scored(order[scored[order]], others[scored[others]] if chooser.sees_labeled else others, cycle=model.cycle)
     chosen = known.choose(choose_from, size, seeds.generator(model.seed, "choice", model.cycle))
     places = torch.searchsorted(indices, chosen.indices)
-    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(scoring_ones(strategies), keys, strict=True)}
+    scores = {strategy: strategy.score(its[places]) for strategy, its in zip(that_score_items(strategies), keys, strict=True)}
     tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
     return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
 

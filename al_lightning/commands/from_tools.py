@@ -14,7 +14,7 @@ from al_lightning.labels import rest_of
 
 
 @contextmanager
-def simple(
+def as_folder_or_table(
     source: Path, data: PoolDataModule, indices: Sequence[int], rules: Rules, rest: str | None
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """Provides a folder of masks or a table of classes within a ``with`` block.

@@ -16,7 +16,7 @@ from al_lightning import locks
 from al_lightning.annotation.items import Rules
 from al_lightning.callbacks.oracles import refuse_other_items
 from al_lightning.commands.arguments import CommandParser
-from al_lightning.commands.from_tools import simple
+from al_lightning.commands.from_tools import as_folder_or_table
 from al_lightning.commands.ingest_classes import ClassIntake
 from al_lightning.commands.stored_run import labels_wanted, load_data
 from al_lightning.data import FolderClassificationDataModule, PoolDataModule
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             if isinstance(data, FolderClassificationDataModule)
             else Intake(run, data, asked, options.allow_empty, options.replace)
         )
-        with simple(options.source, data, asked, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
+        with as_folder_or_table(options.source, data, asked, Rules(options.annotators, options.overlaps), options.rest) as (source, unread):
             count, refused = intake.take(source, may_be_empty=bool(unread))
         taken, same, whys = len(intake.taken), count - len(intake.taken) - len(refused), unread | refused
         print(f"{taken} {intake.what} are taken, {same} were there already, {len(whys)} {intake.where} are refused{':' if whys else '.'}")

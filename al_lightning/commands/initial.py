@@ -87,8 +87,7 @@ def metric_of(run: RunDirectory, metric: str) -> float:
         raise UserError(f"Expected cycle 0 in {run.learning_curve}, but no cycle is finished.")
     metrics = cycles[0].metrics
     if metric not in metrics:
-        known = ", ".join(name for name in metrics if name.startswith("val/"))
-        raise UserError(f"Expected --metric from the columns of {run.learning_curve}, {known}, got {metric}.")
+        raise UserError(f"Expected --metric from the columns of {run.learning_curve}, {', '.join(metrics)}, got {metric}.")
     value = metrics[metric]
     if not math.isfinite(value):
         raise UserError(f"Expected {metric} of {run.path} to be a number to choose by, got {value}. Choose by another --metric.")

@@ -17,7 +17,7 @@ from al_lightning.annotation.items import classes_of
 from al_lightning.annotation.package import TOOLS, refuse_tools
 from al_lightning.callbacks.scoring import pixel_scores
 from al_lightning.commands.arguments import CommandParser, positive
-from al_lightning.commands.folder_scores import Ranked, devices_called, rank, takes_pictures
+from al_lightning.commands.folder_scores import Ranked, devices_by_name, rank, takes_pictures
 from al_lightning.commands.query_package import PACKAGE, write_package
 from al_lightning.commands.stored_run import StoredModel, load_checkpoint, load_run, read_strategy
 from al_lightning.data import PoolDataModule
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         SystemExit: with status 3 if the query was written, but left out images that can't be read or scored.
     """
     given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
-    out, devices, folder, model = Path(given.out), devices_called(given.devices), ImageFolder(Path(given.images)), _model(given)
+    out, devices, folder, model = Path(given.out), devices_by_name(given.devices), ImageFolder(Path(given.images)), _model(given)
     strategies = _strategies(model, given.strategy)
     if given.package:
         refuse_tools(given.package, classes_of(model.data))

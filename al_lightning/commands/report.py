@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from al_lightning.analysis.drawings import FORMATS, SCREEN, Paper, refuse_unknown_font
-from al_lightning.analysis.numbers import choose_metric, compare, lacking, read_runs
+from al_lightning.analysis.numbers import choose_metric, compare, read_runs, without_metric
 from al_lightning.analysis.pages import Gallery, Report
 from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         refuse_unknown_font(options.font)
     runs, skipped = read_runs(options.runs)
     metric = choose_metric(runs, options.metric)
-    skipped |= lacking(runs, metric)
+    skipped |= without_metric(runs, metric)
     runs = [run for run in runs if run.path not in skipped]
     comparison = compare(runs, skipped, metric, options.baseline, options.full)
     gallery = Gallery(options.out / "figures", options.format, Paper(options.width, options.font))

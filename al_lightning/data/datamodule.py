@@ -169,9 +169,9 @@ class PoolDataModule(LightningDataModule, ABC):
         indices = (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()
         if size >= len(indices):
             raise UserError(f"Expected active_learning.evaluation_first below the {len(indices)} images of the pool, got {size}.")
-        return self.drawn_of(indices, size / len(indices))
+        return self.draw_share(indices, size / len(indices))
 
-    def drawn_of(self, indices: Sequence[int], share: float) -> list[int]:
+    def draw_share(self, indices: Sequence[int], share: float) -> list[int]:
         """Draws a share of some items, in whole groups if there are groups.
 
         Args:

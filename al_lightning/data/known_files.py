@@ -19,7 +19,7 @@ _KNOWN = {md5: known for known, md5 in _MD5.items()}
 _FULL_SIZES = (60_000, 10_000)
 
 
-def doubt(content: Tensor, name: str, title: str) -> str | None:
+def why_doubtful(content: Tensor, name: str, title: str) -> str | None:
     """Why a file's content may not be what its name says; None if it may be, as for a part of a data set.
 
     Args:

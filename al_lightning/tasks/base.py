@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
-from al_lightning.tasks.fitting import needs_company, refuse_other_loss, refuse_other_network
+from al_lightning.tasks.fitting import needs_two_items, refuse_other_loss, refuse_other_network
 from al_lightning.tasks.parameters import fuse, scale_rates
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -88,7 +88,7 @@ class Task(LightningModule, ABC):
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
         self._steps = BlockSteps()
-        self._needs_company = False
+        self._needs_two_items = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning assigns this name about forty times per step; nn.Module's bookkeeping for it would cost as much as a small layer.
@@ -137,7 +137,7 @@ class Task(LightningModule, ABC):
         if classes is not None:
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
-            self._needs_company = needs_company(self.network, example)
+            self._needs_two_items = needs_two_items(self.network, example)
             if self.criterion is not None:
                 refuse_other_loss(self.criterion, len(classes), self.dense)
         if self._finds_rate and not hasattr(self, "lr"):
@@ -150,7 +150,7 @@ class Task(LightningModule, ABC):
     def least_batch(self) -> int:
         """Items that a training batch needs: 2 for a network that can't train on 1, unless processes share their batch statistics."""
         shared = self.trainer.world_size > 1 and any(isinstance(part, nn.SyncBatchNorm) for part in self.network.modules())
-        return 2 if self._needs_company and not shared else 1
+        return 2 if self._needs_two_items and not shared else 1
 
     def _refuse_for_blocks(self) -> None:
         trainer = self.trainer

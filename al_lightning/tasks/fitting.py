@@ -117,7 +117,7 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
         )
 
 
-def needs_company(network: nn.Module, example: Tensor) -> bool:
+def needs_two_items(network: nn.Module, example: Tensor) -> bool:
     """Whether the network, with its modules' current modes, can't train on one item: batch norm needs several values for a variance.
 
     Args:

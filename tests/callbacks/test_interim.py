@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from al_lightning import cli
-from al_lightning.callbacks.carried import WatchedCallback
+from al_lightning.callbacks.plain_attributes import WatchedCallback
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory

@@ -4,7 +4,7 @@ from segmentation_models_pytorch import losses
 from torch import nn
 
 from al_lightning.errors import UserError
-from al_lightning.tasks.fitting import agreed_classes, needs_company, refuse_other_loss, refuse_other_network
+from al_lightning.tasks.fitting import agreed_classes, needs_two_items, refuse_other_loss, refuse_other_network
 
 PIXELS = torch.rand(1, 3, 9, 7)
 ITEMS = torch.rand(1, 1, 4, 4)
@@ -78,7 +78,7 @@ def test_a_network_that_was_asked_is_as_it_was(network, example, needs):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes, state = [part.training for part in network.modules()], torch.get_rng_state()
     refuse_other_network(network, example, list("abcde"), dense=False)
-    assert needs_company(network, example) == needs
+    assert needs_two_items(network, example) == needs
     assert [part.training for part in network.modules()] == modes and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

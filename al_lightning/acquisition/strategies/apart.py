@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.strategies.base import Scored, Strategy, refuse_together
+from al_lightning.acquisition.strategies.base import Scored, Strategy, refuse_unranked
 from al_lightning.acquisition.strategies.wrapped import Wrapped
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
@@ -43,7 +43,7 @@ class Apart(Wrapped):
 
     @checked
     def __init__(self, strategy: Strategy, frames: PositiveInt = 30, pattern: str | None = None) -> None:
-        refuse_together(strategy, "Apart")
+        refuse_unranked(strategy, "Apart")
         super().__init__(strategy)
         self.frames = frames
         self.pattern = pattern

@@ -169,7 +169,7 @@ def top(keys: Tensor, size: int, stride: int = 1) -> Tensor:
     return selection.choose(keys, positions, positions, size, stride)
 
 
-def refuse_together(strategy: Strategy, wrapper: str) -> None:
+def refuse_unranked(strategy: Strategy, wrapper: str) -> None:
     """Refuses a strategy that does not rank items, as another strategy needs its ranking.
 
     Args:

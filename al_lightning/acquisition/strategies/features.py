@@ -8,7 +8,7 @@ from al_lightning.acquisition.aggregation import Aggregation
 from al_lightning.acquisition.batches import Batch
 from al_lightning.acquisition.inference import PlainPass
 from al_lightning.acquisition.representations import Features, Represented
-from al_lightning.acquisition.strategies.base import Choice, Scored, Strategy, refuse_together, top
+from al_lightning.acquisition.strategies.base import Choice, Scored, Strategy, refuse_unranked, top
 from al_lightning.acquisition.strategies.scores import Margin
 from al_lightning.acquisition.strategies.wrapped import Wrapped
 from al_lightning.numbers import NonNegativeFloat, PositiveFloat, PositiveInt, checked
@@ -203,7 +203,7 @@ class Diverse(Wrapped):
 
     @checked
     def __init__(self, strategy: Strategy, candidates: PositiveInt = 10, features: Features = _MEAN) -> None:
-        refuse_together(strategy, "Diverse")
+        refuse_unranked(strategy, "Diverse")
         super().__init__(strategy)
         self.candidates = candidates
         self.features = features

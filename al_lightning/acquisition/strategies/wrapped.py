@@ -10,7 +10,7 @@ from al_lightning.acquisition import batches, selection
 from al_lightning.acquisition.aggregation import Aggregation
 from al_lightning.acquisition.inference import ByExpert, PlainPass
 from al_lightning.acquisition.representations import PredictedShares, Represented
-from al_lightning.acquisition.strategies.base import Choice, Scored, Strategy, refuse_together, top
+from al_lightning.acquisition.strategies.base import Choice, Scored, Strategy, refuse_unranked, top
 from al_lightning.errors import UserError
 from al_lightning.numbers import ClosedUnitInterval, PositiveFloat, checked
 
@@ -90,7 +90,7 @@ class Inverse(Wrapped):
     """
 
     def __init__(self, strategy: Strategy) -> None:
-        refuse_together(strategy, "Inverse")
+        refuse_unranked(strategy, "Inverse")
         super().__init__(strategy)
         self.below_zero = True
 
@@ -178,7 +178,7 @@ class ClassStratified(Wrapped):
 
 
 def _refuse_below_zero(strategy: Strategy, wrapper: str) -> None:
-    refuse_together(strategy, wrapper)
+    refuse_unranked(strategy, wrapper)
     if strategy.below_zero:
         raise UserError(f"Expected a strategy whose scores are at least 0 for {wrapper}, which draws by their powers, got {strategy}.")
 

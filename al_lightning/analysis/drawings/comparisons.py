@@ -123,6 +123,8 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
     for panel, shade, face in zip(panels, cycle(("0.8", "#f3d9b1", "#cfe3f2")), cycle((None, "white", "0.6")), strict=False):
         means = {series: mean_curve(series, panel.budgets) for series in panel.compared}
         shown = {series: in_percent(values) for series, values in means.items() if values is not None}
+        if not shown:  # no seed of any strategy has the metric at all budgets
+            continue
         x = [panel.compared[0].pixels(labeled) for labeled in panel.budgets]
         name = legend_name(panel.name)
         band = np.stack([*shown.values()])
@@ -173,7 +175,7 @@ def trend(found: Trend, look: Mapping[str, Style], paper: Paper) -> Figure:
     right.axhline(0, label=legend_name(found.baseline), **BASELINE)
     for name, points in found.lines.items():
         # A line that stands for a class of strategies gets the look of one of them.
-        style = look.get(name) or next(style for other, style in look.items() if other.startswith(name))
+        style = look.get(name) or next(look[other] for start in (f"{name}(", name) for other in look if other.startswith(start))
         values = [point.value for point in points]
         known = [point.break_even if np.isfinite(point.break_even) else np.nan for point in points]
         if not np.isnan(known).all():  # matplotlib would reserve space for a line without points

@@ -2,8 +2,8 @@ from . import settings as settings
 from . import stopping as stopping
 from .comparison import choose_metric as choose_metric
 from .comparison import compare as compare
-from .comparison import lacking as lacking
 from .comparison import read_runs as read_runs
+from .comparison import without_metric as without_metric
 from .curves import Values as Values
 from .curves import alc as alc
 from .simplex import random_distributions as random_distributions

@@ -282,7 +282,7 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
     """Chooses the metric that is compared.
 
     Args:
-        runs: more than half of them must have the metric; :func:`lacking` names the others.
+        runs: more than half of them must have the metric; :func:`without_metric` names the others.
         wanted: name of the metric; None takes the first of ``test/miou``, ``test/accuracy``, ``val/miou`` and ``val/accuracy``.
 
     Raises:
@@ -302,7 +302,7 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
     )
 
 
-def lacking(runs: Sequence[Run], metric: str) -> dict[Path, str]:
+def without_metric(runs: Sequence[Run], metric: str) -> dict[Path, str]:
     """Returns the paths of the runs that do not have a metric, with the reason why they are left out."""
     return {run.path: f"no {metric} in its learning_curve.csv" for run in runs if metric not in run.rows[0].metrics}
 

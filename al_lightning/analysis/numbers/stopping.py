@@ -34,7 +34,7 @@ _TAIL = 0.025
 
 
 @dataclass(frozen=True)
-class Sure:
+class MetricWithInterval:
     """The metric of a run's last finished cycle with its interval.
 
     Attributes:
@@ -124,7 +124,7 @@ def bootstrap_interval(counts: npt.NDArray[np.int64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def sure(run: RunDirectory) -> Sure | None:
+def metric_with_interval(run: RunDirectory) -> MetricWithInterval | None:
     """The metric of the last cycle with its interval; None if the run did not record enough for an interval.
 
     Raises:
@@ -135,11 +135,11 @@ def sure(run: RunDirectory) -> Sure | None:
         return None
     if name.endswith("accuracy"):
         count = evaluation_images(run)
-        return Sure(name, value, *exact_interval(round(value * count), count), count, "exact binomial") if count else None
+        return MetricWithInterval(name, value, *exact_interval(round(value * count), count), count, "exact binomial") if count else None
     images = read_evaluated(run.evaluated(row.cycle)) if os.path.lexists(run.evaluated(row.cycle)) else []
     if len(images) < _LEAST:
         return None
-    return Sure(name, value, *bootstrap_interval(np.array(images, dtype=np.int64)), len(images), "bootstrap")
+    return MetricWithInterval(name, value, *bootstrap_interval(np.array(images, dtype=np.int64)), len(images), "bootstrap")
 
 
 def metric_of(row: CycleRow) -> str | None:
@@ -183,7 +183,7 @@ def in_words(run: RunDirectory) -> list[str]:
         UserError: a table is damaged.
     """
     rows, found = run.read_curve(), []
-    if (metric := sure(run)) is not None:
+    if (metric := metric_with_interval(run)) is not None:
         ends = f"{unsigned(metric.low)} to {percent(metric.high)}"
         found.append(f"95 % interval {ends} ({metric.how} over {metric.images} evaluation images)")
     if (name := metric_of(rows[-1])) is not None and (brought := gains(rows, name)):
@@ -203,7 +203,7 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
     Raises:
         UserError: a table is damaged.
     """
-    rows, metric, both = run.read_curve(), sure(run), picks(run)
+    rows, metric, both = run.read_curve(), metric_with_interval(run), picks(run)
     name = metric_of(rows[-1])
     nothing = float("nan")
     return {

@@ -39,13 +39,13 @@ class Material:
             panel.name: f"{number}-{panel.name[:80]}" if numbered else "" for number, panel in enumerate(comparison.panels, 1)
         }
 
-    def keep(self, name: str, rows: Rows) -> Rows:
+    def add_rows(self, name: str, rows: Rows) -> Rows:
         """Adds rows to the CSV table of that name, which has the rows of all panels; returns the rows."""
         if rows:
             self.tables.setdefault(name, []).extend(rows)
         return rows
 
-    def show(self, draw: Draw, name: Sequence[str], caption: str, panels: Sequence[Panel], where: str = "") -> Html:
+    def add_figure(self, draw: Draw, name: Sequence[str], caption: str, panels: Sequence[Panel], where: str = "") -> Html:
         """Draws a figure, writes its files, and returns it as HTML.
 
         Args:

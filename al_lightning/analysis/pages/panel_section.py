@@ -40,8 +40,8 @@ def section(material: Material, panel: Panel, levels: Sequence[float]) -> Sectio
         *_differences(material, panel, tested),
         *_pairs(material, panel),
     ]
-    material.keep("curves_by_seed", tables.curves_by_seed(panel))
-    material.keep("curves", tables.curves(panel))
+    material.add_rows("curves_by_seed", tables.curves_by_seed(panel))
+    material.add_rows("curves", tables.curves(panel))
     return Section(panel.name or "Learning curves", body)
 
 
@@ -50,11 +50,11 @@ def _main(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[
     metric = material.comparison.metric
     caption = f"Learning curves: {metric} against labeled items, mean over seeds with 95 % intervals."
     draw = partial(comparisons.learning_curves, panel, metric, material.look)
-    shown = [material.show(draw, ["learning curves"], caption, [panel], panel.name)]
+    shown = [material.add_figure(draw, ["learning curves"], caption, [panel], panel.name)]
     if tested and panel.baseline:
         caption = f"Difference to {panel.baseline.label} at each budget, paired by seed, with 95 % intervals (Student's t)."
         draw = partial(comparisons.differences, panel, tested, material.look)
-        shown.append(material.show(draw, ["differences"], caption, [panel], panel.name))
+        shown.append(material.add_figure(draw, ["differences"], caption, [panel], panel.name))
     return shown
 
 
@@ -80,20 +80,20 @@ def _other_curves(material: Material, panel: Panel) -> list[Html]:
     elif panel.budgets:  # with one finished cycle there are none yet, and no metric that could become 0
         caption = f"Normalised curves: 0 is the first training set ({percent(panel.start)}), 100 the whole pool ({percent(panel.full)})."
         draw = partial(comparisons.normalized_curves, panel, material.look)
-        found = [material.show(draw, ["normalised curves"], caption, [panel], panel.name)]
+        found = [material.add_figure(draw, ["normalised curves"], caption, [panel], panel.name)]
     for kind, members in _groups(panel).items():
         caption = f"All {kind} strategies. The y-axis covers the last three quarters of their curves."
         zoom = partial(comparisons.zoom, panel, members, material.comparison.metric, material.look)
-        found.append(material.show(zoom, ["zoom", kind], caption, [panel], panel.name))
+        found.append(material.add_figure(zoom, ["zoom", kind], caption, [panel], panel.name))
     return found
 
 
 def _numbers(material: Material, panel: Panel, wanted: Sequence[float]) -> list[Html]:
     if len(panel.budgets) < 2:
         return [markup.paragraph("No two numbers of labels have been reached by all strategies, so there is nothing to compute yet.")]
-    rows = material.keep("summary", tables.summary(panel))
+    rows = material.add_rows("summary", tables.summary(panel))
     wanted = wanted or findings.default_levels(panel)
-    levels = material.keep("labels_to_reach", tables.levels(panel, wanted))
+    levels = material.add_rows("labels_to_reach", tables.levels(panel, wanted))
     parts = [
         markup.heading("Areas and break-even points"),
         markup.paragraph(f"Over {panel.budgets[0]:,} to {panel.budgets[-1]:,} labeled items; in brackets 95 % intervals over seeds."),
@@ -108,8 +108,8 @@ def _numbers(material: Material, panel: Panel, wanted: Sequence[float]) -> list[
 def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -> list[Html]:
     if panel.baseline is None or not tested:
         return []
-    all_rows = material.keep("differences_by_budget", tables.contrasts(panel, tested))
-    rows = material.keep("differences", tables.contrasts(panel, findings.overall(panel)))
+    all_rows = material.add_rows("differences_by_budget", tables.contrasts(panel, tested))
+    rows = material.add_rows("differences", tables.contrasts(panel, findings.overall(panel)))
     return [
         markup.heading(f"Differences to {panel.baseline.label}"),
         markup.paragraph(
@@ -127,7 +127,7 @@ def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -
 def _pairs(material: Material, panel: Panel) -> list[Html]:
     if len(panel.compared) < 2 or len(panel.budgets) < 2:
         return []
-    rows = material.keep("pairwise", tables.contrasts(panel, findings.pairwise(panel)))
+    rows = material.add_rows("pairwise", tables.contrasts(panel, findings.pairwise(panel)))
     pairs = markup.table(rows, readable.contrast("first", "second"))
     return [
         *_against_mean(material, panel),
@@ -144,7 +144,7 @@ def _pairs(material: Material, panel: Panel) -> list[Html]:
 def _penalties(material: Material, panel: Panel) -> list[Html]:
     labels = [series.label for series in panel.compared]
     shares = findings.penalties(panel)
-    material.keep("penalties", tables.penalties(panel, shares))
+    material.add_rows("penalties", tables.penalties(panel, shares))
     matrix: Rows = [{"": label, **dict(zip(labels, line, strict=True))} for label, line in zip(labels, shares.tolist(), strict=True)]
     matrix.append({"": "penalty (mean of the column)", **dict(zip(labels, _column_means(shares.tolist()), strict=True))})
     return [
@@ -155,7 +155,7 @@ def _penalties(material: Material, panel: Panel) -> list[Html]:
             "a column: how often it loses; the mean of the column is its penalty, and the lowest is the best."
         ),
         markup.table(matrix, [columns.text("", ""), *(columns.number(label, label, columns.whole_percent) for label in labels)]),
-        material.show(
+        material.add_figure(
             partial(comparisons.penalty_map, labels, shares),
             ["penalties"],
             "The penalty matrix: the strategy of a row beats that of a column at so many percent of the budgets. A dark row wins, a dark "
@@ -167,7 +167,7 @@ def _penalties(material: Material, panel: Panel) -> list[Html]:
 
 
 def _against_mean(material: Material, panel: Panel) -> list[Html]:
-    rows = material.keep("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
+    rows = material.add_rows("against_mean", tables.contrasts(panel, findings.against_mean(panel)))
     if not rows:
         return []
     told = "Each strategy that counts pixels, or aggregates their scores in another way, minus the same strategy with the mean. "

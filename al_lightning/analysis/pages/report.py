@@ -80,7 +80,7 @@ class Report:
     def _write_tables(self) -> None:
         if self.export:
             for panel in self.comparison.panels:
-                self.material.keep("queried_by_seed", tables.queried_by_seed(panel))
+                self.material.add_rows("queried_by_seed", tables.queried_by_seed(panel))
         for name, rows in self.material.tables.items():
             lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
             write_atomically(self.folder / "tables" / f"{name}.csv", encoded(as_csv(lines)))
@@ -121,11 +121,11 @@ def _trends(material: Material) -> list[Section]:
         return []
     body: list[Html] = []
     for each in found:
-        rows = material.keep("trends", tables.trends([each]))
+        rows = material.add_rows("trends", tables.trends([each]))
         title = f"{', '.join(each.lines)} against {each.setting}" + (f" ({each.where})" if each.where else "")
         body += [
             markup.heading(title),
-            material.show(
+            material.add_figure(
                 partial(comparisons.trend, each, material.look),
                 ["trend", *_named(each)],
                 f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
@@ -139,7 +139,7 @@ def _trends(material: Material) -> list[Section]:
 
 def _watched(material: Material) -> list[Section]:
     """A table of the runs in which a person decides when to stop."""
-    rows = material.keep("when_to_stop", [dict(run.stopping) for run in material.comparison.runs if run.stopping is not None])
+    rows = material.add_rows("when_to_stop", [dict(run.stopping) for run in material.comparison.runs if run.stopping is not None])
     return [Section("When to stop", [markup.paragraph(stopping.EXPLAINED), markup.table(rows, readable.STOPPING)])] if rows else []
 
 
@@ -148,7 +148,7 @@ def _in_pixels(material: Material) -> list[Section]:
     panels = comparisons.of_unlike_items(material.comparison.panels)
     kinds = dict.fromkeys(names.kind(series.strategy) for panel in panels for series in panel.others)
     figures = [
-        material.show(
+        material.add_figure(
             partial(comparisons.in_pixels, panels, kind, material.comparison.metric, material.look),
             ["pixels", kind],
             f"{kind} strategies against the number of labeled pixels. The bands go from the lowest to the highest mean of all "
@@ -161,7 +161,7 @@ def _in_pixels(material: Material) -> list[Section]:
 
 
 def _cost(material: Material) -> Section:
-    rows = [row for panel in material.comparison.panels for row in material.keep("cost", tables.cost(panel))]
+    rows = [row for panel in material.comparison.panels for row in material.add_rows("cost", tables.cost(panel))]
     text = (
         "Means over the runs of a strategy, each with all its cycles so far; memory is the largest peak of any query. Pixels are those of "
         "the queried images or crops, without the initial set, if the runs recorded them. Labels are those of the last training set and of "
@@ -171,10 +171,10 @@ def _cost(material: Material) -> Section:
 
 
 def _compared(material: Material) -> Section:
-    runs = material.keep("runs", tables.runs(material.comparison))
-    strategies = material.keep("strategies", tables.strategies(material.comparison))
-    differing = material.keep("settings", tables.differing_settings(material.comparison))
-    material.keep("other_runs", tables.other_runs(material.comparison))
+    runs = material.add_rows("runs", tables.runs(material.comparison))
+    strategies = material.add_rows("strategies", tables.strategies(material.comparison))
+    differing = material.add_rows("settings", tables.differing_settings(material.comparison))
+    material.add_rows("other_runs", tables.other_runs(material.comparison))
     body = [
         markup.heading("Strategies"),
         markup.table(strategies, [columns.text("strategy", "strategy"), columns.text("settings", "settings")]),

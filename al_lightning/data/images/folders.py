@@ -276,7 +276,7 @@ class FolderClassificationDataModule(ResidentDataModule):
     def evaluation_among(self, indices: Sequence[int]) -> list[int]:
         """See :meth:`PoolDataModule.evaluation_among`."""
         share = evaluation_share(self.evaluation, self.evaluates_first)
-        return [] if share is None else self.drawn_of(indices, share)
+        return [] if share is None else self.draw_share(indices, share)
 
     def image_and_label(self, index: int) -> tuple[Path, Path]:
         """See :meth:`PoolDataModule.image_and_label`; all classes are in one table."""

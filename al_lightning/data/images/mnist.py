@@ -170,7 +170,7 @@ class _IDXDataModule(ResidentDataModule):
         assert images is not None and labels is not None
         data = ResidentImages(*read_labeled_images(images, labels, len(self.class_names)))
         for path, content, name in zip((images, labels), (data.images.squeeze(1), data.labels.byte()), _SPLITS[split], strict=True):
-            if (doubt := known_files.doubt(content, name, self.title)) is not None:
+            if (doubt := known_files.why_doubtful(content, name, self.title)) is not None:
                 log.warning("WARNING: %s %s", path, doubt)
         return data
 

@@ -103,7 +103,7 @@ class FolderSegmentationDataModule(SceneDataModule):
     def evaluation_among(self, indices: Sequence[int]) -> list[int]:
         """See :meth:`PoolDataModule.evaluation_among`."""
         share = evaluation_share(self.evaluation, self.evaluates_first)
-        return [] if share is None else self.drawn_of(indices, share)
+        return [] if share is None else self.draw_share(indices, share)
 
     def _scenes(self, folder: Path, argument: str) -> list[Scene]:
         """The scenes of a folder; those without a mask have their annotations."""
@@ -159,13 +159,13 @@ class CocoLabel(NamedTuple):
     source: str
 
     def ids(self) -> Pixels:
-        """See :meth:`Drawing.ids`."""
+        """See :meth:`DrawnLabel.ids`."""
         unnamed: Literal["refuse", "ignore"] = "ignore" if bool(self.classes.known.all()) else "refuse"
         with self.named():
             return self.classes.ids_of(self.annotated.mask(self.classes.names, unnamed, self.classes.rest, "smaller"))
 
     def sha256(self) -> str:
-        """See :meth:`Drawing.sha256`."""
+        """See :meth:`DrawnLabel.sha256`."""
         return self.annotated.sha256()
 
     @contextmanager

@@ -36,7 +36,7 @@ class Box(NamedTuple):
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-class Drawing(Protocol):
+class DrawnLabel(Protocol):
     """A label that is drawn, and not read from a label file of its own."""
 
     def ids(self) -> Pixels:
@@ -73,7 +73,7 @@ class Scene(NamedTuple):
     has_label: bool = True
     is_added: bool = False
     scaled: Size | None = None
-    drawing: Drawing | None = None
+    drawing: DrawnLabel | None = None
 
     @property
     def read_size(self) -> Size:

@@ -117,6 +117,8 @@ def test_trends_mark_what_never_leads(tmp_path):
     assert (list(never.get_xdata()), never.get_marker()) == ([16], "x")
     assert right.get_xscale() == "log" and [label.get_text() for label in right.get_xticklabels()] == ["16", "64", "512"]
     assert len(left.get_yticks()) > 2
+    look = comparisons.styles(["EntropyOfAnother()", "Entropy(temperature=2)"])  # the line of a class looks like one of its strategies
+    assert comparisons.trend(found, look, SCREEN).axes[0].get_lines()[0].get_color() == look["Entropy(temperature=2)"]["color"]
     nowhere = replace(found, lines={"Entropy": [replace(point, break_even=np.inf) for point in found.lines["Entropy"]]})
     assert not len(comparisons.trend(nowhere, comparisons.styles(["Entropy"]), SCREEN).axes[0].get_yticks())  # crosses have no number
 
@@ -142,6 +144,10 @@ def test_images_and_crops_stand_in_one_figure_on_an_axis_in_pixels(tmp_path, mon
     assert list(drawn[f"Entropy ({images})"]) == [2400, 4800, 7200] and list(drawn[f"Random ({crops})"]) == [2000, 3000, 4000]
     bands = [band.get_datalim(axes.transData) for band in axes.collections]
     assert sorted((round(band.x0), round(band.x1), round(band.y1)) for band in bands) == [(2000, 4000, 56), (2400, 7200, 56)]
+    one_each = {seed: {labeled: 0.5} for seed, labeled in enumerate(panels[0].budgets)}  # no seed has reached all budgets
+    incomplete = replace(panels[0], series=tuple(replace(series, curves=one_each) for series in panels[0].series))
+    (axes,) = comparisons.in_pixels([incomplete, panels[1]], "Bayesian", "val/accuracy", look, SCREEN).axes
+    assert {label.split(" ", 1)[1] for label in lines(axes)} == {f"({panels[1].name})"}
     (axes,) = comparisons.in_pixels(panels, "Bayesian", "val/accuracy", look, SCREEN).axes
     assert set(lines(axes)) == {f"{label} ({name})" for label in ("Random", "BALD") for name in names}
     undrawn(monkeypatch)

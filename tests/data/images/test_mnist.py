@@ -123,12 +123,12 @@ def test_files_are_found_where_torchvision_puts_them(tmp_path, where):
 def test_a_full_file_that_is_not_the_known_one_is_said_to_be(monkeypatch):
     images = torch.zeros(10_000, 3, 5, dtype=torch.uint8)
     unpacked = bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4) for size in images.shape) + bytes(150_000)
-    assert "not known" in known_files.doubt(images, "t10k-images-idx3-ubyte", "MNIST")
-    assert known_files.doubt(images[1:], "t10k-images-idx3-ubyte", "MNIST") is None  # a part of something
+    assert "not known" in known_files.why_doubtful(images, "t10k-images-idx3-ubyte", "MNIST")
+    assert known_files.why_doubtful(images[1:], "t10k-images-idx3-ubyte", "MNIST") is None  # a part of something
     monkeypatch.setitem(known_files._KNOWN, hashlib.md5(unpacked).hexdigest(), ("Fashion-MNIST", "t10k-images-idx3-ubyte"))
-    assert known_files.doubt(images, "t10k-images-idx3-ubyte", "Fashion-MNIST") is None
-    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.doubt(images, "t10k-images-idx3-ubyte", "MNIST")
-    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.doubt(images, "train-images-idx3-ubyte", "Fashion-MNIST")
+    assert known_files.why_doubtful(images, "t10k-images-idx3-ubyte", "Fashion-MNIST") is None
+    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.why_doubtful(images, "t10k-images-idx3-ubyte", "MNIST")
+    assert "that of Fashion-MNIST's t10k-images-idx3-ubyte" in known_files.why_doubtful(images, "train-images-idx3-ubyte", "Fashion-MNIST")
 
 
 def test_a_run_says_loudly_whose_files_they_are(caplog, monkeypatch):
