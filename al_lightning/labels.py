@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from al_lightning.errors import UserError
+from al_lightning.text import listed
 
 IGNORED = 255
 _UNKNOWN = -1  # in place of a class
@@ -157,8 +158,7 @@ class ClassMap(NamedTuple):
         """
         unknown = ids[~self.known[ids]].tolist()
         if unknown:
-            shown = ", ".join(map(str, unknown[:8])) + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
-            raise UserError(f"Expected the label ids {_ranges(np.flatnonzero(self.known).tolist())} in {source}, got {shown}.")
+            raise UserError(f"Expected the label ids {_ranges(np.flatnonzero(self.known).tolist())} in {source}, got {listed(unknown, 8)}.")
 
     def look_like_train_ids(self, ids: Collection[int]) -> bool:
         """Whether the ids of many label files look like Cityscapes' training ids (those of ``labelTrainIds`` files), not like label ids.

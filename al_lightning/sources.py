@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from al_lightning.errors import UserError
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.reading import COUNT, TEXT, Kind, read_table
-from al_lightning.text import encoded
+from al_lightning.text import encoded, listed
 
 POOL, UNLABELED, VALIDATION, EVALUATION, ADDED = "pool", "unlabeled", "validation", "evaluation", "added"
 _IMAGE_COLUMNS = {"split": TEXT, "file": TEXT, "identity": TEXT}
@@ -145,8 +145,7 @@ def differences(then: Mapping[str, object], now: Mapping[str, object]) -> str:
 
 
 def _named(files: Sequence[str]) -> str:
-    shown = ", ".join(file if file.isprintable() else repr(file) for file in files[:_SHOWN])
-    return shown + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
+    return listed([file if file.isprintable() else repr(file) for file in files], _SHOWN)
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

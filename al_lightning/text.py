@@ -8,6 +8,7 @@ import io
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 
 _CODES = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -41,6 +42,16 @@ def printable(text: str) -> str:
         'a\\nb \\xff'
     """
     return _CODES.sub(lambda found: _code(found.group()), text)
+
+
+def listed(names: Sequence[object], most: int = 5) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> listed("abc", 2), listed([1, 2], 2)
+        ('a, b and 1 more', '1, 2')
+    """
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def shortened(text: str, longest: int) -> str:

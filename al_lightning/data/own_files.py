@@ -8,6 +8,7 @@ from al_lightning import seeds
 from al_lightning.data.held_out import draw_groups
 from al_lightning.errors import UserError
 from al_lightning.sources import ADDED, EVALUATION, POOL, UNLABELED, differences
+from al_lightning.text import listed
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """Suffixes of image files; other files are ignored."""
@@ -181,7 +182,7 @@ def _refuse_missing(files: Mapping[str, str], labeled: Collection[str], recorded
         raise UserError(f"Expected the images that the run began with, but they are not the same: {gone}. Put them back.")
     began = [name for name, file in files.items() if recorded.get(file) in (POOL, EVALUATION)]
     if missing := [name for name in began if name not in labeled]:
-        raise UserError(f"Expected the {len(began)} labels that the run began with, but {len(missing)} are missing: {shown(missing)}.")
+        raise UserError(f"Expected the {len(began)} labels that the run began with, but {len(missing)} are missing: {listed(missing)}.")
 
 
 def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: str | None) -> None:
@@ -198,11 +199,6 @@ def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: 
     group_of = grouping(group)
     if group is not None and (shared := sorted({group_of(name) for name in pool} & {group_of(name) for name in evaluation})):
         raise UserError(
-            f"Expected no group of images both in the pool and for evaluation, got {shown(shared)}. Move them to one side, or correct "
+            f"Expected no group of images both in the pool and for evaluation, got {listed(shared)}. Move them to one side, or correct "
             "data.init_args.group."
         )
-
-
-def shown(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

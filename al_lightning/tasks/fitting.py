@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
+from al_lightning.text import listed
 
 _TOO_FEW = "Expected more than 1 value per channel when training"  # torch's batch norm
 
@@ -35,8 +36,8 @@ def agreed_classes(stated: Sequence[str] | int | None, data: Sequence[str] | Non
     # Other names are fine, but not the data's name of another class.
     if len(names) != len(data) or any(theirs in names and theirs != ours for ours, theirs in zip(names, data, strict=True)):
         raise UserError(
-            f"Expected the {len(data)} classes of the data ({_listed(data)}), got model.init_args.{setting} for {len(names)} "
-            f"({_listed(names)}). Leave it out: the data know their classes."
+            f"Expected the {len(data)} classes of the data ({listed(data)}), got model.init_args.{setting} for {len(names)} "
+            f"({listed(names)}). Leave it out: the data know their classes."
         )
     return list(names)
 
@@ -71,7 +72,7 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
         found = "x".join(map(str, logits.shape[1:])) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(
             f"Expected {'x'.join(map(str, expected[1:]))} outputs of {type(network).__name__} for an input of {shape}, one for each of the "
-            f"{len(classes)} classes of the data ({_listed(classes)}), got {found}. Set model.init_args.network.init_args.num_classes, or "
+            f"{len(classes)} classes of the data ({listed(classes)}), got {found}. Set model.init_args.network.init_args.num_classes, or "
             "what says so in your network."
         )
 
@@ -143,8 +144,3 @@ def _outcome(network: nn.Module, example: Tensor) -> object:
     first = next(network.parameters(), example)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         return network(example.to(first.device, first.dtype))
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -12,6 +12,7 @@ from al_lightning.analysis.numbers.statistics import LEVEL
 from al_lightning.analysis.pages import columns
 from al_lightning.percent import unsigned
 from al_lightning.run_tables import VALIDATED
+from al_lightning.text import listed
 
 _NAMED = 5  # the most runs that one sentence names
 
@@ -173,8 +174,7 @@ def _seeds_cut_off(panel: Panel, series: Series) -> str:
 
 
 def _named(runs: Sequence[Run]) -> str:
-    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
-    return ", ".join(str(run.path) for run in runs[:_NAMED]) + more
+    return listed([run.path for run in runs], _NAMED)
 
 
 def _seeds_named(seeds: Sequence[int]) -> str:

@@ -15,12 +15,13 @@ from torch import Tensor
 from al_lightning.data.images.class_tables import Spellings, read_classes
 from al_lightning.data.images.datamodule import ResidentDataModule
 from al_lightning.data.images.resident import ResidentImages
-from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits
 from al_lightning.data.pool import Pool
 from al_lightning.data.scenes.scene import Pixels, decode_image
 from al_lightning.errors import UserError
 from al_lightning.numbers import Edge, NonNegativeInt, OpenUnitInterval, PositiveFloat, PositiveInt, checked
 from al_lightning.sources import ADDED, EVALUATION, POOL, Source
+from al_lightning.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         evaluation = list_photos(folder, self.labels, self.images, "evaluation")
         refuse_shared_groups((photo.name for photo in pool), (photo.name for photo in evaluation), self.group)
         if missing := [photo.name for photo in evaluation if photo.label is None]:
-            raise UserError(f"Expected a class for each evaluation image in {folder}, got none for {shown(missing)}.")
+            raise UserError(f"Expected a class for each evaluation image in {folder}, got none for {listed(missing)}.")
         return pool, evaluation
 
     def _classes(self, photos: Sequence[Photo]) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits, shown
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits
 from al_lightning.data.scenes.coco import Annotated, read_coco
 from al_lightning.data.scenes.datamodule import SceneDataModule
 from al_lightning.data.scenes.scene import Pixels, Scene, size_of
@@ -15,6 +15,7 @@ from al_lightning.labels import ClassMap, named_classes
 from al_lightning.numbers import OpenUnitInterval, PositiveInt, checked
 from al_lightning.run_tables import QUERIED_COLUMNS
 from al_lightning.sources import ADDED, EVALUATION, POOL
+from al_lightning.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
             f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."
         )
     if alone := [path.name for name, path in labels.items() if name not in found]:
-        log.warning("WARNING: %d masks in %s have no image of their name: %s", len(alone), (folder / masks).parent, shown(alone))
+        log.warning("WARNING: %d masks in %s have no image of their name: %s", len(alone), (folder / masks).parent, listed(alone))
     return [
         Scene(name, path, labels.get(name, _mask(folder, masks, name)), size_of(path), has_label=name in labels)
         for name, path in found.items()
@@ -190,7 +191,7 @@ def with_annotations(scenes: Sequence[Scene], path: Path, classes: ClassMap) -> 
     """
     annotations, found = read_coco(path), []
     if alone := sorted({*annotations} - {scene.name for scene in scenes}):
-        log.warning("WARNING: %d images of %s are not there: %s", len(alone), path, shown(alone))
+        log.warning("WARNING: %d images of %s are not there: %s", len(alone), path, listed(alone))
     for scene in scenes:
         if scene.has_label or (its := annotations.get(scene.name)) is None:
             found.append(scene)

@@ -11,6 +11,7 @@ from al_lightning.data.image_files import opened, refuse_lossy, rgb_of
 from al_lightning.data.scenes.scene import Pixels
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED, Color
+from al_lightning.text import listed
 
 
 class ColorDecoder:
@@ -41,9 +42,8 @@ class ColorDecoder:
         places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
         known = self._codes[places] == codes
         if not (self._ignore_others or known.all()):
-            others = np.unique(codes[~known])
-            shown = _shown(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-            raise UserError(f"Expected the colours {_shown(np.sort(self._codes))} in {path}, got {shown}.")
+            expected, others = (_hexadecimal(found) for found in (np.sort(self._codes), np.unique(codes[~known])))
+            raise UserError(f"Expected the colours {', '.join(expected)} in {path}, got {listed(others, 8)}.")
         return np.where(known, self._ids[places], IGNORED).astype(np.uint8)
 
 
@@ -54,5 +54,5 @@ def _codes(pixels: Pixels) -> npt.NDArray[np.uint32]:
     return codes
 
 
-def _shown(codes: npt.NDArray[np.uint32]) -> str:
-    return ", ".join(f"#{code:06x}" for code in codes.tolist())
+def _hexadecimal(codes: npt.NDArray[np.uint32]) -> list[str]:
+    return [f"#{code:06x}" for code in codes.tolist()]
