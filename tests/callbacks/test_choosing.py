@@ -242,7 +242,7 @@ def test_progress_shows_scoring_then_choosing(fit, monkeypatch, capsys):
             return True
 
     monkeypatch.setattr(sys, "stderr", screen := Terminal())
-    monkeypatch.setattr(progress, "_WORTH_A_BAR", 0)
+    monkeypatch.setattr(progress, "_DELAY", 0)
     fit("run", UNTRAINED, "--trainer.enable_progress_bar=true", strategy="CoreSet", cycles=2)
     assert re.search(r"scoring.*choosing \.\.\.", screen.getvalue(), re.DOTALL)
 

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 def test_one_bar_for_training_one_for_scoring_in_a_terminal_only(tmp_path, monkeypatch, capsys, terminal):
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(progress, "_WORTH_A_BAR", 0)
+    monkeypatch.setattr(progress, "_DELAY", 0)
     monkeypatch.setattr(progress, "Tqdm", partial(progress.Tqdm, mininterval=0))
     bar = CycleProgressBar(refresh_rate=1)
     run_experiment(tmp_path, callbacks=(bar,), trainer={"enable_progress_bar": True})
@@ -36,7 +36,7 @@ def test_one_bar_for_training_one_for_scoring_in_a_terminal_only(tmp_path, monke
 def test_what_is_over_at_once_draws_nothing(tmp_path, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(progress, "_WORTH_A_BAR", 60)
+    monkeypatch.setattr(progress, "_DELAY", 60)
     run_experiment(tmp_path, callbacks=(CycleProgressBar(refresh_rate=1),), trainer={"enable_progress_bar": True})
     assert "cycle" not in screen.getvalue() and "scoring" not in screen.getvalue()
 

@@ -187,7 +187,7 @@ def interrupted(folder: Path) -> RunDirectory:
 
 def test_other_data_is_refused(tmp_path, monkeypatch):
     interrupted(tmp_path)
-    with pytest.raises(UserError, match=r"it differs: data.init_args.initial_size was 70 and is 71\."):
+    with pytest.raises(UserError, match=r"differ: data.init_args.initial_size was 70 and is 71\."):
         run_experiment(tmp_path, data=make_data(initial_size=71), resume=True)
     kind = type(make_data())
     real = kind.setup
