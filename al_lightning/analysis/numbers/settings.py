@@ -272,12 +272,17 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
+_ALWAYS_NAMED = ("strategy", "aggregation")
+
+
 def _described(node: Mapping[str, Any], shared: frozenset[str], prefix: str, paths: bool) -> str:
-    """Writes a class with its arguments. An argument that is a class is always named, other arguments only if they are not shared."""
+    """Writes a class with its arguments. Strategies and aggregations among them are always named, others only if they are not shared."""
     arguments = []
     for name, value in node.get("init_args", {}).items():
         key = f"{prefix}.init_args.{name}"
         if isinstance(value, Mapping) and "class_path" in value:
+            if name not in _ALWAYS_NAMED and shared.issuperset(f"{key}.{part}" for part in flat(value)):
+                continue
             arguments.append(_described(value, shared, key, paths))
         elif key not in shared and (paths or not (isinstance(value, str) and "/" in value)):
             arguments.append(f"{name}={short(value)}")

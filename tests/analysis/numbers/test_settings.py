@@ -67,6 +67,9 @@ def test_labels_leave_out_what_a_class_shares():
         "Odin(temperature=0.1, epsilon=0.0014)",
     ]
     assert labels(odin[0], (strategy("Random"), {})) == ["Odin", "Random"]
+    mean, both = (strategy("CoreSet", features=strategy("Features", pooling=pooling)) for pooling in ("mean", "mean_and_max"))
+    assert labels((mean, {}), (strategy("Margin"), {})) == ["CoreSet", "Margin"]
+    assert labels((mean, {}), (both, {})) == ["CoreSet(Features(pooling=mean))", "CoreSet(Features(pooling=mean_and_max))"]
 
 
 def test_labels_name_strides_and_strategies_inside_strategies():
