@@ -1,5 +1,6 @@
 import atexit
 import errno
+import multiprocessing.util
 import os
 import signal
 import time
@@ -177,6 +178,7 @@ def of_group(group):
 def test_no_process_outlives_the_run(tmp_path, monkeypatch, how, hook, status):
     def work():
         atexit._clear()  # the parent's: they would remove its files
+        atexit.register(multiprocessing.util._exit_function)  # of any process that has imported multiprocessing
         os.setsid()
         (tmp_path / "group").write_text(str(os.getpid()))
         ends = [
