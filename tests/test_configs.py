@@ -152,7 +152,8 @@ def run_tiny(path, scenes, monkeypatch, part):
     assert chosen
     shared = {run.initial.name for run in chosen if run.initial is not None}
     alone = [f"--{key}={value}" for key, value in ONLY_CYCLE_0.items()]
-    for made_before in set(re.findall(r"runs/[\w/-]*(?:/taken|/full_pool/seed\d+|/initial-seed\d+)", str([run.settings for run in chosen]))):
+    named = str([run.settings for run in chosen])
+    for made_before in set(re.findall(r"runs/[\w/-]*(?:/taken|/full_pool/seed\d+|/initial-seed\d+)", named)):
         seed = f"--seed_everything={runs[0].settings['seed_everything']}"
         main(["fit", "--config", str(sweep.base), "--run_dir", made_before, *short, *alone, seed])
     for run in runs:

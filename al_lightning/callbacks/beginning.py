@@ -150,12 +150,20 @@ class Beginning:
         """The initial set of another run.
 
         Raises:
-            UserError: that run's cycle 0 was trained or evaluated on other data than these, or its tables were changed.
+            UserError: that run's cycle 0 was trained or evaluated on other data than these, its tables were changed, or its initial set
+                is not all in this pool.
         """
         self.data_record.refuse_other_images(initial_run, "the initial run")
         rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
         if problem := wrong_rows(rows, len(self.data.pool.labeled), self.data.item):
             raise UserError(f"{problem} The table in the initial run {initial_run.path} was changed, so no run can begin with it.")
+        pool = self.data.pool.labeled | self.data.pool.unlabeled
+        if outside := [row.item for row in rows if not pool[row.index]]:
+            raise UserError(
+                f"Expected the initial set of the initial run {initial_run.path} to be in this run's pool, but {len(outside)} of its items "
+                f"are not, {outside[0]} among them. If pool_size draws the pool, it does so by the seed: give all runs, that one too, the "
+                "same data.init_args.initial_seed."
+            )
         self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
         return rows
 
