@@ -133,6 +133,12 @@ class PoolDataModule(LightningDataModule, ABC):
         if items is None and not len(pool.candidates):
             return
         listed = [] if items is None else read_items(items, len(pool.labeled), self.item, "the initial set")
+        if outside := sorted({*listed} - {*pool.candidates.tolist()}):
+            raise UserError(
+                f"Expected items of the pool that have a label in {items}, the initial set, but {len(outside)} of the {len(listed)} are "
+                f"none, {self.item(outside[0])} among them. Add their labels, leave them out, or leave out what draws a part of the data "
+                "(pool_size, evaluation_first)."
+            )
         if self.validation_size is not None:
             held = draw_validation(pool, self.validation_size, self.group_of, {*staying, *listed}, self.initial_seed)
             pool.leave_out(held)
