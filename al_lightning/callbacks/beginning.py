@@ -162,7 +162,7 @@ class Beginning:
             raise UserError(
                 f"Expected the initial set of the initial run {initial_run.path} to be in this run's pool, but {len(outside)} of its items "
                 f"are not, {outside[0]} among them. If pool_size draws the pool, it does so by the seed: give all runs, that one too, the "
-                "same data.init_args.initial_seed."
+                "same data.init_args.pool_seed."
             )
         if self.data.initial_items is not None and {row.index for row in rows} != {*self.data.pool.labeled_indices.tolist()}:
             raise UserError(
