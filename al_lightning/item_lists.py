@@ -22,7 +22,8 @@ def read_items(path: str, size: int, item: Callable[[int], str], what: str) -> l
     """
     file = Path(path).expanduser()
     try:
-        lines = [line.strip() for line in read_text(file).split("\n") if line.strip()]
+        text = read_text(file).removeprefix("\ufeff")  # which some editors put before a text
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
     except UserError as error:
         raise UserError(f"Expected {what} in {file}, one item a line, but it can't be read: {error}") from error
     known = {str(index): index for index in range(size)} | {item(index): index for index in range(size)}

@@ -66,7 +66,7 @@ class ActiveLearningCallback(Callback):
         enough: the share of the asked items that a human must label before the run continues; ``evaluation_first`` needs all its labels.
         unanswered: whether the other asked items return to the ``pool``, or stay ``asked`` for and come first in the next query.
         evaluation_first: number of items that are drawn uniformly from the whole pool before anything else, by
-            ``data.init_args.initial_seed`` (as whole groups, if the data have groups), and labeled. The run is evaluated on these alone,
+            ``data.init_args.pool_seed`` (as whole groups, if the data have groups), and labeled. The run is evaluated on these alone,
             and never trained on them. A human is asked for them in ``cycles/evaluation``. None for the data's own evaluation set.
         random_share: the share of all queried items that is drawn uniformly from the pool instead of chosen by the strategy. A human can't
             tell them from the others: their ranks are random, and asked.csv has no scores. ``cycles/NNN/random.csv`` names them, and has

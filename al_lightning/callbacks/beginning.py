@@ -151,7 +151,7 @@ class Beginning:
 
         Raises:
             UserError: that run's cycle 0 was trained or evaluated on other data than these, its tables were changed, or its initial set
-                is not all in this pool.
+                is not all in this pool, or not what the data module was told to begin with.
         """
         self.data_record.refuse_other_images(initial_run, "the initial run")
         rows = [row for row in initial_run.read_labeled()[1] if row.cycle == 0]
@@ -162,7 +162,12 @@ class Beginning:
             raise UserError(
                 f"Expected the initial set of the initial run {initial_run.path} to be in this run's pool, but {len(outside)} of its items "
                 f"are not, {outside[0]} among them. If pool_size draws the pool, it does so by the seed: give all runs, that one too, the "
-                "same data.init_args.initial_seed."
+                "same data.init_args.pool_seed."
+            )
+        if self.data.initial_items is not None and {row.index for row in rows} != {*self.data.pool.labeled_indices.tolist()}:
+            raise UserError(
+                f"Expected the items of {self.data.initial_items} in the initial set of the initial run {initial_run.path}, but it has "
+                "others. Leave out data.init_args.initial_items, or active_learning.initial_run."
             )
         self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
         return rows

@@ -60,8 +60,12 @@ class DataRecord:
             self._refuse_other_added(run, whose)
             return
         keys = [f"{key} was {then.get(key)} and is {now.get(key)}" for key in sorted({*then, *now}) if then.get(key) != now.get(key)]
-        changed = sources.changed_images(run.images, self.data.sources()) or ", ".join(keys)
-        raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}.")
+        changed = sources.changed_images(run.images, self.data.sources())
+        drawn = (
+            "" if changed else ". Crops and validation are drawn by a seed: give all runs, that one too, the same data.init_args.pool_seed"
+        )
+        changed = changed or ", ".join(keys)
+        raise UserError(f"Expected the data that {whose} in {run.path} was started with, but they are not the same: {changed}{drawn}.")
 
     def _refuse_other_added(self, run: RunDirectory, whose: str) -> None:
         """Makes the same check for images that were added after the run had begun."""

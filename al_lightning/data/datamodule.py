@@ -34,11 +34,13 @@ class PoolDataModule(LightningDataModule, ABC):
         batch_size: number of items in a training batch, on each device.
         eval_batch_size: number of items in a batch of evaluation and of scoring.
         seed: seed of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: seed of what is drawn before cycle 0, so that several seeds can have the same draw; None for ``seed``.
+        initial_seed: seed of the initial set, so that several seeds can have the same draw; None for ``seed``.
         initial_items: file that lists the items labeled before cycle 0, one in a line, by name or by index; None draws them.
         validation_size: number of labeled items that are held out of the pool for validation, or their share if it is below 1, drawn by
-            ``initial_seed``. Metrics ``val/...`` are then of these, and ``test/...`` of the evaluation set. None for none: ``val/...`` are
+            ``pool_seed``. Metrics ``val/...`` are then of these, and ``test/...`` of the evaluation set. None for none: ``val/...`` are
             of the evaluation set.
+        pool_seed: seed of what else is drawn before cycle 0, so that runs with other initial sets can have the same pool; None for
+            ``initial_seed``.
 
     Attributes:
         pool: made by ``setup``, which also labels the initial set, if anything has a label.
@@ -67,12 +69,14 @@ class PoolDataModule(LightningDataModule, ABC):
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
         validation_size: PositiveFloat | None = None,
+        pool_seed: NonNegativeInt | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.initial_seed = seed if initial_seed is None else initial_seed
+        self.pool_seed = self.initial_seed if pool_seed is None else pool_seed
         self.initial_items = initial_items
         self.validation_size = validation_size
 
@@ -133,8 +137,14 @@ class PoolDataModule(LightningDataModule, ABC):
         if items is None and not len(pool.candidates):
             return
         listed = [] if items is None else read_items(items, len(pool.labeled), self.item, "the initial set")
+        if outside := sorted({*listed} - {*pool.candidates.tolist()}):
+            raise UserError(
+                f"Expected items of the pool that have a label in {items}, the initial set, but {len(outside)} of the {len(listed)} are "
+                f"none, {self.item(outside[0])} among them. Add their labels, leave them out, or leave out what draws a part of the data "
+                "(pool_size, evaluation_first)."
+            )
         if self.validation_size is not None:
-            held = draw_validation(pool, self.validation_size, self.group_of, {*staying, *listed}, self.initial_seed)
+            held = draw_validation(pool, self.validation_size, self.group_of, {*staying, *listed}, self.pool_seed)
             pool.leave_out(held)
             self.validation = held[pool.answerable[held]]
         generator = seeds.generator(self.initial_seed, "initial")
@@ -185,7 +195,7 @@ class PoolDataModule(LightningDataModule, ABC):
             UserError: there are fewer than two groups.
         """
         names = {self.item(index): index for index in indices}
-        held = draw_evaluation(sorted(names), share, lambda name: self.group_of(names[name]), self.initial_seed)
+        held = draw_evaluation(sorted(names), share, lambda name: self.group_of(names[name]), self.pool_seed)
         return [index for index in indices if self.group_of(index) in held]
 
     def evaluate_on(self, indices: Sequence[int]) -> None:

@@ -100,8 +100,18 @@ def test_an_initial_run_has_the_set_that_its_strategy_chose(fit):
     assert [row.index for row in initial(run)] == list(range(SIZE)) and run.read_cycles()[0]["epochs"] == "0"
 
 
+def test_runs_with_other_seeds_begin_with_a_run_on_the_same_pool(fit, capsys):
+    pool = ("--data.init_args.pool_size=40", "--data.init_args.validation_size=5")
+    sets = [initial(fit(f"of{seed}", ONE, *pool, "--data.init_args.pool_seed=9", f"--seed_everything={seed}")) for seed in (3, 4)]
+    assert {row.index for row in sets[0]} != {row.index for row in sets[1]}
+    begin = (*pool, "--active_learning.cycles=2", "--active_learning.initial_run=of3", "--seed_everything=5")
+    run = fit("run", *begin, "--data.init_args.pool_seed=9")
+    assert initial(run) == sets[0] and run.read_environment()["data"] == RunDirectory("of4").read_environment()["data"]
+    assert "data.init_args.pool_seed" in refused(capsys, fit, *begin)
+
+
 def test_a_list_of_items_wins_over_the_size(fit):
-    Path("mine.txt").write_text("12\n\n4999\n3\n")
+    Path("mine.txt").write_text("\ufeff12\n\n4999\n3\n")
     run = fit("run", ONE, "--data.init_args.initial_items=mine.txt")
     assert sorted(row.index for row in initial(run)) == [3, 12, 4999]
     assert int(run.read_curve()[0].labeled) == 3
@@ -118,4 +128,8 @@ def test_what_can_not_be_is_refused(fit, capsys):
     fit("other", "--active_learning.cycles=1")
     assert "initial_strategy" in refused(capsys, fit, f"{STRATEGY}=Order", "--active_learning.initial_run=other")
     Path("mine.txt").write_text("12\n")
+    message = refused(capsys, fit, f"{items}=mine.txt", "--active_learning.initial_run=other")
+    assert "Expected the items of mine.txt in the initial set of the initial run other" in message
+    message = refused(capsys, fit, f"{items}=mine.txt", "--data.init_args.pool_size=3", "--data.init_args.initial_seed=1")
+    assert "in mine.txt" in message and "12 among them" in message and "pool_size" in message
     assert "either" in refused(capsys, fit, f"{STRATEGY}=Order", f"{items}=mine.txt")

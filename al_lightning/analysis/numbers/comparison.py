@@ -29,7 +29,7 @@ class Run:
     Attributes:
         path: the run directory.
         seed: the run's seed.
-        choice: the settings that say how queries are chosen.
+        choice: the settings that say how the initial set and queries are chosen.
         comparable: the settings that two runs must share to be compared.
         rows: the finished cycles, at least one.
         cycles: how many cycles were asked for; None for as many as the label budget or the pool allow.
@@ -64,7 +64,8 @@ class Run:
     @property
     def full_pool(self) -> bool:
         """Whether the run trained on the whole pool at once, with nothing left to query."""
-        return self.comparable.get(names.INITIAL_SIZE) == "all" and self.rows[0].query_seconds is None
+        listed = names.INITIAL_ITEMS in self.comparable  # a list wins over the size
+        return self.comparable.get(names.INITIAL_SIZE) == "all" and not listed and self.rows[0].query_seconds is None
 
     @property
     def only_cycle_0(self) -> bool:
@@ -84,7 +85,7 @@ class Series:
     Attributes:
         label: name of the strategy, with the arguments that distinguish it from others.
         strategy: name of the strategy's class.
-        choice: the settings that say how queries are chosen.
+        choice: the settings that say how the initial set and queries are chosen.
         runs: the runs by seed, sorted.
         curves: for each seed, the metric by the number of labeled items.
     """

@@ -15,10 +15,12 @@ STRIDE = "active_learning.stride"
 QUERY_SIZE = "active_learning.query_size"
 CYCLES = "active_learning.cycles"
 INITIAL_SIZE = "data.init_args.initial_size"
+INITIAL_ITEMS = "data.init_args.initial_items"
+INITIAL_STRATEGY = "active_learning.initial_strategy"
 NETWORK = "model.init_args.network.class_path"
 DATA = "data.class_path"
 
-_CHOICE = (STRATEGY, STRIDE, "active_learning.random_share")
+_CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
 # How far a run goes. This may differ, as the comparison uses only the range that all runs have reached.
 _BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
 # Where a run is stored, what it shows and keeps, and how fast it is. None of these settings changes a metric.
@@ -51,7 +53,7 @@ _INDIFFERENT = (
     ),
 )
 # A run on the whole pool may differ in these settings from the runs whose curves are normalised by its metric.
-_FULL_POOL = (INITIAL_SIZE, "data.init_args.initial_draw", QUERY_SIZE)
+_FULL_POOL = (INITIAL_SIZE, INITIAL_ITEMS, "data.init_args.initial_draw", QUERY_SIZE)
 _KINDS = {
     "uncertainty": ("Entropy", "MaxSoftmax", "Margin"),
     "Bayesian": ("BALD", "VoteEntropy"),
@@ -93,7 +95,7 @@ def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()
 
 
 def choice(settings: Settings, seed: int) -> dict[str, Any]:
-    """Returns the settings that say how a query is chosen. They are the same for all seeds of a strategy."""
+    """Returns the settings that say how the initial set and queries are chosen. They are the same for all seeds of a strategy."""
     return {STRIDE: 1} | {key: _compared_as(key, value, seed) for key, value in settings.items() if _within(key, _CHOICE)}
 
 
@@ -182,7 +184,7 @@ def aggregation(choice: Settings) -> tuple[Settings, Settings]:
         >>> aggregation({"active_learning.strategy.init_args.aggregation.class_path": "x.Mean", "active_learning.stride": 1})
         ({}, {'active_learning.stride': 1})
     """
-    found = {key: value for key, value in choice.items() if ".aggregation" in key}
+    found = {key: value for key, value in choice.items() if _within(key, (STRATEGY,)) and ".aggregation" in key}
     rest = {key: value for key, value in choice.items() if key not in found}
     return {} if {short(value) for value in found.values()} <= {"Mean"} else found, rest
 
@@ -195,7 +197,8 @@ def kind(strategy: str) -> str:
 def labels(choices: Sequence[Settings]) -> list[str]:
     """Names each of several strategies, like ``Odin(temperature=0.1), stride 4``.
 
-    Arguments that all strategies of a class share are left out. Paths are left out too, unless two names would be the same.
+    Arguments that all strategies of a class share are left out. Paths are left out too, unless two names would be the same. What has
+    chosen the initial set is named if it is not the same for all.
     """
     by_class: dict[str, list[Settings]] = {}
     for each in choices:
@@ -204,10 +207,19 @@ def labels(choices: Sequence[Settings]) -> list[str]:
         name: frozenset(key for key in members[0] if all(repr(each.get(key)) == repr(members[0][key]) for each in members))
         for name, members in by_class.items()
     }
+    differ = len({first_set(each) for each in choices}) > 1
 
-    plain = [label(each, shared[strategy_class(each)]) for each in choices]
-    named = zip(choices, plain, strict=True)
-    return _distinct([label(each, shared[strategy_class(each)], True) if plain.count(name) > 1 else name for each, name in named])
+    def named(each: Settings, paths: bool = False) -> str:
+        return label(each, shared[strategy_class(each)], paths) + (first_set(each) if differ else "")
+
+    plain = [named(each) for each in choices]
+    return _distinct([named(each, True) if plain.count(name) > 1 else name for each, name in zip(choices, plain, strict=True)])
+
+
+def first_set(choice: Settings) -> str:
+    """Says what has chosen the initial set, as ``, initial set by Order``; empty for the data module's draw."""
+    node = nested(choice).get("active_learning", {}).get("initial_strategy")
+    return f", initial set by {of_class(node) if isinstance(node, Mapping) else short(node)}" if node else ""
 
 
 def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = False) -> str:

@@ -91,7 +91,8 @@ def _items(run: Run) -> int | None:
 def _pool(run: Run) -> str:
     crop = run.settings.get("data.init_args.query_crop")
     size = run.settings.get("data.init_args.pool_size")  # the other items of the data set are not used
-    items = size if isinstance(size, int) else _items(run)
+    copies = _whole(run.settings.get("data.init_args.pool_repeat.copies")) or 0
+    items = size + copies if isinstance(size, int) else _items(run)  # the record counts the copies, too
     return _count(items, "images" if crop is None else f"crops of {_numbers(crop)} pixels")
 
 

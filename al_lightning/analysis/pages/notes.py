@@ -44,7 +44,7 @@ def warnings(comparison: Comparison) -> list[str]:
 
 def panel_warnings(panel: Panel) -> list[str]:
     """Warnings about a panel."""
-    return [*_baseline(panel), *_seeds(panel), *_budgets(panel)]
+    return [*_baseline(panel), *_first_sets(panel), *_seeds(panel), *_budgets(panel)]
 
 
 def measured_on(comparison: Comparison) -> str:
@@ -144,6 +144,14 @@ def _baseline(panel: Panel) -> Iterator[str]:
     for series in panel.series:
         if series not in panel.compared:
             yield f"{series.label} has finished one cycle only: it is drawn, but not compared."
+
+
+def _first_sets(panel: Panel) -> Iterator[str]:
+    if len({settings.first_set(series.choice) for series in panel.series}) > 1:
+        yield (
+            "Not all strategies begin with the same initial set (active_learning.initial_strategy): a difference between two that don't is "
+            "one of initial sets and queries together."
+        )
 
 
 def _seeds(panel: Panel) -> Iterator[str]:

@@ -29,7 +29,7 @@ _DEFINITIONS = [
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles. The saving is the share of the "
     "labels that the baseline needs for the same level.",
     "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. A budget is a number of labeled items. Means "
-    "over budgets leave out cycle 0, where no strategy has chosen anything.",
+    "over budgets leave out cycle 0, where no query has been made.",
     "The numbers can be computed again from the folder tables: curves_by_seed.csv has every point of every curve; other_runs.csv has the "
     "points of runs on the whole pool, and of runs that are only cycle 0 for others. What a run queried is in its own queries.csv; report "
     "--export writes the queries of all runs into queried_by_seed.csv.",

@@ -59,7 +59,7 @@ class FolderClassificationDataModule(ResidentDataModule):
             it does not name is unlabeled. None if each class has a folder.
         images: where the images of such a table are in ``root``; ``*`` stands for the name.
         classes: names of the classes, in the order of the network's outputs; None for all that occur, sorted.
-        evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
+        evaluation: the share of the labeled images that is held out for evaluation, drawn by ``pool_seed`` when a run begins; or
             another such folder, in which every image has a class. With ``active_learning.evaluation_first`` there is no such share.
         group: a regular expression that finds an image's group in its name (``<class>/<name>`` if classes are folders), such as its video
             or its patient. All images of a group are for one of training, validation and evaluation. None splits images one by one.
@@ -69,7 +69,9 @@ class FolderClassificationDataModule(ResidentDataModule):
         batch_size: number of items in a training batch, on each device.
         eval_batch_size: number of items in a batch of evaluation; also of scoring, for which a CPU takes at most 2**19 pixels at a time.
         seed: seed of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: seed of evaluation split, validation and initial set, so that several seeds can have the same ones; None for ``seed``.
+        initial_seed: seed of the initial set, so that several seeds can have the same one; None for ``seed``.
+        pool_seed: seed of evaluation split and validation, so that runs with other initial sets can have the same ones; None for
+            ``initial_seed``.
         initial_items: file that lists the items labeled before cycle 0, by name or by index, one in a line; None draws them.
         validation_size: number of labeled images that are held out of the pool for validation, or their share if below 1; None for none.
 
@@ -95,8 +97,9 @@ class FolderClassificationDataModule(ResidentDataModule):
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
         validation_size: PositiveFloat | None = None,
+        pool_seed: NonNegativeInt | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size, pool_seed)
         self.root = Path(root).expanduser()
         self.labels, self.images = labels, images
         self.classes = classes
@@ -145,7 +148,7 @@ class FolderClassificationDataModule(ResidentDataModule):
             self.recorded(),
             evaluation_share(self.evaluation, self.evaluates_first),
             self.group,
-            self.initial_seed,
+            self.pool_seed,
         )
         named = {photo.name: photo for photo in photos}
         pool = [

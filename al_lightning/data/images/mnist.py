@@ -48,7 +48,9 @@ class _IDXDataModule(ResidentDataModule):
         batch_size: number of items in a training batch, on each device.
         eval_batch_size: number of items in a batch of evaluation; also of scoring, for which a CPU takes at most 2**19 pixels at a time.
         seed: seed of the batch order. The command line links it to ``seed_everything``.
-        initial_seed: seed of pool subset, initial set and validation, so that several seeds can have the same ones; None for ``seed``.
+        initial_seed: seed of the initial set, so that several seeds can have the same one; None for ``seed``.
+        pool_seed: seed of pool subset and validation, so that runs with other initial sets can have the same ones; None for
+            ``initial_seed``.
         initial_items: file that lists the items labeled before cycle 0, by index, one in a line; None draws ``initial_size`` items.
         validation_size: number of images that are held out of the pool for validation, or their share if below 1; None for none.
 
@@ -76,8 +78,9 @@ class _IDXDataModule(ResidentDataModule):
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
         validation_size: PositiveFloat | None = None,
+        pool_seed: NonNegativeInt | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size, pool_seed)
         self.root = Path(root or self.default_root).expanduser()
         self.initial_size = initial_size
         self.initial_draw = initial_draw
@@ -157,7 +160,7 @@ class _IDXDataModule(ResidentDataModule):
         if self.pool_size is not None:
             if not 1 <= self.pool_size <= size:
                 raise UserError(f"Expected a pool_size from 1 to {size}, got {self.pool_size}.")
-            members = torch.randperm(size, generator=seeds.generator(self.initial_seed, "pool"))[: self.pool_size]
+            members = torch.randperm(size, generator=seeds.generator(self.pool_seed, "pool"))[: self.pool_size]
         if self.pool_repeat is not None:
             members = self._repeat(**self.pool_repeat, members=torch.arange(size) if members is None else members)
             repeated = {int(self.pool_repeat["item"]), *range(size, len(self._train))}

@@ -79,7 +79,8 @@ class SceneDataModule(PoolDataModule):
         cache_folder: folder for the decoded files on disk.
         num_workers: number of processes that load data for training; evaluation and scoring have as many. Each is started once a cycle.
         seed: seed of batch order and augmentation. The command line links it to ``seed_everything``.
-        initial_seed: seed of initial set, validation and crops, so that several seeds can have the same ones; None for ``seed``.
+        initial_seed: seed of the initial set, so that several seeds can have the same one; None for ``seed``.
+        pool_seed: seed of crops and validation, so that runs with other initial sets can have the same ones; None for ``initial_seed``.
         initial_items: file that lists the items labeled before cycle 0, by name or by index, one in a line; None draws ``initial_size``
             items.
         validation_size: number of labeled images that are held out of the pool for validation, or their share if below 1; they are whole
@@ -113,8 +114,9 @@ class SceneDataModule(PoolDataModule):
         initial_seed: NonNegativeInt | None = None,
         initial_items: str | None = None,
         validation_size: PositiveFloat | None = None,
+        pool_seed: NonNegativeInt | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size)
+        super().__init__(batch_size, eval_batch_size, seed, initial_seed, initial_items, validation_size, pool_seed)
         if scale[0] > scale[1]:
             raise UserError(f"Expected scale[0] <= scale[1], got scale={scale}.")
         self.root = Path(root).expanduser()
@@ -154,7 +156,7 @@ class SceneDataModule(PoolDataModule):
             size = (self.square, self.square)
             self._train, self._eval = ([scene._replace(scaled=size) for scene in scenes] for scenes in (self._train, self._eval))
         if self.query_crop is not None:
-            self._train = cropped(self._train, self.query_crop, self.initial_seed)
+            self._train = cropped(self._train, self.query_crop, self.pool_seed)
         repeated: list[int] = []
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])

@@ -32,7 +32,7 @@ class FolderSegmentationDataModule(SceneDataModule):
         root: folder of images and masks.
         classes: the id of each class in the masks, or its colour there (``'#rrggbb'``, or red, green and blue), by the class's name; in the
             order of the network's outputs. The id 255 is ignored.
-        evaluation: the share of the labeled images that is held out for evaluation, drawn by ``initial_seed`` when a run begins; or
+        evaluation: the share of the labeled images that is held out for evaluation, drawn by ``pool_seed`` when a run begins; or
             another such folder, in which every image has a mask. With ``active_learning.evaluation_first`` there is no such share.
         group: a regular expression that finds an image's group in its name, such as its video or its patient: the group is the text that
             it matches, or that its first parentheses match. All images of a group are for one of training, validation and evaluation.
@@ -83,7 +83,7 @@ class FolderSegmentationDataModule(SceneDataModule):
             self.recorded(),
             evaluation_share(self.evaluation, self.evaluates_first),
             self.group,
-            self.initial_seed,
+            self.pool_seed,
         )
         named = {scene.name: scene for scene in scenes}
         pool = [

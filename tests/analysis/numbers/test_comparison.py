@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from al_lightning.analysis.numbers.comparison import choose_metric, compare, read_run, read_runs
-from al_lightning.analysis.numbers.findings import area
+from al_lightning.analysis.numbers.findings import area, overall
+from al_lightning.analysis.pages.notes import panel_warnings
 from al_lightning.errors import UserError
 from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
 from tests.analysis.recorded import record, strategy
@@ -183,3 +184,28 @@ def test_common_range_and_start_of_unequal_runs(tmp_path):
 def test_nan_is_left_out(tmp_path):
     run = read_run(record(tmp_path, [0.1, float("nan"), 0.3]))
     assert run.curve("val/accuracy") == {20: 0.1, 40: 0.3}
+
+
+def test_a_strategy_with_an_initial_set_of_its_own_is_compared_with_the_others(tmp_path):
+    own = {"active_learning__initial_strategy": strategy("Order")}
+    for seed in (0, 1):
+        record(tmp_path / f"random{seed}", [0.1, 0.3 + seed / 100], "Random", seed)
+        record(tmp_path / f"order{seed}", [0.2, 0.2], "Order", seed, **own)
+        record(tmp_path / f"all{seed}", [0.9], "Random", seed, data__init_args__initial_size="all", **own)
+    (panel,) = compared(tmp_path).panels
+    assert [series.label for series in panel.series] == ["Random", "Order, initial set by Order"] and panel.full == 0.9
+    assert overall(panel)[0].difference.mean == pytest.approx(-0.105)
+    assert sum("the same initial set" in warning for warning in panel_warnings(panel)) == 1
+    same = compare([run for run in read_runs([tmp_path])[0] if run.path.name.startswith("order")], {}, "val/accuracy").panels[0]
+    assert [series.label for series in same.series] == ["Order"]
+    assert not any("the same initial set" in warning for warning in panel_warnings(same))
+
+
+def test_a_list_of_initial_items_is_not_the_whole_pool_and_has_the_same_full_pool(tmp_path):
+    listed = {"data__init_args__initial_items": "labeled.txt"}
+    record(tmp_path / "listed", [0.3, 0.4], data__init_args__initial_size="all", **listed)  # the folder's default; the list wins
+    record(tmp_path / "start", [0.3], "Entropy", active_learning__cycles=1, data__init_args__initial_size="all", **listed)
+    record(tmp_path / "all", [0.8], data__init_args__initial_size="all")
+    found = compared(tmp_path)
+    assert [run.path.name for run in found.full_runs] == ["all"] and found.panels[0].full == 0.8
+    assert [run.path.name for run in found.starts] == ["start"]

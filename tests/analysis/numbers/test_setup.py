@@ -44,6 +44,7 @@ def test_it_says_what_a_reader_needs_to_make_the_run_again(tmp_path):
         ({"trainer__max_steps": 600, "trainer__max_epochs": -1}, "recipe", "not recorded, 600 steps, each cycle from scratch"),
         ({"active_learning__retrain": "continue"}, "recipe", "not recorded, 20 epochs, retrain: continue"),
         ({"data__init_args__pool_size": 300}, "pool", "300 images"),
+        ({"data__init_args__pool_size": 300, "data__init_args__pool_repeat": {"item": 0, "copies": 7}}, "pool", "307 images"),
         ({"data__init_args__query_crop": [64, 32]}, "pool", "1,000 crops of 64, 32 pixels"),
         ({"data__class_path": "x.FolderSegmentationDataModule", "data__init_args__root": "/far/away/nuclei/pool"}, "data set",
          "FolderSegmentation (nuclei/pool)"),

@@ -157,6 +157,8 @@ def test_query_crops_are_the_items(root):
     assert np.array_equal(data.targets(index), expected)
     assert all(x.shape == (1, 3, 40, 56) for x, _, _ in data.val_dataloader())  # evaluation stays on whole images
     assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+    same = ready(root, query_crop=24, seed=6, pool_seed=5)
+    assert same.boxes() == boxes and same.pool.labeled.tolist() == other.pool.labeled.tolist()
     assert data.fingerprint()["sha256"] == other.fingerprint()["sha256"]  # seeds are compared on the same data
     assert ready(root).boxes() is None
     assert ready(root, query_crop=44).boxes()[0].height == 40  # what the image lacks, the crop lacks
