@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import Batch, NotFinite, drawn, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.batch import (
+    Batch,
+    NotFinite,
+    drawn,
+    refuse_not_finite,
+    refuse_other_length,
+    refuse_size,
+    refuse_unless,
+)
 from al_lightning.acquisition.batches.distances import TILE, Rows, leading, squared_distances
 
 _MOST_CLUSTERS = 500
@@ -111,8 +119,12 @@ def cluster_margin(
 
     Raises:
         NotFinite: NaN or infinity in a row or an uncertainty.
+        ValueError: fewer than 1 candidate or cluster, or another number of uncertainties than of rows.
     """
     refuse_size(size, len(features))
+    refuse_unless(candidates >= 1, "at least 1 as candidates", candidates)
+    refuse_unless(clusters is None or clusters >= 1, "at least 1 cluster", clusters or 0)
+    refuse_other_length("an uncertainty", uncertainties, len(features))
     refuse_not_finite("unlabeled", uncertainties)
     considered = leading(uncertainties, candidates * size)
     if size == 0:
@@ -121,7 +133,7 @@ def cluster_margin(
         rows = Rows(features[considered], "unlabeled")
     except NotFinite as error:
         raise NotFinite(error.which, int(considered[error.position])) from None
-    assigned = nearest_center(rows, fitted_centers(rows, min(clusters or size, len(rows)), generator))
+    assigned = nearest_center(rows, fitted_centers(rows, min(size if clusters is None else clusters, len(rows)), generator))
     shuffled = torch.randperm(len(rows), generator=generator, device=generator.device).to(assigned.device)
     sizes = assigned.bincount()
     by_cluster = shuffled[assigned[shuffled].argsort(stable=True)]

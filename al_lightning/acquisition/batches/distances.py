@@ -28,8 +28,8 @@ class Rows:
     """
 
     def __init__(self, matrix: Tensor, which: str, offset: Tensor | None = None) -> None:
-        self.matrix = matrix
-        self.offset = _mean(matrix) if offset is None else offset
+        self.matrix = matrix.detach()
+        self.offset = _mean(self.matrix) if offset is None else offset
         self.norms = torch.empty(len(matrix), device=matrix.device)
         for part, rows in self.blocks():
             self.norms[part] = rows.square().sum(1)
