@@ -217,7 +217,7 @@ def nearest_center(rows: Rows, centers: Tensor) -> Tensor:
 
 def _means(sample: Tensor, assigned: Tensor, centers: Tensor) -> Tensor:
     """Means of the members; an empty cluster keeps its center. Matrix products give the same sums each time, on any device."""
-    sums, counts = torch.zeros_like(centers), torch.zeros(len(centers), device=centers.device)
+    sums, counts = torch.zeros_like(centers), torch.zeros_like(centers[:, 0])
     for part, of in zip(sample.split(4096), assigned.split(4096), strict=True):
         members = (of == torch.arange(len(centers), device=of.device).unsqueeze(1)).to(sample.dtype)
         sums += members @ part

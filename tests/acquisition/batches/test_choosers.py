@@ -79,6 +79,19 @@ def test_any_floating_type_is_computed_as_single(choose, dtype):
 
 
 @pytest.mark.parametrize("choose", ALL)
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_what_new_tensors_are_by_default_changes_nothing(choose, default):
+    """As Lightning's precisions 64-true and bf16-true set it."""
+    unlabeled, labeled = rows(30, 5, 19)
+    expected = choose(unlabeled, labeled, 15)
+    torch.set_default_dtype(default)
+    try:
+        assert torch.equal(choose(unlabeled, labeled, 15), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("choose", ALL)
 def test_other_blocks_choose_the_same(choose, monkeypatch):
     unlabeled, labeled = rows(50, 7, 18)
     expected = choose(unlabeled, labeled, 20)
