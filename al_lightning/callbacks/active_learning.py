@@ -234,8 +234,7 @@ class ActiveLearningCallback(Callback):
         drawn = selection.picks_at_random(self.random_share, self.budget.asked_before(self.cycle), size)
         wanted = Wanted(size, self.budget.stride(self.cycle), drawn, *again)
         strategies = [self.strategy, *self.also_record]
-        with self.restart.forward_context():
-            query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored, self._before_choice)
+        query = query_pool(self.trainer, self.data, self.task.network, strategies, wanted, self.seed, self._scored, self._before_choice)
         for line in query.notes:
             self._say(line)
         self._tell("on_query", self.trainer, self.trainer.lightning_module, query)

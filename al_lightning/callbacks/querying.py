@@ -71,7 +71,8 @@ def query_pool(
     ordered = seeded_order(candidates, total, seeds.generator(seed, "ties", cycle))
     free = _without(ordered, settled)
     order = torch.cat([free, settled])  # in which their representations lie, so that those of either part are found without a copy
-    pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
+    with trainer.precision_plugin.forward_context():  # for the network alone: choosing computes in float32 whatever it trains in
+        pool = score_pool(trainer, data, strategies, network, seeds.derive(seed, "scoring", cycle), order, progress)
     refuse_not_finite(data.item, pool.indices, pool.ranking_keys.isfinite().all(dim=0), "The score of", f" in cycle {cycle}")
     before_choice()
     known = ScoredPool(chooser, pool.indices, pool.ranking_keys[0] if chooser.scores_items else None, pool.gathered, data.item)

@@ -302,6 +302,19 @@ def test_a_rare_class_is_drawn_as_often_as_others():
     assert indices_of(plain, scored, 3) == [0, 1, 2]  # their order is at random already
 
 
+def test_labels_are_read_as_data_modules_give_them():
+    """Scenes of several sizes can't be stacked, nor can none; a class of an item may be one of 300; other data have other labels."""
+    scenes = [torch.full((2 + index, 3), index % 2) for index in range(6)]
+    strategy = ClassAwareRandom(share=1.0)
+    scored = Scored(Items(torch.arange(6)), Items(torch.tensor([], dtype=torch.int64)))
+    strategy.prepare(6, str, lambda indices: torch.stack([scenes[index] for index in indices.tolist()]))
+    for size in (2, 6):  # in the second query all labels are known
+        assert len({*indices_of(strategy, scored, size)}) == size
+    classes = torch.tensor([0, 0, 0, 0, 0, 299])
+    strategy.prepare(6, str, lambda indices: torch.stack([classes[index] for index in indices.tolist()]))
+    assert sum(indices_of(strategy, scored, 1, seed) == [5] for seed in range(40)) > 10
+
+
 def test_no_item_of_a_share_is_lost_to_rounding():
     targets = torch.full((200, 1, 1), 255)
     targets[100:] = 0

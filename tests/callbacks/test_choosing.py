@@ -227,13 +227,13 @@ def test_scenes_and_no_label_is_read_before_it_is_asked_for(tmp_path, monkeypatc
         Image, "open", lambda path, *more, **named: opened.append(str(getattr(path, "name", path))) or whole(path, *more, **named)
     )
     run = run_scenes(
-        tmp_path / "run", getattr(acquisition, name)(**arguments), cycles=2, trainer={"max_epochs": 1, "check_val_every_n_epoch": 1}
+        tmp_path / "run", getattr(acquisition, name)(**arguments), cycles=3, trainer={"max_epochs": 1, "check_val_every_n_epoch": 1}
     )
     rows = run.read_queries()
-    assert len(rows) == 7 and len({row.index for row in rows}) == 7
+    assert len(rows) == 10 and len({row.index for row in rows}) == 10
     labels = {path for path in opened if "labelIds" in path and "/train/" in path}
     labeled = {path for path in labels for row in rows if row.item in path}
-    assert len(labeled) == 7 and (labels == labeled) == (name != "ClassAwareRandom")
+    assert len(labeled) == 10 and (labels == labeled) == (name != "ClassAwareRandom")
 
 
 def test_progress_shows_scoring_then_choosing(fit, monkeypatch, capsys):

@@ -41,8 +41,18 @@ def refuse_not_finite(which: str, of_items: Tensor) -> None:
 
 def refuse_size(size: int, n: int) -> None:
     """Raises ValueError for a batch that is larger than the n items there are."""
-    if not 0 <= size <= n:
-        raise ValueError(f"Expected a size from 0 to the {n} items there are, got {size}.")
+    refuse_unless(0 <= size <= n, f"a size from 0 to the {n} items there are", size)
+
+
+def refuse_unless(holds: bool, what: str, got: float) -> None:
+    """Raises ValueError with what was expected and what came; conditions are written so that NaN does not meet them."""
+    if not holds:
+        raise ValueError(f"Expected {what}, got {got}.")
+
+
+def refuse_other_length(what: str, of_items: Tensor, n: int) -> None:
+    """Raises ValueError unless there is one of something for each of n items."""
+    refuse_unless(len(of_items) == n, f"{what} of each of {n} items", len(of_items))
 
 
 def drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:

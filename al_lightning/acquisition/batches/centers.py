@@ -64,7 +64,7 @@ class Farthest:
 
     def __init__(self, rows: Rows, centers: Rows, taken: Tensor | None = None) -> None:
         self.rows = rows
-        self.squared = torch.full((len(rows),), torch.inf, device=rows.matrix.device)  # to the nearest center; -inf for one
+        self.squared = torch.full_like(rows.norms, torch.inf)  # to the nearest center; -inf for one
         self.started = False
         for part, block in centers.blocks(at_most=_TOGETHER):
             self._measure(block, centers.norms[part])

@@ -1,9 +1,19 @@
 """Batches by clusters: typical items, and uncertain ones, from different parts of the pool."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import Batch, NotFinite, drawn, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.batch import (
+    Batch,
+    NotFinite,
+    drawn,
+    refuse_not_finite,
+    refuse_other_length,
+    refuse_size,
+    refuse_unless,
+)
 from al_lightning.acquisition.batches.distances import TILE, Rows, leading, squared_distances
 
 _MOST_CLUSTERS = 500
@@ -17,10 +27,10 @@ _COMPARED = 2**14  # members of a cluster among which neighbours are searched
 def typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """The most typical item of each cluster in which nothing is labeled: for the smallest budgets.
 
-    k-means of the unlabeled items makes ``min(m + size, 500)`` clusters; labeled items count for the nearest. Clusters take turns: those
-    with the fewest labeled or chosen items first, the largest of them before the others; clusters of at most 5 items come last, when the
-    others are used up. A cluster gives the item with the smallest mean distance to its ``min(20, half the cluster)`` nearest unlabeled
-    neighbours in the cluster. (The authors' code searches the neighbours again without the chosen items.)
+    k-means of all items makes ``min(m + size, 500)`` clusters. Clusters take turns: those with the fewest labeled or chosen items first,
+    the largest of them before the others; clusters of at most 5 items come last, when the others are used up. A cluster gives the item with
+    the smallest mean distance to its ``min(20, half the cluster)`` nearest unlabeled neighbours in the cluster. (The authors' code searches
+    the neighbours again without the chosen items.)
 
     Time: that of k-means, and the square of a cluster's size. In clusters of more than 16,384 items, neighbours are searched among so many
     randomly drawn members.
@@ -49,7 +59,7 @@ def scored_typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: t
         return Batch.of([], [], unlabeled.device)
     rows = Rows(unlabeled, "unlabeled")
     others = Rows(labeled, "labeled", rows.offset)
-    centers = fitted_centers(rows, min(len(labeled) + size, _MOST_CLUSTERS), generator)
+    centers = fitted_centers([rows, others], min(len(labeled) + size, _MOST_CLUSTERS), generator)
     mine, theirs = nearest_center(rows, centers), nearest_center(others, centers)
     counts, labeled_counts = (found.bincount(minlength=len(centers)).tolist() for found in (mine, theirs))
     typical: dict[int, tuple[list[int], list[float]]] = {}
@@ -111,8 +121,12 @@ def cluster_margin(
 
     Raises:
         NotFinite: NaN or infinity in a row or an uncertainty.
+        ValueError: fewer than 1 candidate or cluster, or another number of uncertainties than of rows.
     """
     refuse_size(size, len(features))
+    refuse_unless(candidates >= 1, "at least 1 as candidates", candidates)
+    refuse_unless(clusters is None or clusters >= 1, "at least 1 cluster", clusters or 0)
+    refuse_other_length("an uncertainty", uncertainties, len(features))
     refuse_not_finite("unlabeled", uncertainties)
     considered = leading(uncertainties, candidates * size)
     if size == 0:
@@ -121,7 +135,7 @@ def cluster_margin(
         rows = Rows(features[considered], "unlabeled")
     except NotFinite as error:
         raise NotFinite(error.which, int(considered[error.position])) from None
-    assigned = nearest_center(rows, fitted_centers(rows, min(clusters or size, len(rows)), generator))
+    assigned = nearest_center(rows, fitted_centers([rows], min(size if clusters is None else clusters, len(rows)), generator))
     shuffled = torch.randperm(len(rows), generator=generator, device=generator.device).to(assigned.device)
     sizes = assigned.bincount()
     by_cluster = shuffled[assigned[shuffled].argsort(stable=True)]
@@ -147,17 +161,24 @@ def k_means(matrix: Tensor, clusters: int, generator: torch.Generator) -> Tensor
         NotFinite: NaN or infinity in a row.
     """
     rows = Rows(matrix, "unlabeled")
-    return nearest_center(rows, fitted_centers(rows, clusters, generator))
+    return nearest_center(rows, fitted_centers([rows], clusters, generator))
 
 
 def _sample(n: int, count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(n, generator=generator, device=generator.device)[:count].sort().values
 
 
-def fitted_centers(rows: Rows, clusters: int, generator: torch.Generator) -> Tensor:
-    """Centers ``(at most clusters, D)`` relative to the rows' offset. Source: Arthur & Vassilvitskii, k-means++, 2007."""
-    which = _sample(len(rows), _FITTED, generator).to(rows.matrix.device) if len(rows) > _FITTED else torch.arange(len(rows))
-    sample = rows[which.to(rows.matrix.device)]
+def fitted_centers(parts: Sequence[Rows], clusters: int, generator: torch.Generator) -> Tensor:
+    """Centers ``(at most clusters, D)`` of the items of all parts, relative to their common offset.
+
+    Source: Arthur & Vassilvitskii, k-means++, 2007.
+    """
+    lengths = [*map(len, parts)]
+    fitted = torch.full((sum(lengths),), sum(lengths) <= _FITTED)
+    if not fitted.all():
+        fitted[_sample(len(fitted), _FITTED, generator).cpu()] = True
+    places = [of.nonzero().flatten() for of in fitted.split(lengths)]
+    sample = torch.cat([part[its.to(part.matrix.device)] for part, its in zip(parts, places, strict=True)])
     centers = _seeds(sample, clusters, generator)
     assigned = None
     for _ in range(_ROUNDS):
@@ -196,7 +217,7 @@ def nearest_center(rows: Rows, centers: Tensor) -> Tensor:
 
 def _means(sample: Tensor, assigned: Tensor, centers: Tensor) -> Tensor:
     """Means of the members; an empty cluster keeps its center. Matrix products give the same sums each time, on any device."""
-    sums, counts = torch.zeros_like(centers), torch.zeros(len(centers), device=centers.device)
+    sums, counts = torch.zeros_like(centers), torch.zeros_like(centers[:, 0])
     for part, of in zip(sample.split(4096), assigned.split(4096), strict=True):
         members = (of == torch.arange(len(centers), device=of.device).unsqueeze(1)).to(sample.dtype)
         sums += members @ part

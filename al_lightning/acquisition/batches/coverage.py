@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import Batch, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.batch import Batch, refuse_not_finite, refuse_other_length, refuse_size, refuse_unless
 from al_lightning.acquisition.batches.centers import Farthest
 from al_lightning.acquisition.batches.distances import TILE, Rows, squared_distances
 from al_lightning.acquisition.batches.lazy import LazyGreedy
@@ -39,6 +39,7 @@ def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | Non
 
     Raises:
         NotFinite: NaN or infinity in a row.
+        ValueError: delta is negative or NaN.
     """
     return scored_prob_cover(unlabeled, labeled, size, delta).indices
 
@@ -46,6 +47,7 @@ def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | Non
 def scored_prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Batch:
     """See :func:`prob_cover`; the scores are the numbers of items newly covered."""
     radius = coverage_radius(unlabeled, labeled, size) if delta is None else delta
+    refuse_unless(radius >= 0, "a delta of at least 0", radius)
     return _covering(unlabeled, labeled, size, lambda squared: squared.sqrt_().le_(radius), None)
 
 
@@ -67,6 +69,7 @@ def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | No
 
     Raises:
         NotFinite: NaN or infinity in a row.
+        ValueError: sigma is not above 0.
     """
     return scored_max_herding(unlabeled, labeled, size, sigma).indices
 
@@ -94,16 +97,18 @@ def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertain
 
     Raises:
         NotFinite: NaN or infinity in a row or an uncertainty.
-        ValueError: a negative uncertainty.
+        ValueError: a negative uncertainty, another number of them than of items, or a sigma that is not above 0.
     """
     return scored_uncertainty_herding(unlabeled, labeled, size, uncertainties, sigma).indices
 
 
 def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Batch:
     """See :func:`uncertainty_herding`; the score of an item is what it adds to the weighted mean."""
+    refuse_other_length("an uncertainty", uncertainties, len(unlabeled))
     refuse_not_finite("unlabeled", uncertainties)
-    if bool((uncertainties < 0).any()):
-        raise ValueError(f"Expected uncertainties of at least 0, got {float(uncertainties.min())}.")
+    uncertainties = uncertainties.detach()
+    lowest = float(uncertainties.min()) if len(uncertainties) else 0.0
+    refuse_unless(lowest >= 0, "uncertainties of at least 0", lowest)
     width = uncertainty_width(unlabeled, labeled) if sigma is None else sigma
     return _herding(unlabeled, labeled, size, width, uncertainties)
 
@@ -120,7 +125,7 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     rows = Rows(unlabeled, "unlabeled")
     all_rows = [rows, Rows(labeled, "labeled", rows.offset)]
     share = max(1, round((len(unlabeled) + len(labeled)) / (len(labeled) + max(1, size))))
-    sample = torch.linspace(0, len(rows) - 1, min(_SAMPLED, len(rows))).round().long().to(unlabeled.device)
+    sample = torch.linspace(0, len(rows) - 1, min(_SAMPLED, len(rows)), dtype=torch.float32).round().long().to(unlabeled.device)
     radii = []
     for some in sample.split(max(1, 8 * _TILE // (len(rows) + len(labeled)))):
         squared = [squared_distances(rows[some], rows.norms[some], block, of.norms[part]) for of in all_rows for part, block in of.blocks()]
@@ -129,11 +134,12 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
 
 
 def kernel_width(unlabeled: Tensor) -> float:
-    """Root of the mean squared distance of the unlabeled items from their mean; 1 if that is 0.
+    """Root of the mean squared distance of the unlabeled items from their mean; 1 if that is 0, or without items.
 
     The paper takes 1 for features of length 1, which is the same if their mean is near 0. This width follows the scale of the features.
     """
-    return float(Rows(unlabeled, "unlabeled").norms.mean(dtype=torch.float64).sqrt()) or 1.0
+    norms = Rows(unlabeled, "unlabeled").norms
+    return float((norms.sum(dtype=torch.float64) / max(1, len(norms))).sqrt()) or 1.0
 
 
 def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
@@ -152,6 +158,8 @@ def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
 
 
 def _herding(unlabeled: Tensor, labeled: Tensor, size: int, width: float, weights: Tensor | None) -> Batch:
+    refuse_unless(width > 0, "a sigma above 0", width)
+
     def gaussian(squared: Tensor) -> Tensor:
         return squared.mul_(-1 / width**2).exp_()
 

@@ -28,9 +28,9 @@ class Rows:
     """
 
     def __init__(self, matrix: Tensor, which: str, offset: Tensor | None = None) -> None:
-        self.matrix = matrix
-        self.offset = _mean(matrix) if offset is None else offset
-        self.norms = torch.empty(len(matrix), device=matrix.device)
+        self.matrix = matrix.detach()
+        self.offset = _mean(self.matrix) if offset is None else offset
+        self.norms = torch.empty(len(matrix), dtype=torch.float32, device=matrix.device)
         for part, rows in self.blocks():
             self.norms[part] = rows.square().sum(1)
         finite = self.norms.isfinite()
@@ -58,7 +58,8 @@ class Rows:
     def blocks(self, at_most: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Yields the place of each block, and its rows minus the offset, in float32. The next block overwrites the memory of the last."""
         step = min(_step(self.matrix), at_most or _step(self.matrix))
-        memory = torch.empty(min(step, len(self.matrix)), self.matrix.shape[1], device=self.matrix.device)
+        shape = min(step, len(self.matrix)), self.matrix.shape[1]
+        memory = torch.empty(shape, dtype=torch.float32, device=self.matrix.device)
         for part in self._parts(step):
             rows = memory[: part.stop - part.start]
             yield part, torch.sub(rows.copy_(self.matrix[part]), self.offset, out=rows)

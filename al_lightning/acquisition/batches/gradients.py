@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_other_length, refuse_size
 from al_lightning.acquisition.batches.distances import RESOLUTION, TILE, first_largest
 
 
@@ -31,6 +31,7 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
 
     Raises:
         NotFinite: NaN or infinity in a row of either.
+        ValueError: they have different numbers of rows.
     """
     return scored_badge(probabilities, features, size, generator).indices
 
@@ -38,7 +39,8 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
 def scored_badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> Batch:
     """See :func:`badge`; the scores are distances from the nearest item chosen before; for the first choice, from 0."""
     refuse_size(size, len(features))
-    gradients = Gradients(probabilities, features)
+    refuse_other_length("probabilities", probabilities, len(features))
+    gradients = Gradients(probabilities.detach(), features.detach())
     squared = gradients.norms  # distances from the nearest chosen item, or from 0
     left = torch.ones_like(squared, dtype=torch.bool)
     indices: list[int] = []

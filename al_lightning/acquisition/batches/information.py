@@ -74,7 +74,7 @@ def _refuse(which: str, logits: Tensor) -> None:
 
 def _log_probabilities(logits: Tensor) -> Tensor:
     """``(K, b, C)`` to float64 ``(K, C, b)``: sums over a short last axis are slow."""
-    return logits.transpose(1, 2).double().contiguous().log_softmax(1)
+    return logits.detach().transpose(1, 2).double().contiguous().log_softmax(1)
 
 
 def _entropies(probabilities: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from al_lightning.acquisition.batches.batch import refuse_not_finite, refuse_size
+from al_lightning.acquisition.batches.batch import refuse_not_finite, refuse_other_length, refuse_size, refuse_unless
 
 
 def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarithmic: bool = False) -> Tensor:
@@ -26,8 +26,7 @@ def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarith
         NotFinite: NaN or +infinity among the scores.
         ValueError: a score is negative and not a logarithm, or beta is not positive.
     """
-    if not beta > 0:
-        raise ValueError(f"Expected a beta above 0, got {beta}.")
+    refuse_unless(beta > 0, "a beta above 0", beta)
     scores = scores.double()
     refuse_not_finite("scored", scores.where(scores != -torch.inf, 0.0) if logarithmic else scores)
     if not logarithmic and bool((scores < 0).any()):
@@ -59,8 +58,14 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
 
     Returns:
         ``(size,)`` positions: the classes' items in turn, then the rest.
+
+    Raises:
+        NotFinite: NaN or infinity among the keys.
+        ValueError: the share is not from 0 to 1, or there is another number of classes than of keys.
     """
     refuse_size(size, len(keys))
+    refuse_unless(0 <= share <= 1, "a share from 0 to 1", share)
+    refuse_other_length("a class", classes, len(keys))
     refuse_not_finite("scored", keys)
     order = keys.argsort(descending=True, stable=True)
     # An item's round of turns is the number of better items of its class.

@@ -69,18 +69,18 @@ class ClassAwareRandom(Strategy):
     @checked
     def __init__(self, share: ClosedUnitInterval = 0.66) -> None:
         self.share = share
-        self._held: dict[int, list[int]] = {}
 
     def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
         """See :meth:`Strategy.prepare`."""
         self._oracle_labels = oracle_labels
+        self._held: dict[int, list[int]] = {}  # the classes in each item whose label was read
 
     def select(self, scored: Scored, size: int, generator: torch.Generator) -> Tensor:
         """See :meth:`Strategy.select`."""
         order = scored.unlabeled.indices
-        for part in order[[index not in self._held for index in order.tolist()]].split(64):
-            for index, target in zip(part.tolist(), self._oracle_labels(part), strict=True):
-                self._held[index] = target[(target >= 0) & (target < 255)].unique().tolist()
+        for index in order.tolist():
+            if index not in self._held:
+                self._held[index] = _classes_in(self._oracle_labels(torch.tensor([index]))[0])  # one by one: scenes differ in size
         by_class: dict[int, list[int]] = {}
         for index in reversed(order.tolist()):  # the order is random already; reversed, as items are taken from the ends of lists
             for label in self._held[index]:
@@ -97,3 +97,9 @@ class ClassAwareRandom(Strategy):
                 del by_class[label]
         rest = (index for index in order.tolist() if index not in chosen)
         return torch.tensor([*chosen, *rest][:size], dtype=torch.int64)
+
+
+def _classes_in(target: Tensor) -> list[int]:
+    """The classes in a label: of an item ``()``, or of a scene ``(H, W)``, whose ignored pixels have none."""
+    counted = target[(target >= 0) & (target < 255)] if target.ndim else target
+    return counted.unique().tolist()  # type: ignore[no-any-return]

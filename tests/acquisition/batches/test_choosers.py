@@ -79,6 +79,19 @@ def test_any_floating_type_is_computed_as_single(choose, dtype):
 
 
 @pytest.mark.parametrize("choose", ALL)
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_what_new_tensors_are_by_default_changes_nothing(choose, default):
+    """As Lightning's precisions 64-true and bf16-true set it."""
+    unlabeled, labeled = rows(30, 5, 19)
+    expected = choose(unlabeled, labeled, 15)
+    torch.set_default_dtype(default)
+    try:
+        assert torch.equal(choose(unlabeled, labeled, 15), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("choose", ALL)
 def test_other_blocks_choose_the_same(choose, monkeypatch):
     unlabeled, labeled = rows(50, 7, 18)
     expected = choose(unlabeled, labeled, 20)
@@ -129,3 +142,37 @@ def test_what_is_not_finite_among_the_labeled_is_named(choose):
 def test_a_batch_that_the_items_cannot_fill_is_refused(choose, size):
     with pytest.raises(ValueError, match=f"from 0 to the 9 items there are, got {size}"):
         choose(*rows(9, 4, 5), size)
+
+
+@pytest.mark.parametrize("choose", ALL)
+def test_what_a_network_has_just_computed_is_taken_as_it_is(choose):
+    """Tensors that autograd follows."""
+    unlabeled, labeled = rows(9, 4, 5)
+    assert torch.equal(choose(unlabeled.requires_grad_(), labeled.requires_grad_(), 6), choose(unlabeled.detach(), labeled.detach(), 6))
+
+
+U, L = rows(9, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda: batches.prob_cover(U, L, 3, -0.5), "a delta of at least 0, got -0.5"),
+        (lambda: batches.prob_cover(U, L, 3, torch.nan), "a delta of at least 0, got nan"),
+        (lambda: batches.max_herding(U, L, 3, 0.0), "a sigma above 0, got 0"),
+        (lambda: batches.max_herding(U, L, 3, torch.nan), "a sigma above 0, got nan"),
+        (lambda: batches.uncertainty_herding(U, L, 3, U[:, 0].abs(), -1.0), "a sigma above 0, got -1"),
+        (lambda: batches.uncertainty_herding(U, L, 3, U[:7, 0].abs()), "an uncertainty of each of 9 items, got 7"),
+        (lambda: batches.cluster_margin(U[:7, 0], U, 3, random()), "an uncertainty of each of 9 items, got 7"),
+        (lambda: batches.cluster_margin(U[:, 0], U, 3, random(), candidates=0), "at least 1 as candidates, got 0"),
+        (lambda: batches.cluster_margin(U[:, 0], U, 3, random(), clusters=0), "at least 1 cluster, got 0"),
+        (lambda: batches.badge(of_items(U, 3), U[:7], 3, random()), "probabilities of each of 7 items, got 9"),
+        (lambda: batches.class_stratified(U[:, 0], torch.zeros(7, dtype=torch.int64), 3), "a class of each of 9 items, got 7"),
+        (lambda: batches.class_stratified(U[:, 0], torch.zeros(9, dtype=torch.int64), 3, 1.5), "a share from 0 to 1, got 1.5"),
+        (lambda: batches.class_stratified(U[:, 0], torch.zeros(9, dtype=torch.int64), 3, torch.nan), "a share from 0 to 1, got nan"),
+        (lambda: batches.power_keys(U[:, 0].abs(), torch.nan, random()), "a beta above 0, got nan"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_refused(choose, message):
+    with pytest.raises(ValueError, match=f"Expected {message}"):
+        choose()

@@ -36,6 +36,15 @@ def test_k_means_of_few_different_rows_makes_no_more_clusters_than_these():
     assert set(k_means(rows, 6, random()).tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("fitted", [2**15, 28])
+def test_labeled_items_far_from_all_others_have_clusters_of_their_own(fitted, monkeypatch):
+    """Else the unlabeled items were cut into as many clusters more, and two typical items came from one place."""
+    monkeypatch.setattr(clusters, "_FITTED", fitted)
+    rows, of = blobs([0, 0, 0, 0, 0, 0, 15, 15], features=8)
+    labeled, _ = blobs([1, 1, 1, 1, 1, 1], features=8, seed=9)
+    assert sum({*of[typiclust(rows, labeled, 2, random(seed))].tolist()} == {6, 7} for seed in range(20)) >= 17
+
+
 def test_typical_items_of_clusters_without_labels_come_first_and_of_large_ones_before():
     rows, of = blobs([30, 12, 20])
     labeled, _ = blobs([1, 0, 0], seed=9)
