@@ -18,7 +18,7 @@ from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import first_choice, refuse_initial, refuse_no_query
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import DatasetOracle, HumanOracle, Oracle
-from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers
+from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers, refuse_unfit
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import refuse_callbacks
 from al_lightning.callbacks.restart import FitRestart, Stage
@@ -313,8 +313,10 @@ class ActiveLearningCallback(Callback):
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remembers the state of the new optimizers, and tells the other callbacks if a run is resumed."""
+        """Remembers the state of the new optimizers, tries the strategies, and tells the other callbacks if a run is resumed."""
         self.restart.remember_optimizers()
+        if self.cycle == 0 and self.budget.cycles != 1:
+            refuse_unfit(trainer, self.data, self.task.network, [self.strategy, *self.also_record])
         self.restart.logged_steps = self._logged_steps
         if self._resumed:
             self._tell("on_resume", trainer, pl_module)

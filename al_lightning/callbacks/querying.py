@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from al_lightning.acquisition import Strategy, selection
 from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
 from al_lightning.callbacks.cycle import Query
 from al_lightning.callbacks.first_process import in_first
-from al_lightning.callbacks.scoring import PeakMemory, constant_scores, score_pool, that_score_items
+from al_lightning.callbacks.scoring import PeakMemory, batches_of, constant_scores, score_batches, score_pool, that_score_items
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 
@@ -109,6 +110,34 @@ def _drawn(candidates: Tensor, count: int, items: int, seed: int, cycle: int) ->
 def _without(indices: Tensor, others: Tensor) -> Tensor:
     """The indices that are not among the others. Mostly there are no others, and nothing needs to be compared."""
     return indices[~torch.isin(indices, others)] if len(others) else indices
+
+
+def refuse_unfit(trainer: Trainer, data: PoolDataModule, network: nn.Module, strategies: Sequence[Strategy]) -> None:
+    """Scores one batch of the pool, so that what does not fit together is refused before a training, which may take hours, and not after.
+
+    What shows only in a whole query by a trained network, as scores that are not finite or passes that are all the same, is not looked at.
+
+    Args:
+        trainer: knows the precision.
+        data: the data module, with its pool.
+        network: the network that will be trained, on its device.
+        strategies: the first one chooses.
+
+    Raises:
+        UserError: a strategy, the data and the network don't fit together, or one item does not fit into the device's memory.
+    """
+
+    def enough(items: int) -> None:
+        raise _Enough
+
+    first = batches_of(data, strategies, data.pool.candidates)[:1]
+    put = (lambda indices, rows: None) if strategies[0].represented else None
+    with suppress(_Enough), trainer.precision_plugin.forward_context():
+        score_batches(strategies, network, first, data.pool_batches, 0, enough, put)
+
+
+class _Enough(Exception):
+    """Ends the scoring of a trial without what a whole query is checked for."""
 
 
 def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:

@@ -1,0 +1,60 @@
+"""What does not fit together is refused before the first training."""
+
+import pytest
+import torch
+from torch import nn
+
+from al_lightning import cli
+from al_lightning.acquisition import BALD
+from al_lightning.models import MLP
+from al_lightning.tasks import ClassificationTask
+from tests.experiments import run_experiment
+from tests.test_cli import TINY
+
+FIT = ["fit", "--config", "tiny.yaml", "--run_dir=run", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+SCENES = """
+model:
+  class_path: SegmentationTask
+  init_args:
+    network: {class_path: al_lightning.models.DeepLabV3Plus, init_args: {encoder: tu-resnet18, encoder_weights: none}}
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.01}}
+data: {class_path: SyntheticScenesDataModule, init_args: {initial_size: 2, crop: 32, num_workers: 0}}
+active_learning: {strategy: Entropy, query_size: 2, cycles: 2}
+trainer: {accelerator: cpu, max_steps: 1, max_epochs: -1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "strategy", "message"),
+    [
+        (
+            TINY.replace("dropout: 0.1", "dropout: 0"),
+            "{class_path: BALD, init_args: {passes: 3, query_p: null}}",
+            "has no dropout layer with a rate above 0",
+        ),
+        (TINY, "{class_path: CoreSet, init_args: {features: {class_path: Features, init_args: {layer: nowhere}}}}", "got nowhere"),
+        (TINY, "LowestMiou", "For classification use MostIncorrect"),
+        (SCENES, "BADGE", "Expected a classification for this strategy, got scenes"),
+        (SCENES, "MostIncorrect", "For segmentation use LowestMiou"),
+    ],
+    ids=["dropout", "layer", "oracle", "scenes", "oracle of scenes"],
+)
+def test_a_strategy_that_does_not_fit_is_refused_before_a_training(config, strategy, message, tmp_path, undrawn, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(config)
+    monkeypatch.setattr("al_lightning.tasks.Task.training_step", lambda *_: pytest.fail("a training began"))
+    with pytest.raises(SystemExit, match=message):
+        cli.main([*FIT, f"--active_learning.strategy={strategy}"])
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if config == TINY:
+        cli.main([*FIT, "--active_learning.strategy=Random"])  # the run is not in the way of a corrected one
+
+
+def test_what_a_training_will_mend_is_not_refused(tmp_path):
+    def network() -> nn.Module:
+        made = MLP(width=8, dropout=0.5)
+        torch.nn.init.zeros_([*made.parameters()][-2])
+        return made
+
+    run = run_experiment(tmp_path / "run", BALD(passes=3), task=ClassificationTask(network), cycles=2)
+    assert len(run.read_curve()) == 2
