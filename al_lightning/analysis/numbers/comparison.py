@@ -19,8 +19,6 @@ from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.sources import evaluated_on
 
-_DATA = "data content"
-
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -223,7 +221,7 @@ def read_run(directory: RunDirectory) -> Run:
         seed,
         names.choice(config, seed),
         # Two runs may be compared if their data are the same, wherever these are stored.
-        names.comparable(config, seed) | ({_DATA: str(content)[:12]} if content else {}),
+        names.comparable(config, seed) | ({names.CONTENT: str(content)[:12]} if content else {}),
         rows,
         config.get(names.CYCLES),
         environment,

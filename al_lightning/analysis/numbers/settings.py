@@ -19,6 +19,7 @@ INITIAL_ITEMS = "data.init_args.initial_items"
 INITIAL_STRATEGY = "active_learning.initial_strategy"
 NETWORK = "model.init_args.network.class_path"
 DATA = "data.class_path"
+CONTENT = "data content"  # a hash, which comes with the settings that are compared
 
 _CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
 # How far a run goes. This may differ, as the comparison uses only the range that all runs have reached.
@@ -135,10 +136,10 @@ def short_names(all_settings: Sequence[Settings]) -> list[str]:
     """Names each configuration by the settings in which it differs from the others, like ``width=16, query_size=500``.
 
     A setting that only some configurations have (an argument of a class that the others don't use) is named only if the other settings
-    do not distinguish all configurations.
+    do not distinguish all configurations; the hash of the data, which tells a person nothing, only if no setting does.
     """
-    keys = differing(all_settings)
-    everywhere = [key for key in keys if all(key in settings for settings in all_settings)]
+    keys = sorted(differing(all_settings), key=lambda key: key == CONTENT)
+    everywhere = [key for key in keys if key != CONTENT and all(key in settings for settings in all_settings)]
     named = list(everywhere)
     for key in keys:
         if key not in named and _distinguished(all_settings, [*named, key]) > _distinguished(all_settings, named):
@@ -341,11 +342,16 @@ def _distinguished(all_settings: Sequence[Settings], keys: Sequence[str]) -> int
 
 
 def _last_parts(keys: Sequence[str]) -> dict[str, str]:
-    """Shortens each key to its last part. A key whose last part is also that of another key keeps two parts."""
+    """Shortens each key to its last part, or to an argument and its entry, as ``pool_repeat.copies``.
+
+    A key whose last part is also that of another key keeps two parts.
+    """
 
     def end(key: str, parts: int) -> str:
-        words = [word for word in key.removesuffix(".class_path").split(".") if word != "init_args"]
-        return ".".join(words[-parts:])
+        key = key.removesuffix(".class_path")
+        argument = key.rpartition(".init_args.")[2].split(".") if ".init_args." in key else []
+        words = [word for word in key.split(".") if word != "init_args"]
+        return ".".join(words[-max(parts, len(argument)) :])
 
     last = [end(key, 1) for key in keys]
     return {key: end(key, 2) if last.count(name) > 1 else name for key, name in zip(keys, last, strict=True)}

@@ -162,6 +162,13 @@ def test_other_data_are_another_setting(tmp_path):
     assert [panel.name for panel in compared(tmp_path).panels] == ["data content=0123456789ab", "data content=ffffffffffff"]
 
 
+def test_a_setting_names_what_differs_and_the_hash_of_the_data_only_for_want_of_one(tmp_path):
+    record(tmp_path / "a", [0.1, 0.2])
+    copies = {"data__init_args__pool_repeat__copies": 9}
+    record(tmp_path / "b", [0.1, 0.2], "Entropy", environment={"data": {"items": 3, "sha256": "f" * 64}}, **copies)
+    assert {panel.name for panel in compared(tmp_path).panels} == {"pool_repeat.copies=none", "pool_repeat.copies=9"}
+
+
 def test_another_evaluation_set_is_another_setting(tmp_path):
     """What was labeled to train on may differ from run to run; by what curves are measured may not."""
     for name, chosen, pool, evaluation in (("a", "Random", "1", "2"), ("b", "Entropy", "3", "2"), ("c", "Margin", "1", "4")):

@@ -120,6 +120,8 @@ def test_short_names_of_what_differs():
         "a.lr=1, b.lr=2",
         "a.lr=2, b.lr=2",
     ]
+    repeat = {"data__init_args__pool_repeat__item": 0, "data__init_args__pool_repeat__copies": 9}
+    assert named({}, repeat) == ["pool_repeat.item=none", "pool_repeat.item=0"]
     assert named({width: 0.1}, {width: 0.1 + 1e-12}) == ["width=0.1", "width=0.1 (2)"]
 
 
