@@ -458,7 +458,7 @@ def test_an_initial_run_that_does_not_fit_is_refused(tmp_path):
             ({"task": ClassificationTask(lambda: MLP(width=8))}, "they are those of another network"),
             ({"data": make_data(pool_repeat={"item": 3, "copies": 1})}, "Expected the data that the initial run .* was started with"),
             ({"initial_run": "nowhere"}, "Expected nowhere/environment.json"),
-            ({"data": make_data(pool_size=80, initial_seed=4)}, r"but \d+ of its items are not, .* the same data.init_args.initial_seed"),
+            ({"data": make_data(pool_size=80, initial_seed=4)}, r"but \d+ of its items are not, .* the same data.init_args.pool_seed"),
         ]
     ):
         with pytest.raises(UserError, match=why):
