@@ -326,8 +326,10 @@ class ActiveLearningCallback(Callback):
         self._seed("epoch", self.cycle, trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the metrics of the current weights."""
-        if not trainer.sanity_checking and hasattr(self, "evaluation"):  # there is none without a fit, in trainer.validate alone
+        """Notes the metrics of the current weights; before the first training, a target that is none of them is refused."""
+        if trainer.sanity_checking:
+            self.budget.refuse_other_target(trainer.callback_metrics)
+        elif hasattr(self, "evaluation"):  # there is none without a fit, in trainer.validate alone
             self.evaluation.validated(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -365,8 +367,6 @@ class ActiveLearningCallback(Callback):
         if stage == "fit":
             self.restart.restore_stage()
             self.record.close()
-
-    # Parts
 
     def _go_on_after(self, row: CycleRow) -> None:
         """Continues a run, after the last finished cycle, which has this row."""

@@ -1,6 +1,6 @@
 """How many labels each cycle asks for, and when an experiment ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from al_lightning.acquisition import selection
 from al_lightning.data import Pool
@@ -58,6 +58,19 @@ class Budget:
         """Numbers of items that this cycle and the next ones ask for; the last number repeats."""
         return self.query_sizes[cycle:] or self.query_sizes[-1:]
 
+    def refuse_other_target(self, metrics: Collection[str]) -> None:
+        """Refuses a target that is not measured.
+
+        Args:
+            metrics: names of all metrics.
+
+        Raises:
+            UserError: a metric of the target is not among them.
+        """
+        if missing := set(self.target or ()) - set(metrics):
+            known = [name for name in metrics if name.startswith(VALIDATED)]
+            raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
+
     def reason_to_stop(self, pool: Pool, metrics: Mapping[str, float], most_cycles: int | None = None) -> str | None:
         """Why the current cycle is the last one; None if it is not.
 
@@ -70,9 +83,7 @@ class Budget:
             UserError: a metric of the target was not measured.
         """
         if self.target is not None:
-            if missing := set(self.target) - set(metrics):
-                known = [name for name in metrics if name.startswith(VALIDATED)]
-                raise UserError(f"Expected active_learning.target to name metrics from {known}, got {sorted(missing)}.")
+            self.refuse_other_target(metrics)
             if all(metrics[name] >= value for name, value in self.target.items()):
                 return "the target is reached"
         if any(limit is not None and pool.cycle + 1 >= limit for limit in (self.cycles, most_cycles)):

@@ -25,29 +25,30 @@ trainer: {accelerator: cpu, max_steps: 1, max_epochs: -1}
 
 
 @pytest.mark.parametrize(
-    ("config", "strategy", "message"),
+    ("config", "argument", "message"),
     [
         (
             TINY.replace("dropout: 0.1", "dropout: 0"),
-            "{class_path: BALD, init_args: {passes: 3, query_p: null}}",
+            "strategy={class_path: BALD, init_args: {passes: 3, query_p: null}}",
             "has no dropout layer with a rate above 0",
         ),
-        (TINY, "{class_path: CoreSet, init_args: {features: {class_path: Features, init_args: {layer: nowhere}}}}", "got nowhere"),
-        (TINY, "LowestMiou", "For classification use MostIncorrect"),
-        (SCENES, "BADGE", "Expected a classification for this strategy, got scenes"),
-        (SCENES, "MostIncorrect", "For segmentation use LowestMiou"),
+        (TINY, "strategy={class_path: CoreSet, init_args: {features: {class_path: Features, init_args: {layer: nowhere}}}}", "got nowhere"),
+        (TINY, "strategy=LowestMiou", "For classification use MostIncorrect"),
+        (TINY, 'target={"val/miou": 0.5}', r"metrics from \['val/accuracy', 'val/loss'\], got \['val/miou'\]"),
+        (SCENES, "strategy=BADGE", "Expected a classification for this strategy, got scenes"),
+        (SCENES, "strategy=MostIncorrect", "For segmentation use LowestMiou"),
     ],
-    ids=["dropout", "layer", "oracle", "scenes", "oracle of scenes"],
+    ids=["dropout", "layer", "oracle", "target", "scenes", "oracle of scenes"],
 )
-def test_a_strategy_that_does_not_fit_is_refused_before_a_training(config, strategy, message, tmp_path, undrawn, monkeypatch):
+def test_what_does_not_fit_is_refused_before_a_training(config, argument, message, tmp_path, undrawn, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(config)
     monkeypatch.setattr("al_lightning.tasks.Task.training_step", lambda *_: pytest.fail("a training began"))
     with pytest.raises(SystemExit, match=message):
-        cli.main([*FIT, f"--active_learning.strategy={strategy}"])
+        cli.main([*FIT, f"--active_learning.{argument}"])
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    if config == TINY:
-        cli.main([*FIT, "--active_learning.strategy=Random"])  # the run is not in the way of a corrected one
+    if config == TINY and "target" in argument:
+        cli.main([*FIT, "--active_learning.cycles=1"])  # the run is not in the way of a corrected one
 
 
 def test_what_a_training_will_mend_is_not_refused(tmp_path):
