@@ -196,8 +196,9 @@ class SceneDataModule(PoolDataModule):
 
     def _loader(self, kind: type[DataLoader[Any]], dataset: Any, once: bool = False, **arguments: Any) -> DataLoader[Any]:
         """Makes a loader that is used once, or many times; then its processes stay until Lightning ends them."""
-        arguments |= {"num_workers": self.num_workers, "worker_init_fn": end_where_nothing_can_be_sent}
-        arguments |= {"persistent_workers": self.num_workers > 0 and not once, "pin_memory": self.device.type == "cuda"}
+        arguments.setdefault("num_workers", self.num_workers)
+        arguments |= {"worker_init_fn": end_where_nothing_can_be_sent, "pin_memory": self.device.type == "cuda"}
+        arguments["persistent_workers"] = self.num_workers > 0 and not once
         # A loader draws a seed whenever it starts processes. It must not use the global generator, from which dropout is drawn.
         return kind(dataset, generator=seeds.generator(self.shuffle_seed, "loader"), **arguments)
 
@@ -258,7 +259,8 @@ class SceneDataModule(PoolDataModule):
         """See :meth:`PoolDataModule.pool_batches`."""
         wanted = [batch.tolist() for batch in batches]
         dataset = UnlabeledScenes(self._train, self._files, self.normalization)
-        loader = self._loader(DataLoader, dataset, once=True, batch_sampler=wanted)
+        workers = self.num_workers if len(wanted) > 1 else 0  # no process starts for a single batch
+        loader = self._loader(DataLoader, dataset, once=True, batch_sampler=wanted, num_workers=workers)
         return ((images.to(self.device, non_blocking=True), indices) for images, indices in loader)
 
     # Identity

@@ -127,7 +127,7 @@ def assert_same(run, other):
 def test_processes_start_once_a_cycle_and_change_no_bit(tmp_path, monkeypatch):
     """Those that train, evaluate and score; validation is within epochs and at their end, and comes once more for the best weights."""
     more = ["--trainer.val_check_interval=0.5", "--active_learning.query_weights=best", "--trainer.callbacks=ModelCheckpoint"]
-    more += ["--trainer.callbacks.monitor=val/miou", "--trainer.callbacks.mode=max"]
+    more += ["--trainer.callbacks.monitor=val/miou", "--trainer.callbacks.mode=max", "--data.init_args.score_batch_size=1"]
     alone = fit(tmp_path / "alone", monkeypatch, *more, num_workers=0)
     started, start = [], BaseProcess.start
     monkeypatch.setattr(BaseProcess, "start", lambda self: (started.append(self), start(self)))
