@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from al_lightning import data, shipped, tasks
 from al_lightning.analysis.drawings import plots
 from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
+from al_lightning.callbacks.configured import weights_sha256
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
 from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
@@ -40,9 +41,6 @@ from al_lightning.trainer import Trainer
 
 _USAGE = "python -m al_lightning fit --config CONFIG [--KEY VALUE ...]"
 _WHAT_FIT_DOES = "Runs an experiment, or resumes one. Each KEY may be in the file CONFIG, too; the last value of a key counts."
-
-# These keys don't change what a run computes.
-_NOT_COMPARED = {"config", "run_dir", "resume"}
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -111,8 +109,15 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
         _refuse_script(RunDirectory(stored.parent))
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
-        if changed := [line for line in differences(then, now) if line.startswith(parts)]:
+        known = RunDirectory(stored.parent).read_environment().get("encoder_weights_sha256")
+        changed = differences(then, now, moved={*settings.moved(then, now)} - ({settings.ENCODER_WEIGHTS} if known is None else set()))
+        if changed := [line for line in changed if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
+        if known is not None and (given := weights_sha256(now)) is not None and given != known:
+            raise UserError(
+                f"Expected the encoder's weights that {whose} in {stored.parent} began with, but "
+                f"{now[settings.ENCODER_WEIGHTS]} has other content."
+            )
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
         """All settings of a parsed configuration, by dotted key; those that are null are left out."""
@@ -167,17 +172,22 @@ class ActiveLearningCLI(LightningCLI):
         if run.holds_run():
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
+            if _rank() == 0 and settings.moved(settings.flat(stored), self.resolved(self.config)):
+                run.follow(self._to_store(config))
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
             if config.resume and not stored:
                 print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)
-            begun = config.clone()
-            begun.resume = False
-            run.write_config(self._parser("fit").dump(begun, skip_unset=False, format="yaml"))
+            run.write_config(self._to_store(config))
+
+    def _to_store(self, config: Namespace) -> str:
+        begun = config.clone()
+        begun.resume = False
+        return str(self._parser("fit").dump(begun, skip_unset=False, format="yaml"))
 
     def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
         """Refuses a run if somebody has changed the file of its configuration since it began."""
-        then, now = run.read_environment().get("config_sha256"), run.config_sha256()
-        if then is None or now is None or then == now:
+        then = run.read_environment().get("settings_sha256")
+        if then is None or not stored or then == settings.fingerprint(settings.flat(stored)):
             return
         changed = differences(settings.flat(stored), self.resolved(self.config))
         raise UserError(
@@ -358,9 +368,15 @@ def _default_run_dir(config: Namespace) -> str:
     return f"runs/{stem}-{strategy}-seed{config.seed_everything}"
 
 
-def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences of two configurations, one line for each dotted key; keys that don't change what is computed are left out."""
-    return settings.differences(then, now, _NOT_COMPARED)
+def differences(then: dict[str, Any], now: dict[str, Any], moved: Collection[str] = ()) -> list[str]:
+    """The differences of two configurations, one line for each dotted key.
+
+    Args:
+        then: the earlier one, by dotted key.
+        now: the present one.
+        moved: keys of files and folders that may be in another place. Keys that don't change what is computed are left out, too.
+    """
+    return settings.differences(then, now, (*settings.NOT_COMPARED, *moved))
 
 
 def _quiet_lightning() -> None:

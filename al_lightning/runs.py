@@ -11,7 +11,6 @@ appended in one write and synced. Other files are written under a temporary name
 lost by a new start, so what a failed start leaves does not stop the next one.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Container, Mapping, Sequence
@@ -36,6 +35,7 @@ class RunDirectory(RunReader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._held = False
+        self._moved: str | None = None
 
     def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory holds no run.
@@ -89,9 +89,15 @@ class RunDirectory(RunReader):
         """Writes config.yaml."""
         write_atomically(self.config, encoded(text))
 
-    def config_sha256(self) -> str | None:
-        """A hash of the configuration file, for environment.json; None if there is no such file, as for a run of a Python script."""
-        return hashlib.sha256(self.config.read_bytes()).hexdigest() if self.config.is_file() else None
+    def follow(self, config: str) -> None:
+        """Keeps a configuration that names the new places of files, until :meth:`settle` is called."""
+        self._moved = config
+
+    def settle(self) -> None:
+        """Writes the configuration of :meth:`follow`: what lies in the new places was found to be the same."""
+        if self._moved is not None:
+            self.write_config(self._moved)
+            self._moved = None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json."""

@@ -76,6 +76,12 @@ def without_seconds(run: RunDirectory) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if "seconds" not in k and k != "query_peak_bytes"} for row in run.read_cycles()]
 
 
+def take_back_a_cycle(run: RunDirectory) -> None:
+    """As if it had died before its last row was written."""
+    lines = run.learning_curve.read_text().splitlines(keepends=True)
+    run.learning_curve.write_text("".join(lines[:-1]))
+
+
 def in_child(work: Callable[[], Any]) -> int:
     """Runs work in a forked process; returns its wait status as :mod:`subprocess` counts it (negative: the signal that ended it)."""
     process = os.fork()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from al_lightning.callbacks.configured import configured
 from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import wrong_rows
@@ -124,7 +125,7 @@ class Beginning:
     def _start(self, drawn: list[Labeled], here: dict[str, Any], resume: bool) -> str:
         """Begins a run and returns its id, which is that of a start that was killed in cycle 0, if this is the same run."""
         run = self.run
-        identity = {"data": self.data.fingerprint(), "config_sha256": run.config_sha256()}
+        identity = {"data": self.data.fingerprint(), **configured(run)}
         known = self._unfinished_start(drawn) if resume else {}
         same = "run" in known and identity == {key: known.get(key) for key in identity}
         id: str = known["run"] if same else uuid.uuid4().hex

@@ -105,7 +105,8 @@ class RunRecord:
             if not self.run.holds_run():
                 return self.run.write_config(settings)
             stored = self.run.read_config() if self.run.config.is_file() else {}
-            changed = names.differences(names.flat(stored), names.flat(yaml.safe_load(settings)))
+            then, now = names.flat(stored), names.flat(yaml.safe_load(settings))
+            changed = names.differences(then, now, names.moved(then, now))
             if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
                 raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
             return None
@@ -237,11 +238,13 @@ class RunRecord:
             self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
+            run.settle()
             return self.beginning.begin(here | {"seed": seed}, resume, initial_run, begin)
         known = run.read_environment()
         if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
+        run.settle()
         self.data_record.take_in_added()
         run.keep_rows(len(cycles), len(labeled))
         for cycle in range(len(cycles)):

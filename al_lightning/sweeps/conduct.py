@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from al_lightning.analysis.numbers import settings as names
 from al_lightning.callbacks.cycle import clock
 from al_lightning.cli import ConfigReader, differences
 from al_lightning.errors import UserError
@@ -203,7 +204,8 @@ def _changes(reader: ConfigReader, run: PlannedRun) -> list[str]:
         stored = reader.stored(run.directory)
     except UserError:  # the configuration is damaged: this run alone fails when it starts, and says so
         return []
-    return differences(stored, reader.read(run.arguments()))
+    planned = reader.read(run.arguments())
+    return differences(stored, planned, names.moved(stored, planned))  # `fit` compares what the files hold
 
 
 def log_of(run: PlannedRun, logs: Path) -> Path:
@@ -213,7 +215,10 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
 
 def _arguments(run: PlannedRun) -> list[str]:
     """The arguments of ``fit``: a job that a cluster starts once more goes on with its run."""
-    return [*run.arguments(), "--resume"] if run.state() == "new" else ["fit", "--resume", "--run_dir", str(run.directory)]
+    if run.state() == "new":
+        return [*run.arguments(), "--resume"]
+    places = [argument for argument in run.arguments() if argument.removeprefix("--").partition("=")[0] in names.PLACES]
+    return ["fit", "--resume", "--run_dir", str(run.directory), *places]  # files may have been moved since
 
 
 def _failure(one: _Started, logs: Path) -> str | None:

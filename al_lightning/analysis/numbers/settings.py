@@ -20,6 +20,13 @@ INITIAL_STRATEGY = "active_learning.initial_strategy"
 NETWORK = "model.init_args.network.class_path"
 DATA = "data.class_path"
 CONTENT = "data content"  # a hash, which comes with the settings that are compared
+ROOT = "data.init_args.root"
+EVALUATION = "data.init_args.evaluation"
+ENCODER_WEIGHTS = "model.init_args.network.init_args.encoder_weights"
+PLACES = (ROOT, EVALUATION, ENCODER_WEIGHTS)  # where files of the user lie, if their values are paths
+
+# These don't change what a run computes.
+NOT_COMPARED = ("config", "run_dir", "resume")
 
 _CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
 # How far a run goes. This may differ, as the comparison uses only the range that all runs have reached.
@@ -93,6 +100,23 @@ def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()
         for key in sorted({*then, *now} - {*indifferent})
         if then.get(key) != now.get(key)
     ]
+
+
+def is_place(key: str, value: Any) -> bool:
+    """Whether a setting says where files of the user lie. They may be moved: what they hold is compared, not where they are."""
+    words = ("imagenet", "none", "null")
+    return key == ROOT or (key in PLACES and isinstance(value, str) and value.lower() not in words)
+
+
+def moved(then: Settings, now: Settings) -> list[str]:
+    """Returns the keys of files or folders that are in another place now."""
+    return [key for key in PLACES if then.get(key) != now.get(key) and all(is_place(key, each.get(key)) for each in (then, now))]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Returns a hash of the settings that say what a run computes, but for the places of files."""
+    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED and not is_place(key, value)}
+    return hashlib.sha256(repr(key_of(kept)).encode(errors="surrogateescape")).hexdigest()
 
 
 def choice(settings: Settings, seed: int) -> dict[str, Any]:

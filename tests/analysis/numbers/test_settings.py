@@ -132,3 +132,18 @@ def test_our_classes_are_the_same_wherever_a_version_has_them():
     old, new = of("al_lightning.models.MLP", "al_lightning.acquisition.Margin"), of("al_lightning.MLP", "al_lightning.Margin")
     assert settings.comparable(old, 0) == settings.comparable(new, 0) != settings.comparable(of("mine.MLP", "mine.Margin"), 0)
     assert settings.choice(old, 0) == settings.choice(new, 0) != settings.choice(of("mine.MLP", "mine.Margin"), 0)
+
+
+def test_files_may_be_moved_and_nothing_else():
+    then = {"data.init_args.root": "a", "data.init_args.evaluation": 0.2, settings.ENCODER_WEIGHTS: "w.pth", "trainer.max_epochs": 3}
+    assert settings.moved(then, then) == []
+    now = {**then, "data.init_args.root": "b", settings.ENCODER_WEIGHTS: "x/w.pth", "run_dir": "elsewhere"}
+    assert settings.moved(then, now) == ["data.init_args.root", settings.ENCODER_WEIGHTS]
+    assert settings.fingerprint(then) == settings.fingerprint(now)
+    del then["data.init_args.root"]  # the data module's own place
+    assert settings.moved(then, now)[0] == "data.init_args.root" and settings.fingerprint(then) == settings.fingerprint(now)
+    others = {"data.init_args.evaluation": 0.3, settings.ENCODER_WEIGHTS: "imagenet", "trainer.max_epochs": 4}
+    for key, value in others.items():
+        assert settings.moved(then, {**then, key: value}) == []
+        assert settings.fingerprint(then) != settings.fingerprint({**then, key: value})
+    assert settings.moved({"data.init_args.evaluation": 0.2}, {"data.init_args.evaluation": "more"}) == []
