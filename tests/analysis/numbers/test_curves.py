@@ -43,6 +43,7 @@ def test_break_even_worked_by_hand():
         ([-0.04, -0.02, 0.02, 0.03, 0.04], 125, 125),
         ([0.01, 0.02, 0.01, 0.03, 0.01], 50, 50),
         ([-0.01, -0.02, 0, -0.01, 0], None, None),
+        ([-0.01, 3e-8, -0.02, 0.02, 0.03], 175, 175),  # at 100 level, but for float32
     ],
 )
 def test_where_curves_cross_more_than_once(difference, first, last):
