@@ -1,12 +1,11 @@
 """What a user can mend is one message with status 1 or 2, whatever raised it; how commands end otherwise."""
 
 import errno
+import multiprocessing
 import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from al_lightning import cli, commands
 from al_lightning.errors import UserError
 from al_lightning.refusals import one_message, refusal
 from al_lightning.runs import RunDirectory
+from al_lightning.sweeps.launch import run_fit
 from tests.experiments import in_child
 from tests.test_cli import TINY
 
@@ -262,20 +262,20 @@ def test_weights_and_biases_is_asked_before_anything_is_written(config, capsys, 
     assert in_child(lambda: cli.main(["fit", "--config", config, *FIT, *online, "--active_learning.cycles=1"])) == 0
 
 
-def test_a_process_that_dies_is_named_by_the_one_that_started_it(config):
+def test_a_process_that_dies_is_named_by_the_one_that_started_it(config, monkeypatch, capfd):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     ddp = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu", "--trainer.max_epochs=100000"]
-    command = [sys.executable, "-m", "al_lightning", "fit", "--config", config, *FIT, *ddp]
-    first = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    first = multiprocessing.get_context("fork").Process(target=run_fit, args=(["fit", "--config", config, *FIT, *ddp], "log", None))
+    first.start()  # as a sweep starts a run: it has imported all, and starts the other process by the command line
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
     deadline = time.monotonic() + 120
     while not RunDirectory("r").queries.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1)  # they train
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-    said, _ = first.communicate(timeout=60)
-    assert first.returncode != 0 and "Traceback" not in said
+    first.join(60)
+    said = Path("log").read_text() + "".join(capfd.readouterr())  # pytest has taken the streams of the first one
+    assert first.exitcode not in (None, 0) and "Traceback" not in said
     assert said.count("al_lightning: error: process 1 of the run has ended (SIGKILL)") == 1 and "--resume" in said
 
 
