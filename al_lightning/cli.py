@@ -27,7 +27,7 @@ from al_lightning import data, shipped, tasks
 from al_lightning.analysis.drawings import plots
 from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
-from al_lightning.callbacks.configured import weights_sha256
+from al_lightning.callbacks.configured import is_as_it_was, refuse_other_weights, weights_known
 from al_lightning.configuration_files import refuse_variables
 from al_lightning.errors import UserError
 from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
@@ -109,15 +109,11 @@ class ActiveLearningCLI(LightningCLI):
             raise UserError(f"Expected {stored}, the configuration of {whose}, but it is missing. Is the directory right?")
         _refuse_script(RunDirectory(stored.parent))
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
-        known = RunDirectory(stored.parent).read_environment().get("encoder_weights_sha256")
-        changed = differences(then, now, moved={*settings.moved(then, now)} - ({settings.ENCODER_WEIGHTS} if known is None else set()))
+        known = weights_known(RunDirectory(stored.parent))
+        changed = differences(then, now, settings.moved(then, now, known))
         if changed := [line for line in changed if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
-        if known is not None and (given := weights_sha256(now)) is not None and given != known:
-            raise UserError(
-                f"Expected the encoder's weights that {whose} in {stored.parent} began with, but "
-                f"{now[settings.ENCODER_WEIGHTS]} has other content."
-            )
+        refuse_other_weights(RunDirectory(stored.parent), whose, now)
 
     def resolved(self, config: Namespace) -> dict[str, Any]:
         """All settings of a parsed configuration, by dotted key; those that are null are left out."""
@@ -186,8 +182,7 @@ class ActiveLearningCLI(LightningCLI):
 
     def _refuse_edited_config(self, run: RunDirectory, stored: dict[str, Any]) -> None:
         """Refuses a run if somebody has changed the file of its configuration since it began."""
-        then = run.read_environment().get("settings_sha256")
-        if then is None or not stored or then == settings.fingerprint(settings.flat(stored)):
+        if not stored or is_as_it_was(run):
             return
         changed = differences(settings.flat(stored), self.resolved(self.config))
         raise UserError(

@@ -106,7 +106,7 @@ class RunRecord:
                 return self.run.write_config(settings)
             stored = self.run.read_config() if self.run.config.is_file() else {}
             then, now = names.flat(stored), names.flat(yaml.safe_load(settings))
-            changed = names.differences(then, now, names.moved(then, now))
+            changed = names.differences(then, now, names.moved(then, now, weights_known=False))
             if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
                 raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
             return None

@@ -23,7 +23,7 @@ CONTENT = "data content"  # a hash, which comes with the settings that are compa
 ROOT = "data.init_args.root"
 EVALUATION = "data.init_args.evaluation"
 ENCODER_WEIGHTS = "model.init_args.network.init_args.encoder_weights"
-PLACES = (ROOT, EVALUATION, ENCODER_WEIGHTS)  # where files of the user lie, if their values are paths
+PLACES = (ROOT, EVALUATION, ENCODER_WEIGHTS)  # where files of the user lie, if their values are paths; see `places`
 
 # These don't change what a run computes.
 NOT_COMPARED = ("config", "run_dir", "resume")
@@ -102,20 +102,27 @@ def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()
     ]
 
 
-def is_place(key: str, value: Any) -> bool:
-    """Whether a setting says where files of the user lie. They may be moved: what they hold is compared, not where they are."""
-    words = ("imagenet", "none", "null")
-    return key == ROOT or (key in PLACES and isinstance(value, str) and value.lower() not in words)
+def places(settings: Settings, weights_known: bool = True) -> list[str]:
+    """Returns the keys that say where files of the user lie. They may be moved, as what they hold is compared.
+
+    Args:
+        settings: of a run.
+        weights_known: whether it is known what the file of an encoder's weights holds.
+    """
+    files = [key for key in (EVALUATION, *([ENCODER_WEIGHTS] if weights_known else [])) if isinstance(settings.get(key), str)]
+    return [ROOT, *(key for key in files if settings[key].lower() not in ("imagenet", "none", "null"))]
 
 
-def moved(then: Settings, now: Settings) -> list[str]:
-    """Returns the keys of files or folders that are in another place now."""
-    return [key for key in PLACES if then.get(key) != now.get(key) and all(is_place(key, each.get(key)) for each in (then, now))]
+def moved(then: Settings, now: Settings, weights_known: bool = True) -> list[str]:
+    """Returns the keys of files and folders that are in another place now; see :func:`places`."""
+    both = {*places(then, weights_known)} & {*places(now, weights_known)}
+    return [key for key in PLACES if key in both and then.get(key) != now.get(key)]
 
 
-def fingerprint(settings: Settings) -> str:
-    """Returns a hash of the settings that say what a run computes, but for the places of files."""
-    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED and not is_place(key, value)}
+def fingerprint(settings: Settings, weights_known: bool = True) -> str:
+    """Returns a hash of the settings that say what a run computes, but for :func:`places`."""
+    free = {*NOT_COMPARED, *places(settings, weights_known)}
+    kept = {key: value for key, value in settings.items() if key not in free}
     return hashlib.sha256(repr(key_of(kept)).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -147,3 +147,7 @@ def test_files_may_be_moved_and_nothing_else():
         assert settings.moved(then, {**then, key: value}) == []
         assert settings.fingerprint(then) != settings.fingerprint({**then, key: value})
     assert settings.moved({"data.init_args.evaluation": 0.2}, {"data.init_args.evaluation": "more"}) == []
+    # a name that is no file, as some libraries have for weights
+    named, other = {settings.ENCODER_WEIGHTS: "noisy-student"}, {settings.ENCODER_WEIGHTS: "advprop"}
+    assert settings.moved(named, other, weights_known=False) == []
+    assert settings.fingerprint(named, weights_known=False) != settings.fingerprint(other, weights_known=False)
