@@ -13,7 +13,8 @@ from al_lightning import commands
 from al_lightning.callbacks.configured import configured
 from al_lightning.cli import main
 from al_lightning.runs import RunDirectory
-from tests.experiments import take_back_a_cycle, without_seconds
+from al_lightning.sweeps import conduct
+from tests.experiments import in_child, take_back_a_cycle, without_seconds
 
 
 class FromFile(nn.Module):
@@ -129,11 +130,30 @@ def test_other_files_in_another_place_are_refused(experiment, capsys):
     assert "weights.pth has other content" in refused(capsys, *places)
 
 
-def test_a_sweep_goes_on_with_files_that_were_moved(experiment, capsys):
+class Forked:
+    """Runs are forked from this process, which has imported all."""
+
+    jobs = 1
+
+    def __init__(self, jobs):
+        pass
+
+    def start(self, arguments, log, slot):
+        self.status = in_child(lambda: main(arguments))
+        return self
+
+    def done(self):
+        return True
+
+    def failure(self):
+        return f"exit status {self.status}" if self.status else None
+
+
+def test_a_sweep_goes_on_with_files_that_were_moved(experiment, monkeypatch, capsys):
+    monkeypatch.setattr(conduct, "LocalLauncher", Forked)
     Path("trial.yaml").write_text(yaml.safe_dump({"base": "config.yaml", "out": "runs", "grid": {"seed_everything": [0]}}))
     commands.main(["sweep", "trial.yaml", "--set", *(f"{key}={name}" for key, name in MOVES.items())])
-    (path,) = Path("runs").glob("*seed0")
-    run = RunDirectory(path)
+    run = RunDirectory("runs/seed0")
     whole = without_seconds(run)
     take_back_a_cycle(run)
     moved()
