@@ -81,6 +81,7 @@ def test_paths_and_targets_that_pages_name_are_there(page):
     text = (DOCS / page).read_text()
     named = re.findall(r"`((?:tests|configs|tools|benchmarks|al_lightning)/[\w./-]*)`", text)
     assert [path for path in named if not (README.parent / path).exists()] == []
+    assert [path for path in re.findall(r"`(experiments/[\w./*-]*)`", text) if not any(DOCS.glob(path))] == []
     makefile = (README.parent / "Makefile").read_text()
     assert [
         target for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", text, re.MULTILINE) if f"{''.join(target)}:" not in makefile
