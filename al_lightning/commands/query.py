@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> None:
         candidates, labeled, notes = _parted(folder, model, given.run)
         ranked = rank(folder, candidates, labeled, strategies, model, devices, given.n)
         notes = [f"{len(ranked.indices):,} of {ranked.of:,} images by {strategies[0]}, with the weights of {model.source}.", *notes]
-        if strategies[0].sees_labeled:
-            notes.append(f"{strategies[0]} looks at the {len(labeled):,} labeled images that lie here; it knows of no others.")
+        if strategies[0].depends_on_labeled:
+            notes.append(f"{strategies[0]} knows of the {len(labeled):,} labeled images that lie here, and of no others.")
         if ranked.of > 1 and ranked.tied_share == 1:
             notes.append(f"{strategies[0]} can't tell the images apart: each image has the same score as another one.")
         page = _page(folder, model, notes, [*_proposals(folder, ranked, strategies[0], model, devices[0])])

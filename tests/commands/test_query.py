@@ -211,6 +211,7 @@ def test_every_kind_of_strategy(run, tmp_path, name):
         assert [*found.values()] == sorted(found.values(), reverse=True)
     scored = name in ("Inverse", "Expert", "Power", "Apart", "UHerding")
     assert ("no pixel scores" in page) == (not scored) and len(shown_in(page)) == 5
+    assert ("knows of the 0 labeled images that lie here, and of no others" in page) == (name in ("Apart", "UHerding"))
 
 
 def features_of(run, cycle, path):

@@ -49,6 +49,11 @@ class Apart(Wrapped):
         self.pattern = pattern
         self._expression = _compiled(_NAMES if pattern is None else pattern)
 
+    @property
+    def depends_on_labeled(self) -> bool:
+        """See :attr:`Strategy.depends_on_labeled`; it keeps away from them."""
+        return True
+
     def prepare(self, size: int, item: Callable[[int], str], oracle_labels: Callable[[Tensor], Tensor]) -> None:
         """Reads the names.
 

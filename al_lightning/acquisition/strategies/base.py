@@ -89,6 +89,11 @@ class Strategy:
     reads_labels: bool = False
 
     @property
+    def depends_on_labeled(self) -> bool:
+        """Whether the choice depends on which items are labeled."""
+        return self.sees_labeled
+
+    @property
     def inferences(self) -> list[Inference]:
         """The inferences that it needs; there may be none."""
         needed = [self.inference, self.represented.inference if self.represented else None]

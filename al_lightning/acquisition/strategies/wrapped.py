@@ -25,6 +25,11 @@ class Wrapped(Strategy):
         self.below_zero = strategy.below_zero
         self.reads_labels = strategy.reads_labels
 
+    @property
+    def depends_on_labeled(self) -> bool:
+        """See :attr:`Strategy.depends_on_labeled`."""
+        return self.sees_labeled or self.strategy.depends_on_labeled
+
     def ranking_keys(self, values: Tensor | None, indices: Tensor, seed: int) -> Tensor:
         """See :meth:`Strategy.ranking_keys`."""
         return self.strategy.ranking_keys(values, indices, seed)
