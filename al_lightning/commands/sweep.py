@@ -42,8 +42,10 @@ def main(arguments: Sequence[str]) -> None:
 
     failed = 0
     for sweep, runs in chosen:
-        failed += len(carry_out(runs, sweep.out, options.jobs, options.submit, sweep.slurm))
-        print(f"Compare the runs: python -m al_lightning report {sweep.out}")
+        of_these = len(carry_out(runs, sweep.out, options.jobs, options.submit, sweep.slurm))
+        failed += of_these
+        if of_these < len(runs):
+            print(f"Compare the runs: python -m al_lightning report {sweep.out}")
     if failed:
         sys.exit(1)
     if any(run.state() == "waiting" for _, runs in chosen for run in runs):

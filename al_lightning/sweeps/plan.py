@@ -1,6 +1,6 @@
 """The runs that a sweep file asks for.
 
-    base: ../fashion_mnist/entropy.yaml     # a configuration, relative to the sweep file
+    base: ../fashion_mnist/entropy.yaml     # a configuration, relative to the sweep file, or one of `configs list`
     out: runs/width                         # the folder of the runs; runs/<the file's stem> by default
     set: {active_learning.query_size: 500}  # for all runs
     grid:                                   # every combination of
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from al_lightning import shipped
 from al_lightning.configuration_files import read_settings
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -185,7 +186,13 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     _refuse_directories(file, [settings, *(group for labels in grid.values() for group in labels.values())])
     base = Path(os.path.relpath(file.parent / content["base"]))
     if not base.is_file():
-        raise UserError(f"Expected the configuration {base}, the base of the sweep {file}, but it is missing.")
+        shipped_base = Path(shipped.located(content["base"]))
+        if not shipped_base.is_file():
+            raise UserError(
+                f"Expected the configuration {base}, the base of the sweep {file}, but it is missing. A base is a path relative to the "
+                "sweep file, or a name that `configs list` prints."
+            )
+        base = shipped_base
     return Sweep(
         path=file,
         base=base,

@@ -81,6 +81,10 @@ def test_a_sweep_runs_goes_on_and_lists_what_failed(write, capsys):
     assert random.learning_curve.stat().st_mtime_ns == before
     commands.main(["sweep", path, "--list"])
     assert "finished   runs/trial/Margin-initial_size=30-seed1\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        commands.main(["sweep", path, "--only", "data.init_args.initial_size=initial_size=5001"])
+    shown = capsys.readouterr().out
+    assert "3 of 3 runs failed" in shown and "Compare the runs" not in shown  # there is nothing to compare
     with pytest.raises(SystemExit, match=r"=30-seed1 to have the sweep's settings, but trainer.max_epochs was 2 and is 3"):
         commands.main(["sweep", path, "--set", "trainer.max_epochs=3"])
 

@@ -3,6 +3,7 @@ import json
 import pytest
 import yaml
 
+from al_lightning import shipped
 from al_lightning.errors import UserError
 from al_lightning.sweeps.plan import read_sweep
 
@@ -49,6 +50,11 @@ def test_every_combination_seed_by_seed_behind_its_cycle_0(write):
         "trainer.logger": False,
     }
     assert initial.settings == {"seed_everything": 3, "a.width": 16, **alone}
+
+
+def test_a_base_that_comes_with_the_program(write):
+    sweep = read_sweep(write(base="fashion_mnist/entropy", grid={"seed_everything": [1]}))
+    assert sweep.base == shipped.FOLDER / "fashion_mnist" / "entropy.yaml"
 
 
 def test_only_what_cycle_0_does_not_depend_on_is_shared(write):
