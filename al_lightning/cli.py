@@ -110,7 +110,7 @@ class ActiveLearningCLI(LightningCLI):
         _refuse_script(RunDirectory(stored.parent))
         then, now = (self.resolved(config) for config in (parser.parse_args(["fit", f"--config={stored}"]), self.config))
         known = weights_known(RunDirectory(stored.parent))
-        changed = differences(then, now, settings.moved(then, now, known))
+        changed = differences(then, now, settings.renewed(then, now, known))
         if changed := [line for line in changed if line.startswith(parts)]:
             raise UserError(f"Expected the configuration of {whose}, {stored}, but it differs: {'; '.join(changed)}.")
         refuse_other_weights(RunDirectory(stored.parent), whose, now)
@@ -168,7 +168,7 @@ class ActiveLearningCLI(LightningCLI):
         if run.holds_run():
             self._refuse_edited_config(run, stored)
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
-            if _rank() == 0 and settings.moved(settings.flat(stored), self.resolved(self.config)):
+            if _rank() == 0 and settings.renewed(settings.flat(stored), self.resolved(self.config)):
                 run.follow(self._to_store(config))
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
             if config.resume and not stored:
@@ -363,15 +363,15 @@ def _default_run_dir(config: Namespace) -> str:
     return f"runs/{stem}-{strategy}-seed{config.seed_everything}"
 
 
-def differences(then: dict[str, Any], now: dict[str, Any], moved: Collection[str] = ()) -> list[str]:
+def differences(then: dict[str, Any], now: dict[str, Any], renewed: Collection[str] = ()) -> list[str]:
     """The differences of two configurations, one line for each dotted key.
 
     Args:
         then: the earlier one, by dotted key.
         now: the present one.
-        moved: keys of files and folders that may be in another place. Keys that don't change what is computed are left out, too.
+        renewed: keys that may have other values. Keys that don't change what is computed are left out, too.
     """
-    return settings.differences(then, now, (*settings.NOT_COMPARED, *moved))
+    return settings.differences(then, now, (*settings.NOT_COMPARED, *renewed))
 
 
 def _quiet_lightning() -> None:

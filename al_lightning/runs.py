@@ -35,7 +35,7 @@ class RunDirectory(RunReader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._held = False
-        self._moved: str | None = None
+        self._renewed: str | None = None
 
     def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory holds no run.
@@ -90,14 +90,14 @@ class RunDirectory(RunReader):
         write_atomically(self.config, encoded(text))
 
     def follow(self, config: str) -> None:
-        """Keeps a configuration that names the new places of files, until :meth:`settle` is called."""
-        self._moved = config
+        """Keeps a configuration that names new places of files, or goes further, until :meth:`settle` is called."""
+        self._renewed = config
 
     def settle(self) -> None:
         """Writes the configuration of :meth:`follow`: what lies in the new places was found to be the same."""
-        if self._moved is not None:
-            self.write_config(self._moved)
-            self._moved = None
+        if self._renewed is not None:
+            self.write_config(self._renewed)
+            self._renewed = None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json."""
@@ -192,6 +192,10 @@ class RunDirectory(RunReader):
         """
         keep_rows(self.learning_curve, 1 + cycles)
         keep_rows(self.queries, 1 + labeled)
+
+    def remove_cycle(self, cycle: int) -> None:
+        """Removes the row of the last finished cycle. Its query, if it made one, is not removed."""
+        keep_rows(self.learning_curve, 1 + cycle)
 
     def _write_ranked(self, path: Path, rows: Sequence[Labeled]) -> None:
         write_atomically(path, encoded(as_csv([[*run_tables.ASKED_COLUMNS], *(cells for _, *cells in run_tables.query_cells(rows))])))

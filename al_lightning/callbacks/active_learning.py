@@ -296,7 +296,7 @@ class ActiveLearningCallback(Callback):
         choose = None
         if self.initial_run is None:
             choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
-        cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
+        cycles = self._without_reopened(self.record.open(self.seed, self.resume, self.initial_run, choose))
         if self.cycle < 0:
             self._say(str(self.record.waiting))
             raise WaitsForLabels
@@ -367,6 +367,16 @@ class ActiveLearningCallback(Callback):
         if stage == "fit":
             self.restart.restore_stage()
             self.record.close()
+
+    def _without_reopened(self, cycles: list[CycleRow]) -> list[CycleRow]:
+        """The finished cycles, without the last one of a run that had ended and now goes further: that cycle made no query."""
+        if not cycles or cycles[-1].query_seconds is not None or self._reason_to_stop(dict(cycles[-1].metrics)):
+            return cycles
+        if self.retrain == "warm" and len(cycles) > 1:
+            self.record.weights(cycles[-2].cycle)  # refuses what can't be trained again before anything is changed
+        self._say(f"The run in {self.record.run.path} goes further: cycle {cycles[-1].cycle}, which made no query, is done again.")
+        self.record.reopen(cycles[-1].cycle)
+        return cycles[:-1]
 
     def _go_on_after(self, row: CycleRow) -> None:
         """Continues a run, after the last finished cycle, which has this row."""

@@ -1,4 +1,4 @@
-"""What identifies a run's configuration, wherever the files that it names lie."""
+"""What identifies a run's configuration, wherever the files that it names lie, and however far the run goes."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ def configured(run: RunDirectory) -> dict[str, str | None]:
     """Identifies a run's stored configuration, for environment.json.
 
     Returns:
-        ``settings_sha256``, a hash of the settings but for the places of files; None if there is no configuration. And, where an encoder's
-        weights are from a file, ``encoder_weights_sha256``, a hash of its content.
+        ``settings_sha256``, a hash of the settings but for the places of files and the budget; None if there is no configuration. And,
+        where an encoder's weights are from a file, ``encoder_weights_sha256``, a hash of its content.
     """
     if not run.config.is_file():
         return {_SETTINGS: None}
@@ -31,7 +31,7 @@ def weights_known(run: RunDirectory) -> bool:
 
 
 def is_as_it_was(run: RunDirectory) -> bool:
-    """Whether the stored configuration is that with which the run began, but for the places of files. True if nobody recorded that."""
+    """Whether the stored configuration has the fingerprint of that with which the run began. True if nobody recorded that."""
     then = run.read_environment().get(_SETTINGS)
     return then is None or then == settings.fingerprint(settings.flat(run.read_config()), weights_known(run))
 

@@ -106,10 +106,11 @@ class RunRecord:
                 return self.run.write_config(settings)
             stored = self.run.read_config() if self.run.config.is_file() else {}
             then, now = names.flat(stored), names.flat(yaml.safe_load(settings))
-            changed = names.differences(then, now, names.moved(then, now, weights_known=False))
+            renewed = names.renewed(then, now, weights_known=False)
+            changed = names.differences(then, now, renewed)
             if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
                 raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
-            return None
+            return self.run.follow(settings) if renewed else None
 
         self.on_rank_zero(write)
 
@@ -139,6 +140,10 @@ class RunRecord:
 
         self.on_rank_zero(remove)
         return str(directory)
+
+    def reopen(self, cycle: int) -> None:
+        """Removes the row of the last finished cycle, which made no query, so that it is done again."""
+        self.on_rank_zero(lambda: self.run.remove_cycle(cycle))
 
     def mark(self) -> dict[str, Any]:
         """What is written into each checkpoint: the run and cycle that it belongs to."""

@@ -4,10 +4,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from al_lightning.analysis.numbers import settings as names
@@ -19,10 +20,13 @@ from al_lightning.refusals import WAITS_FOR_LABELS
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.checked import CheckedRuns, shape
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
-from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun
+from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun, options
 
 _BETWEEN_LOOKS = 0.1  # seconds
 _WAITS = "waits for labels"
+
+Renewed = Mapping[str, Mapping[str, Any]]
+"""By name of a run that exists, the settings whose values are others than it has stored, and may be: see :func:`settings.renewed`."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,15 @@ class _Started:
     log_begins: int  # in its log, in bytes: what is before this place is from earlier starts of the run
 
 
-def outstanding(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs that are not finished, in their order. A run that others share is among them only if one of those others is new."""
+def outstanding(runs: Sequence[PlannedRun], further: Collection[str] = ()) -> list[PlannedRun]:
+    """The runs that are not finished, in their order. A run that others share is among them only if one of those others is new.
+
+    Args:
+        runs: of the sweep.
+        further: names of runs that are not finished, whatever their files say, because they are to go further.
+    """
     shared = {run.initial.name for run in runs if run.initial is not None}
-    states = {run.name: run.state() for run in runs}
+    states = {run.name: "unfinished" if run.name in further else run.state() for run in runs}
     needed = {run.initial.name for run in runs if run.initial is not None and states[run.name] == "new"}
     return [run for run in runs if states[run.name] != "finished" and (run.name not in shared or run.name in needed)]
 
@@ -69,6 +78,7 @@ def conduct(
     logs: Path,
     say: Callable[[str], None],
     finished: Callable[[PlannedRun], None] = lambda run: None,
+    renewed: Renewed = MappingProxyType({}),
 ) -> dict[str, str]:
     """Starts runs, or goes on with them, until each has ended.
 
@@ -78,6 +88,7 @@ def conduct(
         logs: folder for what they print, one file per run.
         say: called with a line whenever a run has ended.
         finished: called with each run that ended well.
+        renewed: settings of runs that exist, which they are told.
 
     Returns:
         The reasons why runs failed, by their names.
@@ -113,11 +124,13 @@ def conduct(
                 if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, for example, which does the same
                     continue
                 waiting.remove(run)
-                if run.state() == "finished":
+                if run.state() == "finished" and run.name not in _further(renewed):
                     continue
                 log = log_of(run, logs)
                 printed = log.stat().st_size if log.exists() else 0
-                started.append(_Started(run, launcher.start(_arguments(run), log, min(free)), min(free), time.monotonic(), printed))
+                started.append(
+                    _Started(run, launcher.start(_arguments(run, renewed), log, min(free)), min(free), time.monotonic(), printed)
+                )
             time.sleep(_BETWEEN_LOOKS)
     finally:
         for one in started:
@@ -146,8 +159,8 @@ def carry_out(
         KeyboardInterrupt: somebody pressed Ctrl-C.
     """
     checked = CheckedRuns(out / "logs" / "checked.json")
-    _refuse_mistakes(runs, checked)
-    todo = outstanding(runs)
+    renewed = _refuse_mistakes(runs, checked)
+    todo = outstanding(runs, _further(renewed))
     states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
     new = states.count("new")
@@ -160,7 +173,7 @@ def carry_out(
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally clauses, which end the runs
     try:
-        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]))
+        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]), renewed)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
         raise
@@ -175,12 +188,12 @@ def carry_out(
     return failures
 
 
-def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> None:
-    """Finds a mistake in any run before the first one starts.
+def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> Renewed:
+    """Finds a mistake in any run before the first one starts; returns what is renewed.
 
     Of the runs that were checked before and have not changed, only one of each shape is parsed: that finds what new code changes.
     """
-    reader = ConfigReader()
+    reader, renewed = ConfigReader(), dict[str, Mapping[str, Any]]()
     seen, looked_at = set(), []
     for run in runs:
         known = run in checked
@@ -195,17 +208,27 @@ def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> None:
         elif known:
             continue
         looked_at.append(run)
-    refuse_changed(looked_at, partial(_changes, reader))
-    checked.add(looked_at)
+    refuse_changed(looked_at, partial(_changes, reader, renewed))
+    go_on = {*renewed} - {run.name for run in looked_at if run.state() == "finished"} | {*_further(renewed)}
+    checked.add([run for run in looked_at if run.name not in go_on])  # the others store other settings when they go on
+    return renewed
 
 
-def _changes(reader: ConfigReader, run: PlannedRun) -> list[str]:
+def _changes(reader: ConfigReader, renewed: dict[str, Mapping[str, Any]], run: PlannedRun) -> list[str]:
+    """What a run may not change; notes what it may."""
     try:
         stored = reader.stored(run.directory)
     except UserError:  # the configuration is damaged: this run alone fails when it starts, and says so
         return []
     planned = reader.read(run.arguments())
-    return differences(stored, planned, names.moved(stored, planned))  # `fit` compares what the files hold
+    if found := [*names.moved(stored, planned), *names.extended(stored, planned)]:  # `fit` compares what the files hold
+        renewed[run.name] = {key: names.value(planned, key) for key in found}
+    return differences(stored, planned, names.renewed(stored, planned))
+
+
+def _further(renewed: Renewed) -> list[str]:
+    """The runs that are to go further, or less far."""
+    return [name for name, settings in renewed.items() if any(key in settings for key in names.BUDGET)]
 
 
 def log_of(run: PlannedRun, logs: Path) -> Path:
@@ -213,12 +236,11 @@ def log_of(run: PlannedRun, logs: Path) -> Path:
     return logs / f"{run.name}.txt"
 
 
-def _arguments(run: PlannedRun) -> list[str]:
+def _arguments(run: PlannedRun, renewed: Renewed) -> list[str]:
     """The arguments of ``fit``: a job that a cluster starts once more goes on with its run."""
     if run.state() == "new":
         return [*run.arguments(), "--resume"]
-    places = [argument for argument in run.arguments() if argument.removeprefix("--").partition("=")[0] in names.PLACES]
-    return ["fit", "--resume", "--run_dir", str(run.directory), *places]  # files may have been moved since
+    return ["fit", "--resume", "--run_dir", str(run.directory), *options(renewed.get(run.name, {}))]
 
 
 def _failure(one: _Started, logs: Path) -> str | None:

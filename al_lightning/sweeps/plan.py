@@ -89,8 +89,12 @@ class PlannedRun:
         settings = dict(self.settings)
         if self.initial is not None:
             settings[INITIAL_RUN] = str(self.initial.directory)
-        changed = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
-        return ["fit", "--config", str(self.base), "--run_dir", str(self.directory), *changed]
+        return ["fit", "--config", str(self.base), "--run_dir", str(self.directory), *options(settings)]
+
+
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings by dotted key as options of ``fit``."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,13 @@ def simulate(cycles):
     return run
 
 
+def test_a_person_labels_more_than_was_planned(folder):
+    whole = to_its_end("whole", 3)
+    only(*LABELED)
+    assert to_its_end("run", 2).finished() == 2
+    assert_same(to_its_end("run", 3), whole)
+
+
 def test_a_person_answers_as_the_data_set_does(folder):
     simulated = simulate(cycles=3)
     for cycle in range(2):

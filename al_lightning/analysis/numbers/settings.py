@@ -29,8 +29,8 @@ PLACES = (ROOT, EVALUATION, ENCODER_WEIGHTS)  # where files of the user lie, if 
 NOT_COMPARED = ("config", "run_dir", "resume")
 
 _CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
-# How far a run goes. This may differ, as the comparison uses only the range that all runs have reached.
-_BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
+# How far a run goes. This may differ, as the comparison uses only the range that all runs have reached; and a run may go further.
+BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
 # Where a run is stored, what it shows and keeps, and how fast it is. None of these settings changes a metric.
 _INDIFFERENT = (
     "config",
@@ -119,10 +119,32 @@ def moved(then: Settings, now: Settings, weights_known: bool = True) -> list[str
     return [key for key in PLACES if key in both and then.get(key) != now.get(key)]
 
 
+def extended(then: Settings, now: Settings) -> list[str]:
+    """Returns the names of the settings that say how far a run goes and say something else now."""
+    return [name for name in BUDGET if value(then, name) != value(now, name)]
+
+
+def renewed(then: Settings, now: Settings, weights_known: bool = True) -> list[str]:
+    """Returns the keys that have other values now, and may have, when a run goes on; see :func:`moved` and :func:`extended`."""
+    further = [key for key in sorted({*then, *now}) if _within(key, extended(then, now))]
+    return [*moved(then, now, weights_known), *further]
+
+
+def value(settings: Settings, name: str) -> Any:
+    """Returns the value of a setting; a mapping, if it has settings below it; None, if there is neither.
+
+    Example:
+        >>> value({"active_learning.target.val/accuracy": 0.9}, "active_learning.target")
+        {'val/accuracy': 0.9}
+    """
+    below = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
+    return nested(below) if below else settings.get(name)
+
+
 def fingerprint(settings: Settings, weights_known: bool = True) -> str:
-    """Returns a hash of the settings that say what a run computes, but for :func:`places`."""
+    """Returns a hash of the settings that say what a run computes, but for :func:`places`, and for how far it goes."""
     free = {*NOT_COMPARED, *places(settings, weights_known)}
-    kept = {key: value for key, value in settings.items() if key not in free}
+    kept = {key: value for key, value in settings.items() if key not in free and not _within(key, BUDGET)}
     return hashlib.sha256(repr(key_of(kept)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -133,7 +155,7 @@ def choice(settings: Settings, seed: int) -> dict[str, Any]:
 
 def comparable(settings: Settings, seed: int) -> dict[str, Any]:
     """Returns the settings that must agree for a comparison: all but strategy, seed, budget, and those that do not change a metric."""
-    kept = {key: value for key, value in settings.items() if not _within(key, (*_CHOICE, *_BUDGET, *_INDIFFERENT))}
+    kept = {key: value for key, value in settings.items() if not _within(key, (*_CHOICE, *BUDGET, *_INDIFFERENT))}
     if _CALLBACKS in kept:
         kept[_CALLBACKS] = [each for each in as_list(kept[_CALLBACKS]) if not _only_looks(each)]
         if not kept[_CALLBACKS]:

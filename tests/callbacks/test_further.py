@@ -1,0 +1,145 @@
+"""Runs that had ended and go further, by command line."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch import Callback
+
+from al_lightning import commands
+from al_lightning.cli import main
+from al_lightning.runs import RunDirectory
+from al_lightning.sweeps import conduct
+from tests.callbacks.test_configured import Forked
+from tests.experiments import in_child, run_experiment, same_weights, weights, without_seconds
+
+CONFIG = """
+model:
+  class_path: ClassificationTask
+  init_args: {network: {class_path: al_lightning.models.MLP, init_args: {width: 7}}}
+data: {class_path: FashionMNISTSampleDataModule, init_args: {initial_size: 60, pool_size: 600, eval_batch_size: 250}}
+active_learning: {strategy: Margin, query_size: [50, 40], cycles: 2}
+trainer:
+  {max_epochs: 2, check_val_every_n_epoch: 2, accelerator: cpu, logger: false, enable_progress_bar: false, enable_model_summary: false}
+"""
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(CONFIG)
+
+    def begin(name, *arguments):
+        main(["fit", "--config", "config.yaml", "--run_dir", name, *(f"--active_learning.{each}" for each in arguments)])
+        return RunDirectory(name)
+
+    return begin
+
+
+def further(run, *arguments):
+    main(["fit", "--resume", "--run_dir", str(run.path), *(f"--active_learning.{each}" for each in arguments)])
+
+
+@pytest.mark.parametrize("settings", [["cycles=2"], ["cycles=1"], ["retrain=warm"], ["keep=none"], ["initial_run=first"]])
+def test_it_becomes_the_run_that_would_have_gone_so_far(begin, settings, capsys):
+    if "initial_run=first" in settings:
+        begin("first", "cycles=1")
+    run, whole = begin("run", *settings), begin("whole", *settings, "cycles=4")
+    last = run.finished() - 1
+    capsys.readouterr()
+    further(run, "cycles=4")
+    assert f"The run in run goes further: cycle {last}, which made no query, is done again." in capsys.readouterr().out
+    assert without_seconds(run) == without_seconds(whole) and run.queries.read_bytes() == whole.queries.read_bytes()
+    assert run.labels.exists() == whole.labels.exists() and run.checkpoints() == whole.checkpoints()
+    assert all(same_weights(weights(run, cycle), weights(whole, cycle)) for cycle in run.checkpoints())
+    assert run.read_config()["active_learning"]["cycles"] == 4
+    further(run)
+    assert "is complete: all cycles are done" in capsys.readouterr().out
+
+
+def test_a_budget_or_a_target_ends_it_later_or_not_at_all(begin):
+    run = begin("run", "cycles=null", "label_budget=120")
+    assert [row.labeled for row in run.read_curve()] == [60, 110, 120]
+    further(run, "label_budget=200")
+    assert [row.labeled for row in run.read_curve()] == [60, 110, 120, 160, 200]
+    further(run, "label_budget=null", "cycles=6")
+    assert [row.labeled for row in run.read_curve()] == [60, 110, 120, 160, 200, 240]
+    reached = begin("reached", 'target={"val/accuracy": 0.01}')
+    assert reached.finished() == 1
+    further(reached, 'target={"val/accuracy": 0.99}')
+    assert reached.finished() == 2 and reached.read_config()["active_learning"]["target"] == {"val/accuracy": 0.99}
+
+
+def test_a_run_that_has_gone_far_enough_is_complete(begin, capsys):
+    run = begin("run", "cycles=3")
+    before = run.learning_curve.read_bytes()
+    capsys.readouterr()
+    further(run, "cycles=2")
+    assert "is complete: all cycles are done" in capsys.readouterr().out and run.learning_curve.read_bytes() == before
+    # the whole pool is labeled, however many cycles there may be
+    run = begin("all", "query_size=600", "cycles=5")
+    further(run, "cycles=9")
+    assert "is complete: the pool is used up" in capsys.readouterr().out and run.finished() == 2
+
+
+def test_the_configuration_may_be_edited_so(begin):
+    run, whole = begin("run"), begin("whole", "cycles=3")
+    run.config.write_text(run.config.read_text().replace("  cycles: 2\n", "  cycles: 3\n"))
+    further(run)
+    assert without_seconds(run) == without_seconds(whole)
+
+
+def test_warm_weights_that_were_not_kept_are_missed_before_anything_is_lost(begin, capsys):
+    run = begin("run", "retrain=warm", "keep=last")
+    before = run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()
+    with pytest.raises(SystemExit) as end:
+        further(run, "cycles=3")
+    said = capsys.readouterr().err + str(end.value)
+    assert "Expected run/cycles/000/last.ckpt to go on with its weights (retrain=warm), but it is missing." in said
+    assert (run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()) == before
+
+
+class Dies(Callback):
+    """In the training of cycle 1, once."""
+
+    def on_train_epoch_end(self, trainer, module):
+        if Path("dies").exists() and Path(trainer.default_root_dir, "cycles/001").exists():
+            Path("dies").unlink()
+            os._exit(9)
+
+
+def test_killed_while_it_does_the_cycle_again(begin):
+    Path("config.yaml").write_text(CONFIG.replace("trainer:\n  {", "trainer:\n  {callbacks: [tests.callbacks.test_further.Dies], "))
+    run, whole = begin("run"), begin("whole", "cycles=3")
+    Path("dies").touch()
+    assert in_child(lambda: further(run, "cycles=3")) == 9 and run.finished() == 1
+    further(run)
+    assert without_seconds(run) == without_seconds(whole) and run.queries.read_bytes() == whole.queries.read_bytes()
+
+
+@pytest.mark.parametrize("where", ["option", "base"])
+def test_a_sweep_goes_further(begin, monkeypatch, capsys, where):
+    monkeypatch.setattr(conduct, "LocalLauncher", Forked)
+    whole = begin("whole", "cycles=3", "strategy=Random")
+    grid = {"active_learning.strategy": ["Random", "Margin"], "seed_everything": [0]}
+    Path("trial.yaml").write_text(yaml.safe_dump({"base": "config.yaml", "out": "runs", "grid": grid}))
+    commands.main(["sweep", "trial.yaml"])
+    further(RunDirectory("runs/Margin-seed0"), "cycles=3")
+    capsys.readouterr()
+    if where == "base":
+        Path("config.yaml").write_text(CONFIG.replace("cycles: 2", "cycles: 3"))
+    options = ["--set", "active_learning.cycles=3"] if where == "option" else []
+    commands.main(["sweep", "trial.yaml", *options])
+    assert "3 runs in runs: 0 to start, 1 to go on with" in capsys.readouterr().out
+    run = RunDirectory("runs/Random-seed0")
+    assert without_seconds(run)[1:] == without_seconds(whole)[1:] and run.queries.read_bytes() == whole.queries.read_bytes()
+    commands.main(["sweep", "trial.yaml", *options])
+    assert "3 runs in runs: all finished." in capsys.readouterr().out
+
+
+def test_a_script_goes_further(tmp_path):
+    whole = run_experiment(tmp_path / "whole", cycles=3)
+    run = run_experiment(tmp_path / "run", cycles=2)
+    run_experiment(tmp_path / "run", cycles=3, resume=True)
+    assert without_seconds(run) == without_seconds(whole) and run.read_config()["active_learning"]["cycles"] == 3
