@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -237,48 +237,6 @@ class ActiveLearningCLI(LightningCLI):
             print(f"Learning curve: {plots.draw_learning_curve(self.run)}")
             if self.run.awaited():  # read from its files, as forked processes may have run it
                 sys.exit(WAITS_FOR_LABELS)
-
-
-class ConfigReader:
-    """Reads the settings that ``fit`` would use, and runs nothing."""
-
-    def __init__(self) -> None:
-        self._cli: _ParsingCLI | None = None
-
-    def read(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """All settings, by dotted key.
-
-        Args:
-            arguments: of ``fit``, the command's name first.
-
-        Raises:
-            SystemExit: they are refused; the reason is printed.
-        """
-        if self._cli is None:
-            self._cli = _ParsingCLI(list(arguments))
-        return self._cli.resolved(self._cli.parser.parse_args(list(arguments)))
-
-    def stored(self, run_dir: str | os.PathLike[str]) -> dict[str, Any]:
-        """All settings of a run, as it has stored them. A UserError says if they are missing or damaged; else as :meth:`read`."""
-        run = RunDirectory(run_dir)
-        run.read_config()  # refuses a damaged one with a message
-        return self.read(["fit", f"--config={run.config}"])
-
-
-class _ParsingCLI(ActiveLearningCLI):
-    """Parses the arguments, and does nothing else."""
-
-    def _set_seed(self) -> None:
-        pass
-
-    def before_instantiate_classes(self) -> None:
-        pass
-
-    def instantiate_classes(self) -> None:
-        pass
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
 
 
 _RESUME_PARSER = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from al_lightning.cli import ConfigReader, main
+from al_lightning.cli import main
+from al_lightning.config_reader import ConfigReader
 from al_lightning.models import FCN, DeepLabV3Plus
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from al_lightning.cli import ConfigReader, main
+from al_lightning.cli import main
+from al_lightning.config_reader import ConfigReader
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, read_sweep

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from al_lightning import acquisition
-from al_lightning.cli import ConfigReader, main
+from al_lightning.cli import main
+from al_lightning.config_reader import ConfigReader
 from al_lightning.runs import RunDirectory
 
 DOCS = Path(__file__).parents[1] / "docs"

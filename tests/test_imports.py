@@ -34,6 +34,7 @@ LAYERS = [
     {"annotation"},
     {"callbacks", "loggers", "parsing", "processes", "trainer"},
     {"cli"},
+    {"config_reader"},
     {"sweeps"},
     {"commands"},
     {"__main__"},

@@ -13,7 +13,8 @@ from typing import Any
 
 from al_lightning.analysis.numbers import settings as names
 from al_lightning.callbacks.cycle import clock
-from al_lightning.cli import ConfigReader, differences
+from al_lightning.cli import differences
+from al_lightning.config_reader import ConfigReader
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
 from al_lightning.refusals import WAITS_FOR_LABELS

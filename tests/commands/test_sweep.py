@@ -16,8 +16,8 @@ from lightning.pytorch import Callback
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from al_lightning import cli, commands
-from al_lightning.cli import ConfigReader
 from al_lightning.commands import arguments
+from al_lightning.config_reader import ConfigReader
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps.plan import read_sweep
 from tests.experiments import without_seconds

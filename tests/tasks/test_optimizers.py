@@ -13,7 +13,8 @@ from torch import nn
 
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
-from al_lightning.cli import ConfigReader, main
+from al_lightning.cli import main
+from al_lightning.config_reader import ConfigReader
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
