@@ -31,31 +31,52 @@ class Trend:
 
     Attributes:
         setting: short name of the setting.
-        where: name of the panel; empty if it is the panels that differ in the setting.
+        where: what else distinguishes the panels from others; empty if nothing does.
         baseline: label of the baseline.
         lines: for the label or class of each strategy, at least two points with rising values.
+        panels: where the strategies were compared.
     """
 
     setting: str
     where: str
     baseline: str
     lines: dict[str, list[Point]]
+    panels: Sequence[Panel]
 
 
-def across_panels(comparison: Comparison) -> Trend | None:
-    """Compares each strategy across panels that differ in exactly one numeric setting; None if they differ in anything else."""
+def across_panels(comparison: Comparison) -> list[Trend]:
+    """Compares each strategy across panels that differ in one numeric setting.
+
+    If they differ in other settings, too, which are no numbers, each choice of these has a trend of its own.
+    """
     panels = [panel for panel in comparison.panels if panel.others]
-    key = _only_number([panel.settings for panel in panels])
-    if key is None:
-        return None
+    differ = names.differing([panel.settings for panel in panels])
+    numbers = [key for key in differ if all(names.is_number(panel.settings.get(key)) for panel in panels)]
+    if len(numbers) != 1:
+        return []
+    (key,) = numbers
+    rests = [{other: value for other, value in panel.settings.items() if other != key} for panel in panels]
+    groups: dict[str, list[Panel]] = {}
+    for panel, name in zip(panels, _named_apart(rests), strict=True):
+        groups.setdefault(name, []).append(panel)
+    return [trend for name, group in groups.items() if (trend := _across(group, key, name)).lines]
+
+
+def _named_apart(rests: Sequence[Settings]) -> list[str]:
+    """Names equal settings alike, and others otherwise; empty if all are equal."""
+    distinct = list({names.key_of(rest): rest for rest in rests}.values())
+    named = dict(zip(map(names.key_of, distinct), names.short_names(distinct) if len(distinct) > 1 else [""], strict=True))
+    return [named[names.key_of(rest)] for rest in rests]
+
+
+def _across(panels: Sequence[Panel], key: str, where: str) -> Trend:
     lines: dict[str, list[Point]] = {}
     for panel in sorted(panels, key=lambda panel: float(panel.settings[key])):
         for label, point in _points(panel, {series.label: float(panel.settings[key]) for series in panel.others}).items():
             lines.setdefault(label, []).append(point)
-    lines = {label: points for label, points in lines.items() if len(points) > 1}
     baseline = panels[0].baseline
     assert baseline is not None
-    return Trend(_last(key), "", baseline.label, lines) if lines else None
+    return Trend(_last(key), where, baseline.label, {label: points for label, points in lines.items() if len(points) > 1}, panels)
 
 
 def within_panels(comparison: Comparison) -> list[Trend]:
@@ -71,7 +92,7 @@ def within_panels(comparison: Comparison) -> list[Trend]:
                 continue
             points = _points(panel, {series.label: float(series.choice[key]) for series in members})
             line = sorted(points.values(), key=lambda point: point.value)
-            trends.append(Trend(_last(key), panel.name, panel.baseline.label, {strategy: line}))
+            trends.append(Trend(_last(key), panel.name, panel.baseline.label, {strategy: line}, [panel]))
     return trends
 
 

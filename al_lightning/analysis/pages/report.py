@@ -115,8 +115,7 @@ def _introduction(shown: Comparison) -> list[Html]:
 
 
 def _trends(material: Material) -> list[Section]:
-    across = trends.across_panels(material.comparison)
-    found = ([across] if across else []) + trends.within_panels(material.comparison)
+    found = trends.across_panels(material.comparison) + trends.within_panels(material.comparison)
     if not found:
         return []
     body: list[Html] = []
@@ -127,9 +126,9 @@ def _trends(material: Material) -> list[Section]:
             markup.heading(title),
             material.add_figure(
                 partial(comparisons.trend, each, material.look),
-                ["trend", *_named(each)],
+                ["trend", *([each.where] if len(each.panels) > 1 else []), *_named(each)],
                 f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
-                [panel for panel in material.comparison.panels if each.where in ("", panel.name)],
+                each.panels,
                 each.where,
             ),
             *explained(markup.table(rows, readable.trend(each.setting))),

@@ -108,7 +108,7 @@ def test_trends_mark_what_never_leads(tmp_path):
         settings = {"model__init_args__network__init_args__width": width}
         record(tmp_path / f"r{width}", [0.1, 0.2, 0.3], "Random", **settings)
         record(tmp_path / f"e{width}", [0.1, 0.2 + gain, 0.3 + gain], "Entropy", **settings)
-    found = across_panels(compare(*read_runs([tmp_path]), "val/accuracy"))
+    (found,) = across_panels(compare(*read_runs([tmp_path]), "val/accuracy"))
     left, right = comparisons.trend(found, comparisons.styles(["Entropy"]), SCREEN).axes
     with warnings.catch_warnings(action="error"):  # it can be laid out, on a phone too
         rendered(comparisons.trend(found, comparisons.styles(["Entropy"]), PHONE), "png")

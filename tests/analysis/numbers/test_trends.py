@@ -19,7 +19,7 @@ def test_over_the_one_number_that_panels_differ_in(tmp_path):
             record(tmp_path / f"r{width}{seed}", [0.1, 0.2 + seed, 0.3], "Random", seed, **{WIDTH: width})
             record(tmp_path / f"e{width}{seed}", [0.1, 0.2 + seed + gain, 0.3 + gain], "Entropy", seed, **{WIDTH: width})
     record(tmp_path / "m", [0.1, 0.5, 0.6], "Margin", 0, **{WIDTH: 16})  # at one width only: no line
-    found = across_panels(read(tmp_path))
+    (found,) = across_panels(read(tmp_path))
     assert (found.setting, found.baseline, list(found.lines)) == ("width", "Random", ["Entropy"])
     assert [(p.value, p.break_even, pytest.approx(p.difference.mean)) for p in found.lines["Entropy"]] == [
         (16, math.inf, -0.1),
@@ -28,7 +28,19 @@ def test_over_the_one_number_that_panels_differ_in(tmp_path):
     ]
     record(tmp_path / "other", [0.1, 0.2, 0.3], "Random", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
     record(tmp_path / "others", [0.1, 0.2, 0.4], "Entropy", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
-    assert across_panels(read(tmp_path)) is None
+    assert across_panels(read(tmp_path)) == []  # two numbers at once
+
+
+def test_other_settings_that_are_no_numbers_have_trends_of_their_own(tmp_path):
+    for retrain, widths in (("scratch", (8, 32)), ("warm", (32, 16, 8)), ("none", (8,))):
+        for width in widths:
+            settings = {WIDTH: width, "active_learning__retrain": retrain}
+            record(tmp_path / f"r{retrain}{width}", [0.1, 0.2, 0.3], "Random", 0, **settings)
+            record(tmp_path / f"e{retrain}{width}", [0.1, 0.2, 0.3 + width / 100], "Entropy", 0, **settings)
+    found = {each.where: each for each in across_panels(read(tmp_path))}
+    assert sorted(found) == ["retrain=scratch", "retrain=warm"]  # at one width there is no trend
+    assert [point.value for point in found["retrain=warm"].lines["Entropy"]] == [8, 16, 32]
+    assert {panel.name for panel in found["retrain=scratch"].panels} == {"retrain=scratch, width=8", "retrain=scratch, width=32"}
 
 
 def test_over_the_one_number_that_a_class_differs_in(tmp_path):
@@ -42,4 +54,4 @@ def test_over_the_one_number_that_a_class_differs_in(tmp_path):
     (found,) = within_panels(read(tmp_path))
     assert (found.setting, list(found.lines)) == ("temperature", ["Odin"])
     assert [(point.value, point.break_even) for point in found.lines["Odin"]] == [(0.1, math.inf), (10.0, 20)]
-    assert across_panels(read(tmp_path)) is None
+    assert across_panels(read(tmp_path)) == []

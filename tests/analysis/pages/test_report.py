@@ -71,6 +71,18 @@ def test_the_page_is_whole_and_needs_nothing_else(folder):
     assert all(image["alt"] for image in read.images)
 
 
+def test_each_trend_has_figures_of_its_own(tmp_path):
+    for retrain in ("scratch", "warm"):
+        for width in (8, 32):
+            for name, gain in (("Random", 0), ("Entropy", width / 100)):
+                settings = {WIDTH: width, "active_learning__retrain": retrain}
+                record(tmp_path / "runs" / f"{name}-{retrain}-{width}", [0.1, 0.2, 0.3 + gain], name, 0, **settings)
+    page = Report(compare(*read_runs([tmp_path / "runs"]), "val/accuracy"), tmp_path / "out").write().read_text()
+    drawn = sorted(path.name for path in (tmp_path / "out" / "figures").glob("trend*.svg"))
+    assert drawn == ["trend--retrain-scratch--entropy--width.svg", "trend--retrain-warm--entropy--width.svg"]
+    assert "Entropy against width (retrain=warm)" in page
+
+
 def test_the_page_says_what_matters(folder):
     read = Reader((folder / "report.html").read_text())
     assert {"width=16", "width=512", "Against a setting", "Cost", "What was compared", "Pairwise penalty matrix"} <= set(read.headings)
