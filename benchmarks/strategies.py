@@ -108,7 +108,7 @@ def main() -> None:
         ours, theirs = [first], [least]
         if first < _CLOSE * least:
             ours, theirs = alternating(_ROUNDS, lambda strategy=strategy: seconds(strategy), lambda: seconds(Entropy()))
-        print(f"| `{strategy}` | {min(ours):.2f} | {ratio(ours, theirs):.2f} | {grown / _MIB:.0f} MiB |", flush=True)
+        print(f"| `{strategy}` | {min(ours):.3g} | {ratio(ours, theirs):.2f} | {grown / _MIB:.0f} MiB |", flush=True)
 
 
 if __name__ == "__main__":

@@ -60,11 +60,16 @@ class LiveDropout:
         drop: drop probability; None keeps each layer's own.
         seed: of the masks.
         shared: whether all items have the same masks in a pass.
+
+    Attributes:
+        varied: whether passes had different masks; False may be chance, None says that no layer has run.
     """
 
     def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int, shared: bool = False) -> None:
         self.layers, self.drop, self.seed, self.shared = layers, drop, seed, shared
         self.active = False
+        self.varied: bool | None = None
+        self._first: dict[int, Tensor] = {}  # the masks of a batch's first pass, by draw
         self.indices = self.passes = torch.empty(0, dtype=torch.int64)
         self.calls: Counter[int] = Counter()
 
@@ -97,10 +102,20 @@ class LiveDropout:
             self.calls[number] += 1
             rate = _rate(module, self.drop)
             mask_KBF = keep_mask(self.seed + draw, self.indices, self.passes, features.numel(), rate)
+            self._compare(draw, mask_KBF)
             mask = mask_KBF.reshape(-1, *features, *[1] * (output.ndim - 1 - len(features)))
             return _dropped(module, output, mask, rate)
 
         return drop
+
+    def _compare(self, draw: int, mask_KBF: Tensor) -> None:
+        if self.varied:
+            return
+        if int(self.passes[0]) == 0:
+            self._first[draw] = mask_KBF[:1]
+        self.varied = bool((mask_KBF != self._first.setdefault(draw, mask_KBF[:1])).any())
+        if self.varied:
+            self._first.clear()
 
     def _mask_shape(self, name: str, module: _DropoutNd, shape: torch.Size) -> torch.Size:
         """The shape of one item's mask, for an output ``(K * B, F, ...)``: ``(F, ...)``, or ``(F,)`` where channels are dropped."""

@@ -246,6 +246,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
             rows = 2 if at_once * len(batch.indices) != 2 else 3
             with live.drawing(batch.indices[:1], numbers[:rows]):
                 batch.logits(_repeat(_each(features, lambda part: part[:1]), rows))
+            live.varied = None
         for chunk in numbers[:passes].split(at_once):
             with live.drawing(batch.indices, chunk):
                 logits_KBC = batch.logits(_repeat(features, len(chunk))).unflatten(0, (len(chunk), len(batch.indices)))
@@ -259,7 +260,7 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         for number, (name, layer) in enumerate(layers.items()):
             hooks.callback(layer.register_forward_hook(live.hook(number, name)).remove)
         yield logits_of
-    if seen and not varied:
+    if seen and not varied and (live.varied is not False or passes == 1):  # if all masks are the same by chance, so are the logits
         raise UserError(
             f"Expected {passes} different passes, but all passes agree on every item: {type(network).__name__}'s dropout does not "
             "reach its logits. Use at least 2 passes, and a network whose forward runs its dropout layers."

@@ -110,7 +110,7 @@ class RunRecord:
             changed = names.differences(then, now, renewed)
             if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
                 raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
-            return self.run.follow(settings) if renewed else None
+            return self.run.follow(settings) if renewed and stored.get(MADE_IN_PYTHON) else None  # a configuration of `fit` stays one
 
         self.on_rank_zero(write)
 

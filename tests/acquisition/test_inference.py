@@ -132,3 +132,17 @@ def test_passes_that_coincide_are_an_error():
     network = Unused().eval()
     with pytest.raises(UserError, match="all passes agree"), dropout_passes(network, 5, None, seed=0) as logits_of:
         list(logits_of(Batch(network, torch.rand(4, 3), torch.arange(4))))
+
+
+def test_passes_that_agree_by_chance_are_no_fault():
+    """Few units and masks that all items share: now and then all passes keep everything. Pass by pass, too."""
+    network, inputs, indices = MLP(width=3).eval(), torch.rand(5, 1, 28, 28), torch.arange(5)
+    passes, shared = torch.arange(4), torch.zeros(1, dtype=torch.int64)
+    seed = next(seed for seed in range(1000) if bool(keep_mask(seed, shared, passes, 3, 0.1).all()))
+    other = next(seed for seed in range(1000) if not bool(keep_mask(seed, shared, passes, 3, 0.1).all()))
+    for each, same in ((seed, True), (other, False)):
+        with dropout_passes(network, 4, 0.1, each, shared_masks=True) as logits_of, torch.no_grad():
+            logits = torch.cat([*logits_of(Batch(network, inputs, indices))])
+        assert torch.allclose(logits, logits[:1].expand_as(logits)) == same
+    with pytest.raises(UserError, match="all passes agree"), dropout_passes(network, 1, 0.1, seed, shared_masks=True) as logits_of:
+        [*logits_of(Batch(network, inputs, indices))]
