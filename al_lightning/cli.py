@@ -23,9 +23,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessExitedException
 
-from al_lightning import data, shipped, tasks
+from al_lightning import data, settings, shipped, tasks
 from al_lightning.analysis.drawings import plots
-from al_lightning.analysis.numbers import settings
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.callbacks.configured import is_as_it_was, refuse_other_weights, weights_known
 from al_lightning.configuration_files import refuse_variables

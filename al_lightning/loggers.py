@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.errors import UserError
 
 # The settings by which people filter runs, under short names.

@@ -20,6 +20,7 @@ LAYERS = [
         "percent",
         "run_files",
         "seeds",
+        "settings",
         "shipped",
         "text",
     },

@@ -18,9 +18,9 @@ from al_lightning.callbacks.evaluation import Evaluation
 from al_lightning.callbacks.initial import first_choice, refuse_initial, refuse_no_query
 from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import DatasetOracle, HumanOracle, Oracle
-from al_lightning.callbacks.querying import Wanted, query_pool, refuse_choosers, refuse_unfit
+from al_lightning.callbacks.querying import Wanted, query_pool, refuse_recorded, refuse_stride, refuse_unfit
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
-from al_lightning.callbacks.refused import refuse_callbacks
+from al_lightning.callbacks.refused import refuse_callbacks, refuse_unkept
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
 from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
@@ -116,13 +116,7 @@ class ActiveLearningCallback(Callback):
         resume: bool = False,
     ) -> None:
         self.budget = Budget(query_size, stride, cycles, label_budget, target)
-        if retrain == "warm" and keep == "none":
-            raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
-        if random_share and keep == "none":
-            raise UserError(
-                "Expected active_learning.keep to be all or last with random_share: how wrong the network was on what it asked for is "
-                "measured by its checkpoint, when the labels are there."
-            )
+        refuse_unkept(keep, retrain, random_share)
         self.strategy = strategy
         self.initial_run = None if initial_run is None else RunDirectory(initial_run)
         self.initial_strategy = initial_strategy
@@ -137,10 +131,8 @@ class ActiveLearningCallback(Callback):
         self.checkpoint_minutes = checkpoint_minutes
         self.keep = keep
         self.also_record = [strategy.aggregated_by(each) if isinstance(each, Aggregation) else each for each in also_record or []]
-        refuse_choosers(strategy, self.budget.strides, self.also_record)
-        names = [str(each) for each in (strategy, *self.also_record)]
-        if len(set(names)) < len(names):
-            raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")
+        refuse_recorded(strategy, self.also_record)
+        refuse_stride(strategy, self.budget.strides)
         self.seed = seed
         self.resume = resume
         self.run: RunDirectory | None = None  # set by the command line, which already holds it
@@ -370,10 +362,12 @@ class ActiveLearningCallback(Callback):
 
     def _without_reopened(self, cycles: list[CycleRow]) -> list[CycleRow]:
         """The finished cycles, without the last one of a run that had ended and now goes further: that cycle made no query."""
-        if not cycles or cycles[-1].query_seconds is not None or self._reason_to_stop(dict(cycles[-1].metrics)):
-            return cycles
-        if self.retrain == "warm" and len(cycles) > 1:
+        goes_further = cycles and cycles[-1].query_seconds is None and not self._reason_to_stop(dict(cycles[-1].metrics))
+        if goes_further and self.retrain == "warm" and len(cycles) > 1:
             self.record.weights(cycles[-2].cycle)  # refuses what can't be trained again before anything is changed
+        self.record.settle()
+        if not goes_further:
+            return cycles
         self._say(f"The run in {self.record.run.path} goes further: cycle {cycles[-1].cycle}, which made no query, is done again.")
         self.record.reopen(cycles[-1].cycle)
         return cycles[:-1]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from al_lightning.analysis.numbers import settings
+from al_lightning import settings
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.sources import sha256_of_file

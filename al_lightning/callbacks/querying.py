@@ -140,24 +140,34 @@ class _Enough(Exception):
     """Ends the scoring of a trial without what a whole query is checked for."""
 
 
-def refuse_choosers(strategy: Strategy, strides: Sequence[int], recorded: Sequence[Strategy]) -> None:
-    """Refuses settings that make no sense with strategies that choose a query as a whole.
+def refuse_stride(strategy: Strategy, strides: Sequence[int]) -> None:
+    """Refuses a stride for a strategy that makes no ranking.
 
     Args:
         strategy: the one that chooses.
         strides: its stride in each cycle.
-        recorded: strategies whose scores are to be recorded.
 
     Raises:
-        UserError: a stride is set for a strategy without a ranking, or a strategy without scores of single items is to be recorded.
+        UserError: the strategy chooses a query as a whole, and a stride is not 1.
     """
     if not strategy.ranks and any(stride != 1 for stride in strides):
         raise UserError(
             f"Expected active_learning.stride to be 1 with {strategy}, got {', '.join(map(str, strides))}: it chooses a query as a whole, "
             "and makes no ranking from which a stride could take items."
         )
+
+
+def refuse_recorded(strategy: Strategy, recorded: Sequence[Strategy]) -> None:
+    """Refuses strategies whose scores can't be recorded beside those of the strategy that chooses.
+
+    Raises:
+        UserError: one does not score single items, or two scores have the same name.
+    """
     if without := [str(other) for other in recorded if not other.scores_items]:
         raise UserError(
             f"Expected also_record to name strategies that score each item by itself, got {', '.join(without)}: they judge an item by the "
             "others that they choose."
         )
+    names = [str(each) for each in (strategy, *recorded)]
+    if len(set(names)) < len(names):
+        raise UserError(f"Expected also_record to name each score once, and not the strategy's own, got {', '.join(names)}.")

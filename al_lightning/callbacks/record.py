@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from al_lightning import environment
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.callbacks.beginning import Beginning, Opened
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.callbacks.data_record import DataRecord
@@ -141,6 +141,10 @@ class RunRecord:
         self.on_rank_zero(remove)
         return str(directory)
 
+    def settle(self) -> None:
+        """Writes the run's configuration, if it names new places of files or goes further, after :meth:`open` has found nothing wrong."""
+        self.on_rank_zero(self.run.settle)
+
     def reopen(self, cycle: int) -> None:
         """Removes the row of the last finished cycle, which made no query, so that it is done again."""
         self.on_rank_zero(lambda: self.run.remove_cycle(cycle))
@@ -249,7 +253,6 @@ class RunRecord:
         if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
             raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
-        run.settle()
         self.data_record.take_in_added()
         run.keep_rows(len(cycles), len(labeled))
         for cycle in range(len(cycles)):

@@ -1,4 +1,7 @@
-"""Lightning's callbacks that an experiment can't have, and why. All others do in each cycle what they do in a fresh fit."""
+"""What an experiment can't have, and why: some of Lightning's callbacks, and settings that need checkpoints which are not kept.
+
+All other callbacks do in each cycle what they do in a fresh fit.
+"""
 
 from collections.abc import Iterable
 
@@ -32,3 +35,20 @@ def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
                 raise UserError(f"Expected trainer.callbacks without {type(callback).__name__}: {why}.")
         if type(callback) in _BASES:
             raise UserError(f"Expected a callback that does something, got {type(callback).__name__}, which others are made from.")
+
+
+def refuse_unkept(keep: str, retrain: str, random_share: float | None) -> None:
+    """Refuses settings that need checkpoints of cycles if none are kept.
+
+    Raises:
+        UserError: a checkpoint is needed and ``keep`` is ``none``; the message says for what.
+    """
+    if keep != "none":
+        return
+    if retrain == "warm":
+        raise UserError("Expected active_learning.keep to be all or last with retrain=warm: a resumed run needs the last weights.")
+    if random_share:
+        raise UserError(
+            "Expected active_learning.keep to be all or last with random_share: how wrong the network was on what it asked for is "
+            "measured by its checkpoint, when the labels are there."
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.callbacks.cycle import clock
 from al_lightning.cli import differences
 from al_lightning.config_reader import ConfigReader
@@ -28,17 +28,6 @@ _WAITS = "waits for labels"
 
 Renewed = Mapping[str, Mapping[str, Any]]
 """By name of a run that exists, the settings whose values are others than it has stored, and may be: see :func:`settings.renewed`."""
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A run that was started and has not ended yet."""
-
-    run: PlannedRun
-    job: Job
-    slot: int
-    at: float
-    log_begins: int  # in its log, in bytes: what is before this place is from earlier starts of the run
 
 
 def outstanding(runs: Sequence[PlannedRun], further: Collection[str] = ()) -> list[PlannedRun]:
@@ -95,48 +84,17 @@ def conduct(
         The reasons why runs failed, by their names.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    waiting, started, failures = list(runs), list[_Started](), dict[str, str]()
-    took: dict[bool, list[float]] = {}  # seconds, of runs of the grid (True) and of those that are only shared (False), which are short
+    work = _Work(runs, launcher, logs, say, finished, renewed)
     try:
-        while waiting or started:
-            for one in [one for one in started if one.job.done()]:
-                started.remove(one)
-                seconds = time.monotonic() - one.at
-                failure = _failure(one, logs)
-                if failure is not None and RunDirectory(one.run.directory).is_held():  # another process has taken the run meanwhile
-                    waiting.append(one.run)
-                    continue
-                if failure is not None and failure != _WAITS:
-                    failures[one.run.name] = failure
-                elif failure is None:
-                    finished(one.run)
-                took.setdefault(bool(one.run.labels), []).append(seconds)
-                left = [other.run for other in started] + waiting
-                how = f"{'finished' if failure is None else failure if failure == _WAITS else f'FAILED, {failure}'}, {clock(seconds)}"
-                say(f"[{len(runs) - len(left)}/{len(runs)}] {one.run.name}: {how}{time_left(left, took, launcher.jobs)}")
-            for run in [run for run in waiting if run.initial is not None and run.initial.name in failures]:
-                waiting.remove(run)
-                failures[run.name] = f"not started, because {run.initial.name} failed"  # type: ignore[union-attr]
-            under_way = {one.run.name for one in started} | {run.name for run in waiting}
-            for run in [run for run in waiting if run.initial is None or run.initial.name not in under_way]:
-                free = set(range(launcher.jobs)) - {one.slot for one in started}
-                if not free:
-                    break
-                if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, for example, which does the same
-                    continue
-                waiting.remove(run)
-                if run.state() == "finished" and run.name not in _further(renewed):
-                    continue
-                log = log_of(run, logs)
-                printed = log.stat().st_size if log.exists() else 0
-                started.append(
-                    _Started(run, launcher.start(_arguments(run, renewed), log, min(free)), min(free), time.monotonic(), printed)
-                )
+        while work.waiting or work.started:
+            work.collect()
+            work.give_up()
+            work.start()
             time.sleep(_BETWEEN_LOOKS)
     finally:
-        for one in started:
+        for one in work.started:
             one.job.cancel()
-    return failures
+    return work.failures
 
 
 def carry_out(
@@ -230,6 +188,84 @@ def _changes(reader: ConfigReader, renewed: dict[str, Mapping[str, Any]], run: P
 def _further(renewed: Renewed) -> list[str]:
     """The runs that are to go further, or less far."""
     return [name for name, settings in renewed.items() if any(key in settings for key in names.BUDGET)]
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A run that was started and has not ended yet."""
+
+    run: PlannedRun
+    job: Job
+    slot: int
+    at: float
+    log_begins: int  # in its log, in bytes: what is before this place is from earlier starts of the run
+
+
+class _Work:
+    """The runs that wait for their start, those that were started, and why others failed. The arguments are those of :func:`conduct`."""
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        launcher: Launcher,
+        logs: Path,
+        say: Callable[[str], None],
+        finished: Callable[[PlannedRun], None],
+        renewed: Renewed,
+    ) -> None:
+        self.waiting, self.started, self.failures = list(runs), list[_Started](), dict[str, str]()
+        self._all, self._launcher, self._logs, self._renewed = len(runs), launcher, logs, renewed
+        self._say, self._finished = say, finished
+        self._took: dict[
+            bool, list[float]
+        ] = {}  # seconds, of runs of the grid (True) and of those that are only shared (False), which are short
+
+    def collect(self) -> None:
+        """Takes out the runs that have ended, and says how."""
+        for one in [one for one in self.started if one.job.done()]:
+            self.started.remove(one)
+            failure = _failure(one, self._logs)
+            if failure is not None and RunDirectory(one.run.directory).is_held():  # another process has taken the run meanwhile
+                self.waiting.append(one.run)
+            else:
+                self._note(one, failure)
+
+    def give_up(self) -> None:
+        """Takes out the runs that need one which failed."""
+        for run in [run for run in self.waiting if run.initial is not None and run.initial.name in self.failures]:
+            self.waiting.remove(run)
+            self.failures[run.name] = f"not started, because {run.initial.name} failed"  # type: ignore[union-attr]
+
+    def start(self) -> None:
+        """Starts as many runs as the launcher has room for."""
+        under_way = {one.run.name for one in self.started} | {run.name for run in self.waiting}
+        for run in [run for run in self.waiting if run.initial is None or run.initial.name not in under_way]:
+            free = set(range(self._launcher.jobs)) - {one.slot for one in self.started}
+            if not free:
+                break
+            if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, for example, which does the same
+                continue
+            self.waiting.remove(run)
+            if run.state() != "finished" or run.name in _further(self._renewed):
+                self._start(run, min(free))
+
+    def _start(self, run: PlannedRun, slot: int) -> None:
+        log = log_of(run, self._logs)
+        printed = log.stat().st_size if log.exists() else 0
+        job = self._launcher.start(_arguments(run, self._renewed), log, slot)
+        self.started.append(_Started(run, job, slot, time.monotonic(), printed))
+
+    def _note(self, one: _Started, failure: str | None) -> None:
+        seconds = time.monotonic() - one.at
+        if failure is None:
+            self._finished(one.run)
+        elif failure != _WAITS:
+            self.failures[one.run.name] = failure
+        self._took.setdefault(bool(one.run.labels), []).append(seconds)
+        left = [other.run for other in self.started] + self.waiting
+        how = "finished" if failure is None else failure if failure == _WAITS else f"FAILED, {failure}"
+        estimate = time_left(left, self._took, self._launcher.jobs)
+        self._say(f"[{self._all - len(left)}/{self._all}] {one.run.name}: {how}, {clock(seconds)}{estimate}")
 
 
 def log_of(run: PlannedRun, logs: Path) -> Path:

@@ -4,10 +4,10 @@ import copy
 
 import yaml
 
-from al_lightning.analysis.numbers.settings import as_list
 from al_lightning.analysis.pages import gallery
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
+from al_lightning.settings import as_list
 
 ENVIRONMENT = {
     "git_commit": "abc",

@@ -92,12 +92,14 @@ def test_the_configuration_may_be_edited_so(begin):
 
 def test_warm_weights_that_were_not_kept_are_missed_before_anything_is_lost(begin, capsys):
     run = begin("run", "retrain=warm", "keep=last")
-    before = run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()
+    before = run.config.read_bytes(), run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()
     with pytest.raises(SystemExit) as end:
         further(run, "cycles=3")
     said = capsys.readouterr().err + str(end.value)
     assert "Expected run/cycles/000/last.ckpt to go on with its weights (retrain=warm), but it is missing." in said
-    assert (run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()) == before
+    assert (run.config.read_bytes(), run.learning_curve.read_bytes(), run.checkpoint(1).read_bytes()) == before
+    further(run)
+    assert "is complete: all cycles are done" in capsys.readouterr().out
 
 
 class Dies(Callback):

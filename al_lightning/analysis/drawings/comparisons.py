@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from al_lightning import settings
 from al_lightning.analysis.drawings.lines import Line, Style, drawn, legend, level
 from al_lightning.analysis.drawings.paper import Paper
 from al_lightning.analysis.drawings.rendering import legend_name
-from al_lightning.analysis.numbers import settings
 from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
@@ -110,7 +110,7 @@ def in_pixels(panels: Sequence[Panel], kind: str, metric: str, look: Mapping[str
 
     Args:
         panels: each has another band and other markers; those of the first one are filled.
-        kind: see :func:`~al_lightning.analysis.numbers.settings.kind`.
+        kind: see :func:`~al_lightning.settings.kind`.
         metric: name for the y-axis.
         look: by the label of the strategy.
         paper: width and font of the figure.

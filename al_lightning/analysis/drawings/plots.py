@@ -16,9 +16,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 
-from al_lightning import percent
+from al_lightning import percent, settings
 from al_lightning.analysis.drawings.rendering import legend_name, rendered
-from al_lightning.analysis.numbers import settings
 from al_lightning.files import write_atomically
 from al_lightning.labels import IGNORED
 from al_lightning.run_tables import of_evaluation

@@ -1,4 +1,4 @@
-"""The numbers of runs: settings, learning curves, and differences between strategies with their tests."""
+"""The numbers of runs: learning curves, and differences between strategies with their tests."""
 
 import lazy_loader
 

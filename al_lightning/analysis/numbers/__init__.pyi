@@ -1,4 +1,3 @@
-from . import settings as settings
 from . import stopping as stopping
 from .comparison import choose_metric as choose_metric
 from .comparison import compare as compare

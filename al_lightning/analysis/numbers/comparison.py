@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.analysis.numbers import stopping
 from al_lightning.analysis.numbers.curves import Values
-from al_lightning.analysis.numbers.settings import Settings
 from al_lightning.errors import UserError
 from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
+from al_lightning.settings import Settings
 from al_lightning.sources import evaluated_on
 
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from al_lightning.analysis.numbers import settings
+from al_lightning import settings
 from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.curves import Values, alc, break_even, first_crossing, labels_to_reach, normalized
 from al_lightning.analysis.numbers.statistics import Difference, Interval, holm, mean_interval, paired_difference, penalty_matrix

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.analysis.numbers.comparison import Run
 
 NOT_RECORDED = "not recorded"

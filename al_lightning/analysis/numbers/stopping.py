@@ -12,10 +12,10 @@ import numpy.typing as npt
 import scipy.special
 
 from al_lightning import sources
-from al_lightning.analysis.numbers.settings import Settings
 from al_lightning.percent import percent, points, unsigned
 from al_lightning.run_tables import BY_STRATEGY, RANDOM, CycleRow, read_errors, read_evaluated
 from al_lightning.runs import RunDirectory
+from al_lightning.settings import Settings
 
 METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
 """The metrics that are looked at, in order of preference: the first one that a run has."""

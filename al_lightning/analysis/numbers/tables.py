@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from al_lightning.analysis.numbers import findings, settings
+from al_lightning import settings
+from al_lightning.analysis.numbers import findings
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.curves import Values
 from al_lightning.analysis.numbers.findings import Contrast

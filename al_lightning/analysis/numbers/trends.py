@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from al_lightning.analysis.numbers import settings as names
+from al_lightning import settings as names
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Series
 from al_lightning.analysis.numbers.findings import break_even_point, overall
-from al_lightning.analysis.numbers.settings import Settings
 from al_lightning.analysis.numbers.statistics import Difference
+from al_lightning.settings import Settings
 
 
 @dataclass(frozen=True)

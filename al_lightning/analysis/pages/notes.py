@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from al_lightning.analysis.numbers import settings, tables
+from al_lightning import settings
+from al_lightning.analysis.numbers import tables
 from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
 from al_lightning.analysis.numbers.findings import Contrast
 from al_lightning.analysis.numbers.setup import NOT_RECORDED

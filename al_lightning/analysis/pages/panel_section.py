@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
+from al_lightning import settings as names
 from al_lightning.analysis.drawings import comparisons
 from al_lightning.analysis.numbers import findings, tables
-from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Panel, Series
 from al_lightning.analysis.numbers.findings import Contrast
 from al_lightning.analysis.numbers.tables import Rows

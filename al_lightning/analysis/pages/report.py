@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from al_lightning import settings as names
 from al_lightning.analysis.drawings import comparisons
 from al_lightning.analysis.numbers import findings, setup, stopping, tables, trends
-from al_lightning.analysis.numbers import settings as names
 from al_lightning.analysis.numbers.comparison import Comparison, Panel
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns, latex, markup, notes, panel_section, readable

@@ -1,0 +1,101 @@
+"""Which settings must agree for a comparison. Pure functions of configurations."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from al_lightning.settings.keys import (
+    BUDGET,
+    DATA,
+    INITIAL_ITEMS,
+    INITIAL_SIZE,
+    INITIAL_STRATEGY,
+    NETWORK,
+    QUERY_SIZE,
+    SEED,
+    STRATEGY,
+    STRIDE,
+)
+from al_lightning.settings.naming import short
+from al_lightning.settings.values import Settings, as_list, key_of, within
+
+_CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
+# Where a run is stored, what it shows and keeps, and how fast it is. None of these settings changes a metric.
+_INDIFFERENT = (
+    "config",
+    "run_dir",
+    "resume",
+    SEED,
+    "initial_run",
+    "cycle_logger",
+    "trainer.logger",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.default_root_dir",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run", "unanswered")),
+    *(
+        f"data.init_args.{name}"
+        for name in (
+            "seed",
+            "root",
+            "evaluation",
+            "num_workers",
+            "decoded_cache",
+            "cache_folder",
+            "eval_batch_size",
+            "score_batch_size",
+        )
+    ),
+)
+# A run on the whole pool may differ in these settings from the runs whose curves are normalised by its metric.
+_FULL_POOL = (INITIAL_SIZE, INITIAL_ITEMS, "data.init_args.initial_draw", QUERY_SIZE)
+_CALLBACKS = "trainer.callbacks"
+_CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
+
+
+def choice(settings: Settings, seed: int) -> dict[str, Any]:
+    """Returns the settings that say how the initial set and queries are chosen. They are the same for all seeds of a strategy."""
+    return {STRIDE: 1} | {key: _compared_as(key, value, seed) for key, value in settings.items() if within(key, _CHOICE)}
+
+
+def comparable(settings: Settings, seed: int) -> dict[str, Any]:
+    """Returns the settings that must agree for a comparison: all but strategy, seed, budget, and those that do not change a metric."""
+    kept = {key: value for key, value in settings.items() if not within(key, (*_CHOICE, *BUDGET, *_INDIFFERENT))}
+    if _CALLBACKS in kept:
+        kept[_CALLBACKS] = [each for each in as_list(kept[_CALLBACKS]) if not _only_looks(each)]
+        if not kept[_CALLBACKS]:
+            del kept[_CALLBACKS]
+    return {key: _compared_as(key, value, seed) for key, value in kept.items()}
+
+
+def without_pool_size(settings: Settings) -> dict[str, Any]:
+    """Returns the settings that a run on the whole pool shares with the runs whose curves are normalised by its metric."""
+    return {key: value for key, value in settings.items() if key not in _FULL_POOL}
+
+
+def group(settings: Settings, seed: int) -> str:
+    """Names the group of runs that a run may be compared with: data, network, and eight hexadecimal digits of a hash of all settings."""
+    same = hashlib.sha256(repr(key_of(comparable(settings, seed))).encode()).hexdigest()[:8]
+    return f"{short(settings.get(DATA))}-{short(settings.get(NETWORK))}-{same}"
+
+
+def _compared_as(key: str, value: Any, seed: int) -> Any:
+    """Returns a value as it is compared. Our classes get only the package's name, as they may be in other modules in other versions."""
+    if key.endswith("class_path") and str(value).startswith("al_lightning."):
+        return f"al_lightning.{str(value).rpartition('.')[2]}"
+    return _without_seed(value, seed)
+
+
+def _without_seed(value: Any, seed: int) -> Any:
+    """Replaces the run's seed in a text such as ``seed3`` or ``-s3`` by a placeholder."""
+    if not isinstance(value, str):
+        return value
+    return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
+
+
+def _only_looks(callback: Any) -> bool:
+    name = callback.get("class_path", "") if isinstance(callback, Mapping) else str(callback)
+    return any(str(name).endswith(known) for known in _CALLBACKS_THAT_LOOK)

@@ -1,0 +1,18 @@
+"""Dotted keys of settings that the program asks for by name."""
+
+SEED = "seed_everything"
+STRATEGY = "active_learning.strategy"
+STRIDE = "active_learning.stride"
+QUERY_SIZE = "active_learning.query_size"
+CYCLES = "active_learning.cycles"
+INITIAL_SIZE = "data.init_args.initial_size"
+INITIAL_ITEMS = "data.init_args.initial_items"
+INITIAL_STRATEGY = "active_learning.initial_strategy"
+NETWORK = "model.init_args.network.class_path"
+DATA = "data.class_path"
+CONTENT = "data content"  # a hash, which comes with the settings that are compared
+ROOT = "data.init_args.root"
+EVALUATION = "data.init_args.evaluation"
+ENCODER_WEIGHTS = "model.init_args.network.init_args.encoder_weights"
+# How far a run goes. This may differ, as the comparison uses only the range that all runs have reached; and a run may go further.
+BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
