@@ -1,0 +1,40 @@
+"""The tools that numbers of the pages stand on."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from al_lightning.run_tables import Labeled
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture
+def what_was_queried():
+    spec = importlib.util.spec_from_file_location("what_was_queried", TOOLS / "what_was_queried.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_kinds_and_neighbours_are_counted(what_was_queried):
+    frames = {0: ["a_0030", "b_0100"], 1: ["a_0060", "a_0500", "b_0131"], 2: ["a_0090", "a_0530"]}
+    items = [(cycle, rank, item) for cycle, names in frames.items() for rank, item in enumerate(names)]
+    labeled = [Labeled(cycle, rank, index, item) for index, (cycle, rank, item) in enumerate(items)]
+    asked = labeled[2:]
+    assert what_was_queried.kinds(asked, "[a-z]") == {"kind a": 80.0, "kind b": 20.0}
+    assert what_was_queried.kinds(asked, "[0-9]") == {"kind none": 100.0}
+    # a_0060 is near a_0030, a_0090 near a_0060, a_0530 near a_0500, which is near nothing before it; b_0131 is 31 frames away
+    assert what_was_queried.neighbours(asked, labeled, 30) == {
+        "neighbour labeled before": 60.0,
+        "or in the same query": 60.0,
+        "or later": 80.0,
+    }
+    assert what_was_queried.neighbours(asked, labeled, 31)["neighbour labeled before"] == 80.0
+    with_its_twin = [*labeled, Labeled(2, 2, 7, "a_0535")]
+    assert what_was_queried.neighbours(with_its_twin[5:], with_its_twin, 5) == {
+        "neighbour labeled before": 0.0,
+        "or in the same query": pytest.approx(200 / 3),
+        "or later": pytest.approx(200 / 3),
+    }

@@ -1,0 +1,95 @@
+"""Counts what runs have asked for: kinds of image, pixels of classes, and frames whose neighbours in a video are labeled too.
+
+    python tools/what_was_queried.py runs/nuclei/deciding --kind '[a-z]+' --out nuclei-queried.csv
+    python tools/what_was_queried.py runs/camvid/whole_images runs/camvid/batches --frames 30 --rare pole person --out camvid-queried.csv
+
+A row for each strategy, with means over its runs, in percent. What was labeled in cycle 0, which no strategy has asked for, is not counted.
+Pixels are those of `cycles/NNN/queried.csv`.
+"""
+
+import argparse
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from al_lightning import settings
+from al_lightning.files import as_csv, write_atomically
+from al_lightning.run_tables import QUERIED_COLUMNS, Labeled
+from al_lightning.runs import RunDirectory
+
+_FRAME = re.compile(r"(?P<sequence>.*?)_?(?P<number>\d+)")
+
+
+def kinds(rows: Sequence[Labeled], pattern: str) -> dict[str, float]:
+    """The share of each kind of image; a kind is what the pattern matches at the beginning of an item's name."""
+    matched = (re.match(pattern, row.item) for row in rows)
+    counts = Counter(match.group() if match else "none" for match in matched)
+    return {f"kind {kind}": 100 * counts[kind] / len(rows) for kind in sorted(counts)}
+
+
+def neighbours(rows: Sequence[Labeled], labeled: Sequence[Labeled], frames: int) -> dict[str, float]:
+    """The share of items near a labeled one: at the time of the query, with the other items of the query, and at the end of the run."""
+
+    def near(row: Labeled, among: Sequence[Labeled]) -> bool:
+        (sequence, number), others = _place(row.item), map(_place, (other.item for other in among if other.index != row.index))
+        return any(sequence == other and abs(number - its) <= frames for other, its in others)
+
+    until = {
+        "neighbour labeled before": lambda row, other: other.cycle < row.cycle,
+        "or in the same query": lambda row, other: other.cycle <= row.cycle,
+        "or later": lambda row, other: True,
+    }
+    return {
+        name: 100 * fmean(near(row, [other for other in labeled if counts(row, other)]) for row in rows) for name, counts in until.items()
+    }
+
+
+def pixels(run: RunDirectory, cycles: int, rare: Sequence[str]) -> dict[str, float]:
+    """The share of some classes among all labeled pixels that were asked for."""
+    tables = [row for cycle in range(cycles) for row in run.read_queried(cycle)]
+    counts = [{name: int(value) for name, value in row.items() if name not in {*QUERIED_COLUMNS, "city"}} for row in tables]
+    every = sum(sum(row.values()) for row in counts)
+    return {f"pixels {name}": 100 * sum(row[name] for row in counts) / every for name in rare or counts[0]} if every else {}
+
+
+def of_run(run: RunDirectory, kind: str | None, frames: int | None, rare: Sequence[str]) -> dict[str, float]:
+    """What one run has asked for; empty if it has asked for nothing."""
+    curve, labeled = run.read_labeled()
+    asked = [row for row in labeled if row.cycle > 0]
+    if not asked:
+        return {}
+    found = {"queried": float(len(asked))}
+    found |= kinds(asked, kind) if kind else {}
+    found |= neighbours(asked, labeled, frames) if frames else {}
+    return found | pixels(run, len(curve), rare)
+
+
+def _place(name: str) -> tuple[str, int]:
+    found = _FRAME.fullmatch(name)
+    assert found, f"{name} does not end with the number of a frame"
+    return found["sequence"], int(found["number"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="with runs in them")
+    parser.add_argument("--kind", help="a regular expression: what it matches at the beginning of a name is the kind of an image")
+    parser.add_argument("--frames", type=int, help="how far from each other neighbours are at most")
+    parser.add_argument("--rare", nargs="+", default=[], metavar="CLASS", help="the classes whose pixels are counted; all by default")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    runs = [RunDirectory(path.parent) for folder in given.folders for path in sorted(folder.glob("*/learning_curve.csv"))]
+    choices = [settings.choice(flat := settings.flat(run.read_config()), flat[settings.SEED]) for run in runs]
+    by_strategy = defaultdict(list)
+    for run, label in zip(runs, settings.labels(choices), strict=True):
+        if found := of_run(run, given.kind, given.frames, given.rare):
+            by_strategy[label].append(found)
+    columns = list(dict.fromkeys(name for found in by_strategy.values() for each in found for name in each))
+    table = [
+        [label, len(found), *(f"{fmean(each.get(name, 0.0) for each in found):.2f}" for name in columns)]
+        for label, found in by_strategy.items()
+    ]
+    write_atomically(given.out, as_csv([["strategy", "runs", *columns], *table]).encode())
+    print(given.out.read_text(), end="")
