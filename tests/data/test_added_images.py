@@ -64,6 +64,18 @@ def test_they_join_at_the_next_cycle_and_a_killed_run_sees_the_same(folder):  # 
     assert rows_fit(whole) and whole.read_environment()["data"] == RunDirectory("killed").read_environment()["data"]
 
 
+def test_a_run_that_had_used_up_its_pool_asks_for_them(folder, capsys):  # noqa: F811
+    only()
+    to_its_end("run", query_size=8, cycles=9)
+    assert "the pool is used up" in capsys.readouterr().out
+    run, before = RunDirectory("run"), RunDirectory("run").read_curve()
+    arrive(*LATER)
+    assert {*wanted(fit("run", query_size=8, cycles=9))} == {*LATER} and "goes further" in capsys.readouterr().out
+    to_its_end("run", query_size=8, cycles=9)
+    assert [row.labeled for row in run.read_curve()] == [*(row.labeled for row in before), before[-1].labeled + len(LATER)]
+    assert rows_fit(run)
+
+
 def test_what_is_gone_is_named_and_evaluation_stays_as_it_is(folder):  # noqa: F811
     only("s01", "s11", "s12")
     run = fit("run", evaluation=0.4, group="^s.", size="all")

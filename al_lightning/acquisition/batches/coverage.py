@@ -125,7 +125,7 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     rows = Rows(unlabeled, "unlabeled")
     all_rows = [rows, Rows(labeled, "labeled", rows.offset)]
     share = max(1, round((len(unlabeled) + len(labeled)) / (len(labeled) + max(1, size))))
-    sample = torch.linspace(0, len(rows) - 1, min(_SAMPLED, len(rows)), dtype=torch.float32).round().long().to(unlabeled.device)
+    sample = torch.linspace(0, len(rows) - 1, min(_SAMPLED, len(rows)), dtype=torch.float64).round().long().to(unlabeled.device)
     radii = []
     for some in sample.split(max(1, 8 * _TILE // (len(rows) + len(labeled)))):
         squared = [squared_distances(rows[some], rows.norms[some], block, of.norms[part]) for of in all_rows for part, block in of.blocks()]
