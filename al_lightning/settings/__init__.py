@@ -11,6 +11,7 @@ from al_lightning.settings.keys import (
     INITIAL_SIZE,
     NETWORK,
     QUERY_SIZE,
+    ROOT,
     SEED,
     STRATEGY,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "NETWORK",
     "NOT_COMPARED",
     "QUERY_SIZE",
+    "ROOT",
     "SEED",
     "STRATEGY",
     "Settings",

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from al_lightning.settings.keys import (
@@ -13,6 +14,7 @@ from al_lightning.settings.keys import (
     INITIAL_STRATEGY,
     NETWORK,
     QUERY_SIZE,
+    RANDOM_SHARE,
     SEED,
     STRATEGY,
     STRIDE,
@@ -20,7 +22,7 @@ from al_lightning.settings.keys import (
 from al_lightning.settings.naming import short
 from al_lightning.settings.values import Settings, as_list, key_of, within
 
-_CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, "active_learning.random_share")
+_CHOICE = (STRATEGY, STRIDE, INITIAL_STRATEGY, RANDOM_SHARE)
 # Where a run is stored, what it shows and keeps, and how fast it is. None of these settings changes a metric.
 _INDIFFERENT = (
     "config",
@@ -52,6 +54,7 @@ _INDIFFERENT = (
 )
 # A run on the whole pool may differ in these settings from the runs whose curves are normalised by its metric.
 _FULL_POOL = (INITIAL_SIZE, INITIAL_ITEMS, "data.init_args.initial_draw", QUERY_SIZE)
+_FILES = (".ckpt", ".csv", ".pt", ".pth", ".safetensors", ".txt")  # what settings name that may be another file for each seed
 _CALLBACKS = "trainer.callbacks"
 _CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
 
@@ -90,8 +93,8 @@ def _compared_as(key: str, value: Any, seed: int) -> Any:
 
 
 def _without_seed(value: Any, seed: int) -> Any:
-    """Replaces the run's seed in a text such as ``seed3`` or ``-s3`` by a placeholder."""
-    if not isinstance(value, str):
+    """Replaces the run's seed in a path such as ``runs/full-seed3/last.ckpt`` by a placeholder; ``mobileone_s3`` is a network's name."""
+    if not isinstance(value, str) or not ("/" in value or PurePath(value).suffix in _FILES):
         return value
     return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
 

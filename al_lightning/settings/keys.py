@@ -8,6 +8,7 @@ CYCLES = "active_learning.cycles"
 INITIAL_SIZE = "data.init_args.initial_size"
 INITIAL_ITEMS = "data.init_args.initial_items"
 INITIAL_STRATEGY = "active_learning.initial_strategy"
+RANDOM_SHARE = "active_learning.random_share"
 NETWORK = "model.init_args.network.class_path"
 DATA = "data.class_path"
 CONTENT = "data content"  # a hash, which comes with the settings that are compared

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from al_lightning.settings.keys import CONTENT, STRATEGY, STRIDE
+from al_lightning.settings.keys import CONTENT, RANDOM_SHARE, STRATEGY, STRIDE
 from al_lightning.settings.values import Settings, differing, flat, nested, within
 
 _KINDS = {
@@ -64,7 +64,7 @@ def kind(strategy: str) -> str:
 
 
 def labels(choices: Sequence[Settings]) -> list[str]:
-    """Names each of several strategies, like ``Odin(temperature=0.1), stride 4``.
+    """Names each of several strategies, like ``Odin(temperature=0.1), stride 4`` or ``Margin, random share 0.1``.
 
     Arguments that all strategies of a class share are left out. Paths are left out too, unless two names would be the same. What has
     chosen the initial set is named if it is not the same for all.
@@ -101,8 +101,11 @@ def label(choice: Settings, shared: frozenset[str] = frozenset(), paths: bool = 
     """
     node = nested(choice).get("active_learning", {}).get("strategy")
     name = _described(node, shared, STRATEGY, paths) if isinstance(node, Mapping) else short(node)
-    stride = choice.get(STRIDE, 1)
-    return name if stride == 1 else f"{name}, stride {short(stride)}"
+    if (stride := choice.get(STRIDE, 1)) != 1:
+        name += f", stride {short(stride)}"
+    if share := choice.get(RANDOM_SHARE):
+        name += f", random share {short(share)}"
+    return name
 
 
 def of_class(node: Mapping[str, Any]) -> str:

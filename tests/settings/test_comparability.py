@@ -51,6 +51,14 @@ def test_a_path_with_the_runs_own_seed_is_the_same_choice_for_every_seed():
     assert chosen("runs/full-seed3/last.ckpt", 3) != chosen("runs/full-seed3/last.ckpt", 12)  # one model for all is another choice
     assert chosen("runs/full-seed3/last.ckpt", 3) != chosen("runs/other-seed12/last.ckpt", 12)
     assert chosen("runs/seed31/last.ckpt", 3) != chosen("runs/seed41/last.ckpt", 4)
+    assert chosen("full-seed3.ckpt", 3) == chosen("full-seed12.ckpt", 12)
+
+
+def test_a_networks_name_is_no_path():
+    def of(seed, encoder):
+        return settings.comparable(flat(seed=seed, model__init_args__network__init_args__encoder=encoder), seed)
+
+    assert of(0, "mobileone_s0") == of(1, "mobileone_s0") != of(1, "mobileone_s1")
 
 
 def test_our_classes_are_the_same_wherever_a_version_has_them():

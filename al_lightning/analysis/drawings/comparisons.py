@@ -44,8 +44,9 @@ def learning_curves(panel: Panel, metric: str, look: Mapping[str, Style], paper:
 
 def normalized_curves(panel: Panel, look: Mapping[str, Style], paper: Paper) -> Figure:
     """Draws learning curves on a scale where the metric of the first training set is 0 and that of the whole pool is 100."""
-    assert panel.full is not None
-    lines, references = curve_lines(panel, panel.series, look, start=panel.start, full=panel.full)
+    assert panel.scale is not None
+    start, full = panel.scale
+    lines, references = curve_lines(panel, panel.series, look, start=start, full=full)
     whole = level("whole pool", panel.budgets or [0], 100, _WHOLE_POOL)
     return drawn(lines, [*references, whole], paper, _LABELS, "normalised (%)")
 
@@ -94,7 +95,7 @@ def difference_lines(panel: Panel, contrasts: Sequence[Contrast], look: Mapping[
         points = [(c.labeled or 0, c.difference) for c in contrasts if c.first == series.label and c.difference.seeds]
         mean, low, high = (in_percent(np.array([getattr(d, end) for _, d in points])) for end in _ENDS)
         lines.append(Line(series.label, [x for x, _ in points], mean, low, high, look[series.label]))
-    return lines, [level(panel.baseline.label, panel.budgets[1:], 0.0, BASELINE)]
+    return lines, [level(panel.baseline.label, panel.queried, 0.0, BASELINE)]
 
 
 def of_unlike_items(panels: Sequence[Panel]) -> list[Panel]:

@@ -1,9 +1,9 @@
 from . import stopping as stopping
-from .comparison import choose_metric as choose_metric
 from .comparison import compare as compare
-from .comparison import read_runs as read_runs
-from .comparison import without_metric as without_metric
 from .curves import Values as Values
 from .curves import alc as alc
+from .recorded import choose_metric as choose_metric
+from .recorded import read_runs as read_runs
+from .recorded import without_metric as without_metric
 from .simplex import random_distributions as random_distributions
 from .simplex import simplex_grid as simplex_grid

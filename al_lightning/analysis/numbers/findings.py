@@ -1,10 +1,11 @@
 """Computes areas, break-even points, saved labels and tests from panels, by pure functions.
 
-Numbers of whole curves use the budgets that all series of the panel have in common, and the seeds that have reached all of these budgets.
+Numbers of whole curves use the budgets that most seeds of every series of the panel have reached, and the seeds that have reached all of
+these budgets.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -72,9 +73,9 @@ def curve(series: Series) -> list[tuple[int, Interval]]:
 
 
 def mean_curve(series: Series, budgets: Sequence[int]) -> Values | None:
-    """Returns the mean ``(len(budgets),)`` over the seeds that have reached all budgets; None if there are no such seeds."""
+    """Returns the mean ``(len(budgets),)`` over the seeds that have reached all budgets; None without budgets or such seeds."""
     curves = series.over(budgets)
-    return np.mean([*curves.values()], axis=0) if curves else None
+    return np.mean([*curves.values()], axis=0) if curves and len(budgets) else None
 
 
 def area(panel: Panel, series: Series) -> Area | None:
@@ -83,18 +84,18 @@ def area(panel: Panel, series: Series) -> Area | None:
     Raises:
         UserError: the whole pool's metric equals that of cycle 0, so that curves can't be normalised.
     """
-    curves = series.over(panel.budgets)
+    curves, scale = series.over(panel.budgets), panel.scale
     if not curves or len(panel.budgets) < 2:
         return None
 
     def areas(transform: Callable[[Values], Values]) -> Interval:
         return mean_interval([alc(transform(values), panel.budgets, panel.query_size) for values in curves.values()])
 
-    full, labels = panel.full, panel.budgets[-1] - panel.budgets[0]
+    labels = panel.budgets[-1] - panel.budgets[0]
     return Area(
         mean_interval([float(np.trapezoid(values, panel.budgets)) / labels for values in curves.values()]),
         areas(lambda values: values),
-        None if full is None else areas(lambda values: normalized(values, panel.start, full)),
+        None if scale is None else areas(lambda values: normalized(values, *scale)),
         mean_interval([values[-1] for values in curves.values()]),
     )
 
@@ -118,14 +119,19 @@ def first_above(panel: Panel, series: Series) -> float:
 
 
 def _against_baseline(panel: Panel, series: Series, find: Callable[[Values, Values, list[int]], float | None]) -> float:
-    if panel.baseline is None or series not in panel.others:
+    if series not in panel.others or (curves := _paired_with_baseline(panel, series)) is None:
         return float("nan")
+    found = find(*curves, panel.budgets)
+    return float("inf") if found is None else found
+
+
+def _paired_with_baseline(panel: Panel, series: Series) -> tuple[Values, Values] | None:
+    """The mean curves of a series and of the baseline over their common seeds; None if there is nothing to compare."""
+    if panel.baseline is None or len(panel.budgets) < 2:
+        return None
     mine, its = series.over(panel.budgets), panel.baseline.over(panel.budgets)
     seeds = sorted(set(mine) & set(its))
-    if not seeds or len(panel.budgets) < 2:
-        return float("nan")
-    found = find(np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0), panel.budgets)
-    return float("inf") if found is None else found
+    return (np.mean([mine[s] for s in seeds], axis=0), np.mean([its[s] for s in seeds], axis=0)) if seeds else None
 
 
 def default_levels(panel: Panel) -> list[float]:
@@ -140,19 +146,23 @@ def default_levels(panel: Panel) -> list[float]:
 
 
 def levels_reached(panel: Panel, series: Series, levels: Sequence[float]) -> list[Level]:
-    """Computes how many labels the mean curve of a series needs to reach each level, and what share it saves against the baseline."""
+    """Computes how many labels the mean curve of a series needs to reach each level, and what share it saves against the baseline.
 
-    def needed(which: Series | None) -> list[float]:
-        values = None if which is None or len(panel.budgets) < 2 else mean_curve(which, panel.budgets)
-        if values is None:
-            return [float("nan")] * len(levels)
-        found = [labels_to_reach(level, values, panel.budgets) for level in levels]
-        return [float("inf") if labels is None else labels for labels in found]
+    What it saves is computed over the seeds that both have.
+    """
 
-    return [
-        Level(level, mine, 1 - mine / its if np.isfinite([mine, its]).all() else float("nan"))
-        for level, mine, its in zip(levels, needed(series), needed(panel.baseline), strict=True)
-    ]
+    def needed(values: Values | None, level: float) -> float:
+        if values is None or len(panel.budgets) < 2:
+            return float("nan")
+        labels = labels_to_reach(level, values, panel.budgets)
+        return float("inf") if labels is None else labels
+
+    def saved(level: float) -> float:
+        mine, its = (needed(values, level) for values in _paired_with_baseline(panel, series) or (None, None))
+        return 1 - mine / its if np.isfinite([mine, its]).all() else float("nan")
+
+    curve = mean_curve(series, panel.budgets)
+    return [Level(level, needed(curve, level), saved(level)) for level in levels]
 
 
 def by_budget(panel: Panel) -> list[Contrast]:
@@ -164,19 +174,19 @@ def by_budget(panel: Panel) -> list[Contrast]:
         [
             (series.label, base.label, labeled, paired_difference(series.at(labeled), base.at(labeled)))
             for series in panel.others
-            for labeled in panel.budgets[1:]
+            for labeled in panel.queried
         ]
     )
 
 
 def overall(panel: Panel) -> list[Contrast]:
     """Tests each strategy against the baseline by the mean over the budgets after cycle 0. All tests are one family."""
-    return _family([_overall(panel, series, panel.baseline) for series in panel.others if panel.baseline and panel.budgets[1:]])
+    return _family([_overall(panel, series, panel.baseline) for series in panel.others if panel.baseline and panel.queried])
 
 
 def pairwise(panel: Panel) -> list[Contrast]:
     """Tests all pairs of strategies, including the baseline, by the mean over the budgets after cycle 0. All tests are one family."""
-    return _family([_overall(panel, first, second) for first, second in combinations(panel.compared, 2) if panel.budgets[1:]])
+    return _family([_overall(panel, first, second) for first, second in combinations(panel.compared, 2) if panel.queried])
 
 
 def against_mean(panel: Panel) -> list[Contrast]:
@@ -188,17 +198,20 @@ def against_mean(panel: Panel) -> list[Contrast]:
     of_mean = [(series, rest) for series, aggregation, rest in split if not aggregation]
     others = [(series, rest) for series, aggregation, rest in split if aggregation]
     pairs = [(other, mean) for other, rest in others for mean, same in of_mean if rest == same]
-    return _family([_overall(panel, other, mean) for other, mean in pairs if panel.budgets[1:]])
+    return _family([_overall(panel, other, mean) for other, mean in pairs if panel.queried])
 
 
 def penalties(panel: Panel) -> Values:
     """Computes the penalty matrix of the compared series over the budgets after cycle 0; see :func:`penalty_matrix`."""
-    return penalty_matrix([[series.at(labeled) for labeled in panel.budgets[1:]] for series in panel.compared])
+    return penalty_matrix([[series.at(labeled) for labeled in panel.queried] for series in panel.compared])
 
 
 def _overall(panel: Panel, first: Series, second: Series) -> tuple[str, str, None, Difference]:
-    means = [{seed: float(values.mean()) for seed, values in series.over(panel.budgets[1:]).items()} for series in (first, second)]
-    return first.label, second.label, None, paired_difference(*means)
+    means = [{seed: float(values.mean()) for seed, values in series.over(panel.queried).items()} for series in (first, second)]
+    difference = paired_difference(*means)
+    if not difference.seeds and {*first.runs} & {*second.runs}:
+        difference = replace(difference, note="no common seed has a number at each of the common budgets")
+    return first.label, second.label, None, difference
 
 
 def _family(tests: Sequence[tuple[str, str, int | None, Difference]]) -> list[Contrast]:

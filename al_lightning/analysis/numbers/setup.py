@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from al_lightning import settings as names
-from al_lightning.analysis.numbers.comparison import Run
+from al_lightning.analysis.numbers.recorded import Run
 
 NOT_RECORDED = "not recorded"
 _DATA, _NETWORK, _OPTIMIZER = "data.class_path", "model.init_args.network", "model.init_args.optimizer"

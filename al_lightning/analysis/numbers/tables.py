@@ -7,9 +7,10 @@ import numpy as np
 
 from al_lightning import settings
 from al_lightning.analysis.numbers import findings
-from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
+from al_lightning.analysis.numbers.comparison import Comparison, Panel, Series
 from al_lightning.analysis.numbers.curves import Values
 from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.recorded import Run
 from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import Interval
 from al_lightning.analysis.numbers.trends import Trend

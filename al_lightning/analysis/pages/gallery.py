@@ -19,7 +19,7 @@ _DPI_OF_PRINT = 300
 
 
 class Gallery:
-    """Writes figures as files, and returns them as HTML for the page.
+    """Writes figures as files, and returns them as HTML for the page. Attribute ``written`` lists the files.
 
     Args:
         folder: where the files are written.
@@ -31,6 +31,7 @@ class Gallery:
         self.folder = folder
         self.formats = formats
         self.paper = paper
+        self.written: list[Path] = []
 
     def show(self, draw: Draw, name: str, caption: str, run: str) -> Html:
         """Draws a figure, writes its files, and returns it as HTML with a caption.
@@ -47,7 +48,8 @@ class Gallery:
             papers.setdefault(replace(each, font=self.paper.font), set()).add("svg")
         made = {paper: _drawn(draw, paper, kinds, told) for paper, kinds in papers.items()}
         for kind in self.formats:
-            write_atomically(self.folder / f"{name}.{kind}", made[self.paper][kind])
+            self.written.append(self.folder / f"{name}.{kind}")
+            write_atomically(self.written[-1], made[self.paper][kind])
         wide, narrow = (made[replace(each, font=self.paper.font)]["svg"] for each in (SCREEN, PHONE))
         return markup.figure(wide, narrow, caption, told)
 

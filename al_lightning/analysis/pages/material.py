@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from al_lightning.analysis.drawings import comparisons
 from al_lightning.analysis.drawings.lines import Style
 from al_lightning.analysis.numbers import setup
-from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run
+from al_lightning.analysis.numbers.comparison import Comparison, Panel
+from al_lightning.analysis.numbers.recorded import Run
 from al_lightning.analysis.numbers.tables import Rows
 from al_lightning.analysis.pages import markup, notes
 from al_lightning.analysis.pages.gallery import Draw, Gallery

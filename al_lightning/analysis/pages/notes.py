@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from al_lightning import settings
 from al_lightning.analysis.numbers import tables
-from al_lightning.analysis.numbers.comparison import Comparison, Panel, Run, Series
+from al_lightning.analysis.numbers.comparison import Comparison, Panel, Series
 from al_lightning.analysis.numbers.findings import Contrast
+from al_lightning.analysis.numbers.recorded import Run
 from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import LEVEL
 from al_lightning.analysis.pages import columns
@@ -22,7 +23,7 @@ NO_FULL = (
     "the same settings, or give the value with --full."
 )
 NEVER = (
-    "never: not within the range of labels that all strategies have reached. The mean curve does not end above the baseline's "
+    "never: not within the range of labels that strategies have in common. The mean curve does not end above the baseline's "
     "(break-even), is nowhere above it (first above), or does not reach the level."
 )
 SUMMARISED = (
@@ -36,6 +37,7 @@ def warnings(comparison: Comparison) -> list[str]:
     return [
         *_skipped(comparison),
         *_more_than_strategy_and_seed(comparison),
+        *_of_no_use(comparison),
         *_duplicates(comparison),
         *_unfinished(comparison),
         *_not_a_number(comparison),
@@ -71,8 +73,10 @@ def verdict(test: Contrast) -> str:
     difference = test.difference
     if not difference.seeds:
         return f"{test.first} can't be compared with {test.second}: {difference.note}."
-    side = "above" if difference.mean > 0 else "below"
-    size = f"{unsigned(abs(difference.mean))} points {side} {test.second}"
+    points = unsigned(abs(difference.mean))
+    size = f"{points} points {'above' if difference.mean > 0 else 'below'} {test.second}"
+    if points == unsigned(0.0) and not test.corrected < LEVEL:
+        size = f"level with {test.second}"
     if math.isnan(test.corrected):
         return f"{test.first} is {size}, with no test: {difference.note}."
     seeds = f"{len(difference.seeds)} seeds" + (f"; {difference.note}" if difference.note else "")
@@ -103,10 +107,27 @@ def _more_than_strategy_and_seed(comparison: Comparison) -> Iterator[str]:
         )
 
 
+def _of_no_use(comparison: Comparison) -> Iterator[str]:
+    """Names runs on the whole pool and runs of cycle 0 that have settings like those of no learning curve."""
+    plain = [panel.settings for panel in comparison.panels]
+    whole = [settings.without_pool_size(each) for each in plain]
+    for what, shared, runs in (
+        ("on the whole pool", whole, [(run, settings.without_pool_size(run.comparable)) for run in comparison.full_runs]),
+        ("of cycle 0 alone", plain, [(run, run.comparable) for run in comparison.starts]),
+    ):
+        if found := [(run, its) for run, its in runs if its not in shared]:
+            nearest = min((settings.differing([found[0][1], each]) for each in shared), key=len)
+            have = f"{'has' if len(found) == 1 else 'have'} other settings than every learning curve ({', '.join(nearest)})"
+            yield f"{_count(len(found), 'run')} {what} {have}: {_named([run for run, _ in found])}."
+
+
 def _duplicates(comparison: Comparison) -> Iterator[str]:
     if found := comparison.duplicates:
         are = "is" if len(found) == 1 else "are"
-        yield f"{_count(len(found), 'run')} {are} left out, as another run has the same settings and seed: {_named(found)}."
+        yield (
+            f"{_count(len(found), 'run')} {are} left out, as another run with the same settings and seed has as many cycles, or more: "
+            f"{_named(found)}."
+        )
 
 
 def _unfinished(comparison: Comparison) -> Iterator[str]:
@@ -141,10 +162,14 @@ def _baseline(panel: Panel) -> Iterator[str]:
             f"There are {', '.join(series.label for series in panel.series)}; --baseline names another one."
         )
     elif panel.baseline not in panel.compared:
-        yield f"The baseline {panel.baseline.label} has finished one cycle only, so nothing is compared with it yet."
+        yield f"The baseline {panel.baseline.label} {_no_curve(panel.baseline)}, so nothing is compared with it yet."
     for series in panel.series:
         if series not in panel.compared:
-            yield f"{series.label} has finished one cycle only: it is drawn, but not compared."
+            yield f"{series.label} {_no_curve(series)}: it is {'drawn, but ' if series.budgets else ''}not compared."
+
+
+def _no_curve(series: Series) -> str:
+    return "has finished one cycle only" if series.budgets else "has no number for the metric in any cycle"
 
 
 def _first_sets(panel: Panel) -> Iterator[str]:
@@ -166,15 +191,21 @@ def _seeds(panel: Panel) -> Iterator[str]:
 
 
 def _budgets(panel: Panel) -> Iterator[str]:
-    reached = sorted({max(curve) for series in panel.compared for curve in series.curves.values() if curve})
-    if len(reached) < 2 or not panel.budgets:
+    if not panel.budgets:
         return
+    first, last = panel.budgets[0], panel.budgets[-1]
+    reached = sorted({max(curve) for series in panel.compared for curve in series.curves.values() if curve})
+    ends = f"Runs end at {reached[0]:,} to {reached[-1]:,} labeled items. " if len(reached) > 1 else ""
+    without = sorted({labeled for series in panel.compared for labeled in series.budgets if first < labeled < last} - {*panel.budgets})
     cut = [text for series in panel.compared if (text := _seeds_cut_off(panel, series))]
-    yield (
-        f"Runs end at {reached[0]:,} to {reached[-1]:,} labeled items. Numbers of whole curves are over "
-        f"{panel.budgets[0]:,} to {panel.budgets[-1]:,}, which all strategies have"
-        + (f"; without {', '.join(cut)}, which did not get as far." if cut else ".")
-    )
+    if ends or without or cut:
+        yield (
+            f"{ends}Numbers of whole curves are over {first:,} to {last:,}, which most seeds of all strategies have"
+            + (f"; without {listed([f'{labeled:,}' for labeled in without], _NAMED)}, where some have no number" if without else "")
+            + (f"; without {', '.join(cut)}, which lack some of these." if cut else ".")
+        )
+    if first in panel.queried:
+        yield f"Not all strategies have a number for cycle 0: means over the budgets after cycle 0 begin with {first:,} labeled items."
 
 
 def _seeds_cut_off(panel: Panel, series: Series) -> str:

@@ -30,7 +30,7 @@ def section(material: Material, panel: Panel, levels: Sequence[float]) -> Sectio
         panel: the panel that the section shows.
         levels: levels of the metric in [0, 1]: the report counts the labels that reach them. Empty for three levels of the baseline.
     """
-    tested = findings.by_budget(panel) if len(panel.budgets) > 1 else []
+    tested = findings.by_budget(panel)
     body = [
         markup.bullets(notes.panel_warnings(panel), warn=True),
         *_main(material, panel, tested),
@@ -77,8 +77,9 @@ def _other_curves(material: Material, panel: Panel) -> list[Html]:
     found: list[Html] = []
     if panel.full is None:
         found = [markup.paragraph(notes.NO_FULL, small=True)]
-    elif panel.budgets:  # with one finished cycle there are none yet, and no metric that could become 0
-        caption = f"Normalised curves: 0 is the first training set ({percent(panel.start)}), 100 the whole pool ({percent(panel.full)})."
+    elif panel.scale is not None:  # with one finished cycle there are no curves yet, and no metric that could become 0
+        start, full = map(percent, panel.scale)
+        caption = f"Normalised curves: 0 is the first training set ({start}), 100 the whole pool ({full})."
         draw = partial(comparisons.normalized_curves, panel, material.look)
         found = [material.add_figure(draw, ["normalised curves"], caption, [panel], panel.name)]
     for kind, members in _groups(panel).items():
@@ -90,7 +91,7 @@ def _other_curves(material: Material, panel: Panel) -> list[Html]:
 
 def _numbers(material: Material, panel: Panel, wanted: Sequence[float]) -> list[Html]:
     if len(panel.budgets) < 2:
-        return [markup.paragraph("No two numbers of labels have been reached by all strategies, so there is nothing to compute yet.")]
+        return [markup.paragraph("No two numbers of labels are common to most seeds of all strategies: there is nothing to compute yet.")]
     rows = material.add_rows("summary", tables.summary(panel))
     wanted = wanted or findings.default_levels(panel)
     levels = material.add_rows("labels_to_reach", tables.levels(panel, wanted))
@@ -113,7 +114,7 @@ def _differences(material: Material, panel: Panel, tested: Sequence[Contrast]) -
     return [
         markup.heading(f"Differences to {panel.baseline.label}"),
         markup.paragraph(
-            f"In points of the metric, in the mean over the {len(panel.budgets) - 1} budgets after cycle 0. "
+            f"In points of the metric, in the mean over the {len(panel.queried)} budgets after cycle 0. "
             + _PAIRED.format("Holm-corrected over strategies")
         ),
         markup.table(rows, readable.contrast("strategy", None)),

@@ -15,7 +15,7 @@ from al_lightning.analysis.pages.gallery import Gallery
 from al_lightning.analysis.pages.markup import Html, Section
 from al_lightning.analysis.pages.material import Material, explained, folded_if_long, runs_of
 from al_lightning.files import as_csv, write_atomically
-from al_lightning.text import encoded
+from al_lightning.text import decoded, encoded
 
 _DEFINITIONS = [
     "Curves are means over seeds. Bands are 95 % intervals of the mean (Student's t); they are cut off where they would flatten the lines.",
@@ -27,9 +27,10 @@ _DEFINITIONS = [
     "the first number of labels if the curve is always above, and never if the curve does not end above. After the point where the curve "
     "is first above, it may fall below the baseline again.",
     "The labels needed to reach a level are read off the mean curve, on straight lines between cycles. The saving is the share of the "
-    "labels that the baseline needs for the same level.",
+    "labels that the baseline needs for the same level, both over the seeds that both have.",
     "Holm's correction keeps the chance of any false positive in a family of tests below 5 %. A budget is a number of labeled items. Means "
-    "over budgets leave out cycle 0, where no query has been made.",
+    "over budgets leave out cycle 0, where no query has been made. They are over the budgets that most seeds of all strategies have, and "
+    "over the seeds that have all of these.",
     "The numbers can be computed again from the folder tables: curves_by_seed.csv has every point of every curve; other_runs.csv has the "
     "points of runs on the whole pool, and of runs that are only cycle 0 for others. What a run queried is in its own queries.csv; report "
     "--export writes the queries of all runs into queried_by_seed.csv.",
@@ -38,7 +39,9 @@ _DEFINITIONS = [
 
 
 class Report:
-    """Writes a comparison into a folder: ``report.html``, ``figures`` and ``tables``. Other files in the folder are not changed.
+    """Writes a comparison into a folder: ``report.html``, ``figures`` and ``tables``.
+
+    What an earlier report has written there and this one does not write is removed. Other files in the folder are not changed.
 
     Args:
         comparison: what the report shows.
@@ -56,7 +59,8 @@ class Report:
         self.folder = folder
         self.levels = levels
         self.export = export
-        self.material = Material(comparison, gallery or Gallery(folder / "figures"))
+        self.gallery = gallery or Gallery(folder / "figures")
+        self.material = Material(comparison, self.gallery)
 
     def write(self) -> Path:
         """Writes figures and tables, and the page last.
@@ -72,25 +76,45 @@ class Report:
         sections += [*_trends(material), *_in_pixels(material), *_watched(material), _cost(material), _compared(material)]
         sections.append(Section("How the numbers are made", [markup.bullets(_DEFINITIONS)]))
         text = markup.page("Active learning: comparison of runs", _introduction(self.comparison), sections)
-        self._write_tables()
+        remove_stale(self.folder, [*self.gallery.written, *self._write_tables()])
         path = self.folder / "report.html"
         write_atomically(path, encoded(text))
         return path
 
-    def _write_tables(self) -> None:
+    def _write_tables(self) -> list[Path]:
+        written = []
         if self.export:
             for panel in self.comparison.panels:
                 self.material.add_rows("queried_by_seed", tables.queried_by_seed(panel))
         for name, rows in self.material.tables.items():
             lines = [list(rows[0]), *([row[key] for key in rows[0]] for row in rows)]
-            write_atomically(self.folder / "tables" / f"{name}.csv", encoded(as_csv(lines)))
+            written.append(self.folder / "tables" / f"{name}.csv")
+            write_atomically(written[-1], encoded(as_csv(lines)))
         if summary := self.material.tables.get("summary"):
             panels = [
                 (panel.name, [row for row in summary if row["setting"] == panel.name], panel.baseline.label if panel.baseline else None)
                 for panel in self.comparison.panels
             ]
             text = latex.summary([panel for panel in panels if panel[1]], setup.in_a_line(runs_of(self.comparison.panels)))
-            write_atomically(self.folder / "tables" / "summary.tex", encoded(text))
+            written.append(self.folder / "tables" / "summary.tex")
+            write_atomically(written[-1], encoded(text))
+        return written
+
+
+def remove_stale(folder: Path, written: Sequence[Path]) -> None:
+    """Removes the files that an earlier call for the folder has listed and that are not listed now.
+
+    Args:
+        folder: where the list is kept, in ``.written``. What lies elsewhere is neither listed nor removed.
+        written: the files that belong to the folder now.
+    """
+    inside = [str(path.relative_to(folder)) for path in written if path.is_relative_to(folder)]
+    listing = folder / ".written"
+    before = decoded(listing.read_bytes()).splitlines() if listing.exists() else []
+    for name in {*before} - {*inside}:
+        if (folder / name).resolve().is_relative_to(folder.resolve()):
+            (folder / name).unlink(missing_ok=True)
+    write_atomically(listing, encoded("".join(f"{name}\n" for name in inside)))
 
 
 # Sections

@@ -11,7 +11,8 @@ from al_lightning.analysis.drawings.lines import apart
 from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
 from al_lightning.analysis.drawings.rendering import rendered
 from al_lightning.analysis.numbers import findings
-from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.comparison import compare
+from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.trends import across_panels
 from al_lightning.analysis.pages.report import Report
 from al_lightning.sources import Source, write_images

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from al_lightning.analysis.numbers.comparison import choose_metric, compare, read_run, read_runs
+from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.findings import area, overall
+from al_lightning.analysis.numbers.recorded import choose_metric, read_run, read_runs
 from al_lightning.analysis.pages.notes import panel_warnings
 from al_lightning.errors import UserError
+from al_lightning.settings import QUERY_SIZE
 from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
 from tests.analysis.recorded import record, strategy
 
@@ -82,12 +86,16 @@ def test_nothing_to_read_is_an_error(tmp_path):
         read_runs([tmp_path / "absent"])
 
 
-def test_of_two_runs_with_one_seed_the_first_counts(tmp_path):
+def test_of_two_runs_with_one_seed_the_longer_counts_then_the_finished_then_the_first(tmp_path):
     record(tmp_path / "b", [0.3, 0.4], seed=1)
     record(tmp_path / "a", [0.1, 0.2], seed=1)
     found = compared(tmp_path)
     assert found.panels[0].series[0].at(30) == {1: 0.2}
     assert [run.path.name for run in found.duplicates] == ["b"]
+    record(tmp_path / "c", [0.5, 0.6, 0.7], seed=1, finished=False)
+    record(tmp_path / "d", [0.7, 0.8, 0.9], seed=1)
+    found = compared(tmp_path)
+    assert found.panels[0].series[0].at(30) == {1: 0.8} and [run.path.name for run in found.duplicates] == ["a", "b", "c"]
 
 
 def test_a_shared_cycle_0_is_no_series(tmp_path):
@@ -183,9 +191,65 @@ def test_common_range_and_start_of_unequal_runs(tmp_path):
     record(tmp_path / "e0", [0.3, 0.5, 0.6], "Entropy", 0)
     record(tmp_path / "m0", [0.9], "Margin", 0, finished=False)  # has begun, and is no reason to compare nothing
     (panel,) = compared(tmp_path).panels
-    assert panel.budgets == [20, 30, 40]
+    assert panel.budgets == [20, 30] and panel.queried == [30]
     assert [series.label for series in panel.others] == ["Entropy"]
-    assert panel.start == pytest.approx(np.mean([(0.2 + 0.3) / 2, 0.4]))
+    assert panel.scale is None and replace(panel, full=0.9).scale == (pytest.approx(np.mean([(0.2 + 0.3) / 2, 0.4])), 0.9)
+
+
+def test_the_budgets_are_those_of_most_seeds(tmp_path):
+    """The first seed of Random stopped at 35 by its budget, one of Entropy's has not got far, and another only begun."""
+    for chosen in ("Random", "Entropy"):
+        for seed in range(5):
+            sizes = [10, 5] if (chosen, seed) == ("Random", 0) else 10
+            cycles = {("Entropy", 1): 2, ("Entropy", 2): 1}.get((chosen, seed), 3)
+            record(tmp_path / f"{chosen}{seed}", [0.1, 0.2 + seed / 100, 0.3][:cycles], chosen, seed, query_size=sizes)
+    runs = [replace(run, comparable={**run.comparable, QUERY_SIZE: 10}) for run in read_runs([tmp_path])[0]]
+    (panel,) = compare(runs, {}, "val/accuracy").panels
+    assert panel.budgets == [20, 30, 40]
+    (test,) = overall(panel)
+    assert test.difference.seeds == (3, 4)
+    (warning,) = [text for text in panel_warnings(panel) if "whole curves" in text]
+    assert "over 20 to 40, which most seeds of all strategies have; without 35, where some have no number; " in warning
+    assert "without seed 0 of Random, seeds 1, 2 of Entropy, which lack some of these." in warning
+
+
+def test_seeds_with_other_budgets_have_nothing_in_common(tmp_path):
+    for chosen in ("Random", "Entropy"):
+        for seed in range(3):
+            record(tmp_path / f"{chosen}{seed}", [0.1, 0.2, 0.3], chosen, seed, query_size=10 + seed)
+    runs = [replace(run, comparable={**run.comparable, QUERY_SIZE: 10}) for run in read_runs([tmp_path])[0]]
+    (panel,) = compare(runs, {}, "val/accuracy").panels
+    assert panel.budgets == [20] and overall(panel) == [] and area(panel, panel.series[0]) is None
+
+
+def test_without_a_number_for_cycle_0_no_query_is_left_out(tmp_path):
+    for seed in (0, 1):
+        record(tmp_path / f"r{seed}", [0.1, 0.2 + seed / 8, 0.5], "Random", seed)
+        record(tmp_path / f"e{seed}", [float("nan"), 0.4, 0.625], "Entropy", seed)
+    (panel,) = compared(tmp_path, full=0.9).panels
+    assert panel.budgets == panel.queried == [30, 40] and panel.scale == (pytest.approx(0.1), 0.9)
+    (test,) = overall(panel)
+    assert test.difference.mean == pytest.approx((0.4 - 0.2625 + 0.125) / 2)
+    assert any("means over the budgets after cycle 0 begin with 30 labeled items" in text for text in panel_warnings(panel))
+    for run in tmp_path.glob("r*"):
+        path = run / "learning_curve.csv"
+        path.write_text(path.read_text().replace("0.1,", "nan,", 1))
+    (panel,) = compared(tmp_path, full=0.9).panels
+    assert panel.scale is None and area(panel, panel.series[0]).normalized is None
+
+
+def test_a_budget_without_numbers_is_named_and_counts_as_a_cycle(tmp_path):
+    record(tmp_path / "r", [0.1, 0.2, 0.4, 0.5], "Random", query_size=[10, 20, 40])
+    record(tmp_path / "e", [0.1, 0.2, float("nan"), 0.5], "Entropy", query_size=[10, 20, 40])
+    (panel,) = compared(tmp_path).panels
+    assert panel.budgets == [20, 30, 90] and panel.query_size == pytest.approx(70 / 3)
+    assert any("without 50, where some have no number" in text for text in panel_warnings(panel))
+
+
+def test_runs_that_did_not_record_their_data_are_told_apart_by_its_place(tmp_path):
+    for chosen, root in (("Random", "camvid"), ("Entropy", "other/cityscapes")):
+        record(tmp_path / chosen, [0.1, 0.2], chosen, data__init_args__root=root).environment.unlink()
+    assert [panel.name for panel in compared(tmp_path).panels] == ["data content=in camvid", "data content=in other/cityscapes"]
 
 
 def test_nan_is_left_out(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import scipy.stats
 
 from al_lightning.analysis.numbers import findings
-from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.comparison import compare
+from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.statistics import holm
 from tests.analysis.recorded import record, strategy
 
@@ -50,7 +51,7 @@ def test_areas_are_over_the_seeds_that_cover_the_common_range(values):
     found = findings.area(panel, by_label(panel, "Entropy"))
     assert (found.alc.mean, found.alc.count) == (pytest.approx(np.mean(areas)), 4)
     assert found.final.mean == pytest.approx(wide[60].mean())
-    scaled = (np.mean(areas) - 4 * 100 * panel.start) / (0.9 - panel.start)  # the area is linear in the curve
+    scaled = (np.mean(areas) - 4 * 100 * panel.scale[0]) / (0.9 - panel.scale[0])  # the area is linear in the curve
     assert found.normalized.mean == pytest.approx(scaled)
 
 
@@ -109,6 +110,16 @@ def test_break_even_and_savings_worked_by_hand(tmp_path):
     (level,) = findings.levels_reached(panel, margin, [0.6])
     assert level.labels == math.inf and math.isnan(level.saved)
     assert findings.default_levels(panel) == pytest.approx([0.4, 0.5, 0.58])
+
+
+def test_savings_are_over_common_seeds(tmp_path):
+    """The second seed of Random, which Entropy lacks, is far worse."""
+    panel = panel_of(tmp_path, Random=[[0.5, 0.7, 0.8], [0.4, 0.5, 0.6]], Entropy=[[0.5, 0.6, 0.7]])
+    random, entropy = panel.series
+    (level,) = findings.levels_reached(panel, entropy, [0.7])
+    assert level.labels == pytest.approx(40) and level.saved == pytest.approx(1 - 40 / 30)
+    (level,) = findings.levels_reached(panel, random, [0.7])
+    assert level.labels == pytest.approx(40) and level.saved == 0
 
 
 def test_no_common_seed_and_no_baseline(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from al_lightning.analysis.numbers.comparison import read_runs
+from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.setup import in_a_line, what_was_run
 from al_lightning.sources import ReadLabel, write_labels
 from tests.analysis.recorded import ENVIRONMENT, record

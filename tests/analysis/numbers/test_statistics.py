@@ -35,6 +35,13 @@ def test_an_interval_leaves_out_0_where_the_test_finds_something():
         ({1: 0.5}, {2: 0.4}, math.nan, "no common seed"),
         ({1: 0.5, 2: 0.75}, {1: 0.25, 2: 0.5}, 0.25, "same for every seed"),
         ({1: 0.5, 2: 0.7}, {1: 0.5, 2: 0.7}, 0.0, "same for every seed"),
+        # one of 100 images more for every seed, as float32 has it
+        (
+            {seed: float(f"{np.float32(0.41 + 0.03 * seed):.9g}") for seed in range(4)},
+            {seed: float(f"{np.float32(0.40 + 0.03 * seed):.9g}") for seed in range(4)},
+            0.01,
+            "same for every",
+        ),
     ],
 )
 def test_where_there_is_no_test_it_says_so(first, second, mean, note):

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from al_lightning.analysis.numbers import findings, tables
-from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.comparison import compare
+from al_lightning.analysis.numbers.recorded import read_runs
 from tests.analysis.recorded import ENVIRONMENT, record
 
 
@@ -67,8 +68,8 @@ def test_every_run_has_its_row(tmp_path):
     rows = {row["run"].rpartition("/")[2]: row for row in tables.runs(read(tmp_path))}
     assert len({tuple(row) for row in rows.values()}) == 1
     assert [row["strategy"] for row in rows.values()] == [
-        "Random",
         "left out: its seed is there already",
+        "Random",
         "Entropy",
         "whole pool",
         "not read",

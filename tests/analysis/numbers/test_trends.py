@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.comparison import compare
+from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.trends import across_panels, within_panels
 from tests.analysis.recorded import record, strategy
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from al_lightning.analysis.numbers.comparison import compare, read_runs
+from al_lightning.analysis.numbers.comparison import compare
+from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.pages.report import Report
 from al_lightning.analysis.pages.sheet import Proposal, contact_sheet
 from tests.analysis.pages.test_markup import Reader
@@ -135,7 +136,7 @@ def test_given_levels_are_told(tmp_path, monkeypatch):
     record(tmp_path / "a", [0.1, 0.3], "Random")
     record(tmp_path / "b", [0.1, 0.5], "Entropy")
     text = Report(compare(*read_runs([tmp_path]), "val/accuracy"), tmp_path / "out", [0.3, 0.45]).write().read_text()
-    assert "labels for 45 %" in text and "never: not within the range of labels that all strategies have" in text
+    assert "labels for 45 %" in text and "never: not within the range of labels that strategies have in common" in text
     rows = list(csv.DictReader((tmp_path / "out" / "tables" / "labels_to_reach.csv").open()))
     assert [(row["strategy"], row["level"], float(row["labels"])) for row in rows] == [
         ("Random", "0.3", 30.0),
@@ -184,6 +185,31 @@ def opened(page, script, folder):
     quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
     command = [CHROMIUM, *quiet.split(), "--window-size=400,900", "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     return subprocess.run([*command, f"file://{folder / 'page.html'}"], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_what_an_earlier_report_has_written_does_not_stay(tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    out, count = tmp_path / "out", strategy("CountAbove", threshold=0.5)
+    for seed in (0, 1):
+        for name, node in (("random", "Random"), ("margin", "Margin"), ("count", strategy("Margin", aggregation=count))):
+            record(tmp_path / "runs" / f"{name}{seed}", [0.1, 0.2 + seed / 10, 0.3], node, seed)
+
+    def written(**options):
+        Report(compare(*read_runs([tmp_path / "runs"]), "val/accuracy", **options), out).write()
+        return {str(path.relative_to(out)) for path in out.rglob("*.*") if path.suffix}
+
+    gone = {"tables/against_mean.csv", "figures/normalised-curves.svg", "figures/zoom--uncertainty.png"}
+    everything = written(full=0.9)
+    assert gone <= everything
+    (out / "tables" / "mine.csv").write_text("kept")
+    (tmp_path / "secret.txt").write_text("kept")
+    with (out / ".written").open("a") as listing:  # somebody else may have written it
+        listing.write("../secret.txt\n")
+    for seed in (0, 1):
+        shutil.rmtree(tmp_path / "runs" / f"count{seed}")
+    left = written()
+    assert not gone & left and {"tables/mine.csv", "tables/summary.csv", "figures/learning-curves.svg", "report.html"} <= left
+    assert (tmp_path / "secret.txt").exists()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page in: apt-get install chromium")
