@@ -11,9 +11,11 @@ from typing import Any
 
 from al_lightning import run_tables, sources
 from al_lightning.errors import UserError
+from al_lightning.files import whole_rows
 from al_lightning.reading import ANY, TEXT, read_json, read_table, read_yaml
 from al_lightning.run_files import EVALUATION_FIRST, INITIAL, RunFiles
 from al_lightning.run_tables import CycleRow, Labeled
+from al_lightning.text import decoded
 
 _CYCLE = "[0-9]{3,9}"  # the name of a cycle's directory
 
@@ -46,8 +48,12 @@ class RunReader(RunFiles):
         return max([0, *begun, *queried])
 
     def has_begun(self) -> bool:
-        """Whether a cycle is finished, or a person was asked for what cycle 0 needs: these items must not be drawn again."""
-        return self.finished() > 0 or any(os.path.lexists(self.asked(before)) for before in (EVALUATION_FIRST, INITIAL))
+        """Whether a cycle was finished, or a person was asked for what cycle 0 needs: these items must not be drawn again.
+
+        A learning_curve.csv that has only the names of its columns is that of a run whose cycle 0 was finished and is done again.
+        """
+        asked = any(os.path.lexists(self.asked(before)) for before in (EVALUATION_FIRST, INITIAL))
+        return asked or bool(self.learning_curve.is_file() and whole_rows(decoded(self.learning_curve.read_bytes()))[0])
 
     def holds_run(self) -> bool:
         """Whether there is a run here that could be lost: it has begun, or directories and queries tell that it had."""

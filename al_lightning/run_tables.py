@@ -272,7 +272,8 @@ def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
     """The rows that a CSVLogger logged while each cycle trained, in order, by cycle; without empty cells.
 
     A row with the end of a cycle separates the rows of cycles. The rows that a killed process logged after the last such row are of a
-    cycle without a logged end. A resumed run begins another file; steps that it trained again count once.
+    cycle without a logged end. A resumed run begins another file; steps that it trained again count once. The last cycle of a run that
+    goes further is trained again from its first step.
 
     Args:
         files: in the order in which they were begun.
@@ -291,6 +292,9 @@ def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
             else:
                 rows.append({name: value for name, value in row.items() if value is not None})
         if rows:
+            ended = cycles.get(unfinished - 1, [])
+            if ended and rows[0].get("step", math.inf) <= ended[-1].get("step", -math.inf):
+                unfinished -= 1  # a cycle that is done again, as the run goes further
             unfinished += _are_of_next_cycle(rows, cycles.get(unfinished, []))
             cycles[unfinished] = _joined(cycles.get(unfinished, []), rows)
     return dict(sorted(cycles.items()))

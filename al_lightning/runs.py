@@ -8,7 +8,8 @@ If there is more than a crash can leave, tables have lost rows, and the run is r
 
 One process writes: it locks the directory before it changes anything there, environment.json and the configuration included. Rows are
 appended in one write and synced. Other files are written under a temporary name, synced and renamed. Until a cycle is finished, nothing is
-lost by a new start, so what a failed start leaves does not stop the next one.
+lost by a new start, so what a failed start leaves does not stop the next one. If the last cycle is done again (the run goes further), its
+row is removed first; a table without rows says that cycle 0 had been finished, so that nothing is drawn anew.
 """
 
 import json
@@ -190,8 +191,9 @@ class RunDirectory(RunReader):
             cycles: rows of learning_curve.csv to keep.
             labeled: rows of queries.csv to keep.
         """
-        keep_rows(self.learning_curve, 1 + cycles)
-        keep_rows(self.queries, 1 + labeled)
+        for path, rows in ((self.learning_curve, cycles), (self.queries, labeled)):
+            if path.exists():
+                keep_rows(path, 1 + rows)
 
     def remove_cycle(self, cycle: int) -> None:
         """Removes the row of the last finished cycle. Its query, if it made one, is not removed."""

@@ -288,12 +288,16 @@ class ActiveLearningCallback(Callback):
         choose = None
         if self.initial_run is None:
             choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
-        cycles = self._without_reopened(self.record.open(self.seed, self.resume, self.initial_run, choose))
+        cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
             self._say(str(self.record.waiting))
             raise WaitsForLabels
         if self.cycle == 0:
             refuse_no_query(datamodule, self.budget.cycles, self.budget.labels)
+        if cycles:
+            self.budget.refuse_other_target(cycles[-1].metrics)
+        self._reopens = self._goes_further(cycles)
+        cycles = cycles[:-1] if self._reopens else cycles
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -301,7 +305,9 @@ class ActiveLearningCallback(Callback):
         if cycles:
             self._go_on_after(cycles[-1])
         if not self._stopped:
-            self.restart.aim_checkpoints(self.record.begin(self.cycle, keep=self.interim.find(self.cycle) if self.resume else ()))
+            self.restart.aim_checkpoints(str(self.record.run.cycle(self.cycle)))
+            if not self._reopens:
+                self.record.begin(self.cycle, keep=self.interim.find(self.cycle) if self.resume else ())
         self.restart.replace_stage(self._experiment)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -309,6 +315,11 @@ class ActiveLearningCallback(Callback):
         self.restart.remember_optimizers()
         if self.cycle == 0 and self.budget.cycles != 1:
             refuse_unfit(trainer, self.data, self.task.network, [self.strategy, *self.also_record])
+        if not self._stopped or self.record.waiting:  # a complete run keeps its configuration
+            self.record.settle()
+        if self._reopens:
+            self._say(f"The run in {self.record.run.path} goes further: cycle {self.cycle}, which made no query, is done again.")
+            self.record.reopen(self.cycle)
         self.restart.logged_steps = self._logged_steps
         if self._resumed:
             self._tell("on_resume", trainer, pl_module)
@@ -360,17 +371,19 @@ class ActiveLearningCallback(Callback):
             self.restart.restore_stage()
             self.record.close()
 
-    def _without_reopened(self, cycles: list[CycleRow]) -> list[CycleRow]:
-        """The finished cycles, without the last one of a run that had ended and now goes further: that cycle made no query."""
-        goes_further = cycles and cycles[-1].query_seconds is None and not self._reason_to_stop(dict(cycles[-1].metrics))
-        if goes_further and self.retrain == "warm" and len(cycles) > 1:
-            self.record.weights(cycles[-2].cycle)  # refuses what can't be trained again before anything is changed
-        self.record.settle()
-        if not goes_further:
-            return cycles
-        self._say(f"The run in {self.record.run.path} goes further: cycle {cycles[-1].cycle}, which made no query, is done again.")
-        self.record.reopen(cycles[-1].cycle)
-        return cycles[:-1]
+    def _goes_further(self, cycles: list[CycleRow]) -> bool:
+        """Whether a run that had ended goes on: its last cycle made no query, and is to be done again.
+
+        Raises:
+            UserError: that cycle can't be done again. Nothing has been changed.
+        """
+        if not cycles or cycles[-1].query_seconds is not None or self._reason_to_stop(dict(cycles[-1].metrics)):
+            return False
+        if self.retrain == "warm" and len(cycles) > 1:
+            self.record.weights(cycles[-2].cycle)
+        if self.cycle == 0 and self.initial_run is not None:
+            weights_of_cycle_0(self.initial_run, self.task)
+        return True
 
     def _go_on_after(self, row: CycleRow) -> None:
         """Continues a run, after the last finished cycle, which has this row."""

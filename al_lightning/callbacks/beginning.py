@@ -68,7 +68,11 @@ class Beginning:
         if self.run.has_begun():
             known = self.run.read_environment()
             self.data_record.take_in_added()
-            self.run.learning_curve.unlink(missing_ok=True)  # a killed process's first row, which is incomplete
+            begun = self.run.read_queries() if self.run.queries.is_file() else []
+            if begun and not asks and choose is None:
+                self.refuse_other_draw(begun)
+            # Cycle 0 is done again, after a crash or as the run goes further: what it made is removed, what it began with stays.
+            self.run.keep_rows(0, sum(row.cycle == 0 for row in begun))
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})
             id = known.get("run")
         else:
@@ -172,6 +176,15 @@ class Beginning:
             )
         self.data_record.refuse_other_labels(initial_run, "the initial run", rows, 1)
         return rows
+
+    def refuse_other_draw(self, labeled: Sequence[Labeled]) -> None:
+        """Makes sure that the data module has drawn the run's initial set.
+
+        Raises:
+            UserError: it has drawn another one.
+        """
+        if {row.index for row in labeled if row.cycle == 0} != {*self.data.pool.labeled_indices.tolist()}:
+            raise UserError(f"Expected the initial set of {self.run.queries}, but this configuration and data draw another one.")
 
     def rows(self, cycle: int, indices: Sequence[int], scores: Sequence[float] | None = None) -> list[Labeled]:
         """Table rows of items, ranked as they come.

@@ -146,8 +146,9 @@ class RunRecord:
         self.on_rank_zero(self.run.settle)
 
     def reopen(self, cycle: int) -> None:
-        """Removes the row of the last finished cycle, which made no query, so that it is done again."""
+        """Removes the row and the files of the last finished cycle, which made no query, so that it is done again."""
         self.on_rank_zero(lambda: self.run.remove_cycle(cycle))
+        self.begin(cycle)
 
     def mark(self) -> dict[str, Any]:
         """What is written into each checkpoint: the run and cycle that it belongs to."""
@@ -250,8 +251,8 @@ class RunRecord:
             run.settle()
             return self.beginning.begin(here | {"seed": seed}, resume, initial_run, begin)
         known = run.read_environment()
-        if begin is None and {row.index for row in labeled if row.cycle == 0} != set(self.data.pool.labeled_indices.tolist()):
-            raise UserError(f"Expected the initial set of {run.queries}, but this configuration and data draw another one.")
+        if begin is None:
+            self.beginning.refuse_other_draw(labeled)
         self.data_record.refuse_other_labels(run, "the run", labeled, len(cycles))
         self.data_record.take_in_added()
         run.keep_rows(len(cycles), len(labeled))

@@ -28,7 +28,7 @@ from al_lightning.settings.naming import (
     short_names,
     strategy_class,
 )
-from al_lightning.settings.renewal import NOT_COMPARED, differences, extended, fingerprint, moved, places, renewed
+from al_lightning.settings.renewal import NOT_COMPARED, differences, extended, fingerprint, moved, places, renewed, with_renewed
 from al_lightning.settings.values import Settings, as_list, differing, flat, is_number, key_of, nested, value
 
 __all__ = [
@@ -73,5 +73,6 @@ __all__ = [
     "short_names",
     "strategy_class",
     "value",
+    "with_renewed",
     "without_pool_size",
 ]

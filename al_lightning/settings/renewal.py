@@ -1,10 +1,12 @@
 """Which settings of a run may have changed when it goes on. Pure functions of configurations."""
 
+import copy
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from al_lightning.settings.keys import BUDGET, ENCODER_WEIGHTS, EVALUATION, ROOT
-from al_lightning.settings.values import Settings, key_of, value, within
+from al_lightning.settings.values import Settings, flat, key_of, value, within
 
 PLACES = (ROOT, EVALUATION, ENCODER_WEIGHTS)  # where files of the user lie, if their values are paths; see `places`
 # These don't change what a run computes.
@@ -52,6 +54,24 @@ def renewed(then: Settings, now: Settings, weights_known: bool = True) -> list[s
     """Returns the keys that have other values now, and may have, when a run goes on; see :func:`moved` and :func:`extended`."""
     further = [key for key in sorted({*then, *now}) if within(key, extended(then, now))]
     return [*moved(then, now, weights_known), *further]
+
+
+def with_renewed(stored: Mapping[str, Any], now: Settings, weights_known: bool = True) -> dict[str, Any]:
+    """Returns a nested configuration with the places and the budget that it has now; all else is as it was stored.
+
+    Args:
+        stored: a nested configuration.
+        now: the present one, by dotted key.
+        weights_known: see :func:`places`.
+    """
+    result, then = copy.deepcopy(dict(stored)), flat(stored)
+    for name in [*moved(then, now, weights_known), *extended(then, now)]:
+        *path, last = name.split(".")
+        node = result
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value(now, name)
+    return result
 
 
 def fingerprint(settings: Settings, weights_known: bool = True) -> str:

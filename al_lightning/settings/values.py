@@ -41,14 +41,14 @@ def nested(settings: Settings) -> dict[str, Any]:
 
 
 def value(settings: Settings, name: str) -> Any:
-    """Returns the value of a setting; a mapping, if it has settings below it; None, if there is neither.
+    """Returns the value of a setting; a mapping of one level, if it has settings below it; None, if there is neither.
 
     Example:
         >>> value({"active_learning.target.val/accuracy": 0.9}, "active_learning.target")
         {'val/accuracy': 0.9}
     """
     below = {key.removeprefix(f"{name}."): each for key, each in settings.items() if key.startswith(f"{name}.")}
-    return nested(below) if below else settings.get(name)
+    return below or settings.get(name)
 
 
 def within(key: str, names: Sequence[str]) -> bool:

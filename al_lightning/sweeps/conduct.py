@@ -1,6 +1,7 @@
 """All runs of a sweep: finished ones are left alone, unfinished ones go on, and one that fails does not stop the others."""
 
 import json
+import math
 import signal
 import sys
 import time
@@ -180,7 +181,10 @@ def _changes(reader: ConfigReader, renewed: dict[str, Mapping[str, Any]], run: P
     except UserError:  # the configuration is damaged: this run alone fails when it starts, and says so
         return []
     planned = reader.read(run.arguments())
-    if found := [*names.moved(stored, planned), *names.extended(stored, planned)]:  # `fit` compares what the files hold
+    further = names.extended(stored, planned)
+    if further == [names.CYCLES] and (planned.get(names.CYCLES) or math.inf) <= RunDirectory(run.directory).finished():
+        further = []  # it has gone further than that
+    if found := [*names.moved(stored, planned), *further]:  # `fit` compares what the files hold
         renewed[run.name] = {key: names.value(planned, key) for key in found}
     return differences(stored, planned, names.renewed(stored, planned))
 

@@ -8,6 +8,7 @@ import yaml
 from lightning.pytorch import Callback
 
 from al_lightning import commands
+from al_lightning.callbacks.configured import configured
 from al_lightning.cli import main
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps import conduct
@@ -77,6 +78,7 @@ def test_a_run_that_has_gone_far_enough_is_complete(begin, capsys):
     capsys.readouterr()
     further(run, "cycles=2")
     assert "is complete: all cycles are done" in capsys.readouterr().out and run.learning_curve.read_bytes() == before
+    assert run.read_config()["active_learning"]["cycles"] == 3  # which it has
     # the whole pool is labeled, however many cycles there may be
     run = begin("all", "query_size=600", "cycles=5")
     further(run, "cycles=9")
@@ -102,21 +104,65 @@ def test_warm_weights_that_were_not_kept_are_missed_before_anything_is_lost(begi
     assert "is complete: all cycles are done" in capsys.readouterr().out
 
 
+def everything(run):
+    return {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path != run.environment}
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "expected"),
+    [
+        (["cycles=1"], ["label_budget=10", "cycles=3"], "Expected active_learning.label_budget of at least the initial set's 60, got 10"),
+        (["cycles=2"], ['target={"val/acuracy": 0.9}'], "Expected active_learning.target to name metrics from"),
+        (["cycles=1", "strategy={class_path: CoreSet, init_args: {features: {layer: hiden}}}"], ["cycles=3"], "a layer of MLP"),
+        (["cycles=1", "initial_run=first"], ["cycles=3"], "Expected the checkpoint first/cycles/000/last.ckpt"),
+    ],
+)
+def test_what_can_not_go_further_is_left_as_it_was(begin, capsys, settings, more, expected):
+    begin("first", "cycles=1")
+    run = begin("run", *settings)
+    if "initial_run=first" in settings:
+        RunDirectory("first").checkpoint(0).rename("elsewhere.ckpt")
+    before = everything(run)
+    with pytest.raises(SystemExit) as end:
+        further(run, *more)
+    assert expected in capsys.readouterr().err + str(end.value)
+    assert everything(run) == before
+    further(run)
+    assert "is complete: all cycles are done" in capsys.readouterr().out
+
+
+def test_a_configuration_of_an_earlier_version_keeps_what_it_has(begin):
+    """It lacks a setting that has a default, and so does its fingerprint."""
+    run = begin("run")
+    run.config.write_text(run.config.read_text().replace("  unanswered: pool\n", ""))
+    assert "unanswered" not in run.read_config()["active_learning"]
+    run.write_environment({**run.read_environment(), **configured(run)})
+    further(run, "cycles=3")
+    further(run)
+    assert run.finished() == 3 and "unanswered" not in run.read_config()["active_learning"]
+
+
 class Dies(Callback):
-    """In the training of cycle 1, once."""
+    """In the training of the last cycle that a run has had, once."""
 
     def on_train_epoch_end(self, trainer, module):
-        if Path("dies").exists() and Path(trainer.default_root_dir, "cycles/001").exists():
+        if Path("dies").exists():
             Path("dies").unlink()
             os._exit(9)
 
 
-def test_killed_while_it_does_the_cycle_again(begin):
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_killed_while_it_does_the_cycle_again(begin, capsys, cycles):
     Path("config.yaml").write_text(CONFIG.replace("trainer:\n  {", "trainer:\n  {callbacks: [tests.callbacks.test_further.Dies], "))
-    run, whole = begin("run"), begin("whole", "cycles=3")
+    run, whole = begin("run", f"cycles={cycles}"), begin("whole", "cycles=3")
+    known = run.read_environment()["run"]
     Path("dies").touch()
-    assert in_child(lambda: further(run, "cycles=3")) == 9 and run.finished() == 1
+    assert in_child(lambda: further(run, "cycles=3")) == 9 and run.finished() == cycles - 1
+    with pytest.raises(SystemExit) as end:
+        begin("run", "cycles=3")  # without --resume
+    assert "run holds a run already" in capsys.readouterr().err + str(end.value)
     further(run)
+    assert run.read_environment()["run"] == known
     assert without_seconds(run) == without_seconds(whole) and run.queries.read_bytes() == whole.queries.read_bytes()
 
 
@@ -138,6 +184,9 @@ def test_a_sweep_goes_further(begin, monkeypatch, capsys, where):
     assert without_seconds(run)[1:] == without_seconds(whole)[1:] and run.queries.read_bytes() == whole.queries.read_bytes()
     commands.main(["sweep", "trial.yaml", *options])
     assert "3 runs in runs: all finished." in capsys.readouterr().out
+    if where == "option":  # it is forgotten the next time
+        commands.main(["sweep", "trial.yaml"])
+        assert "3 runs in runs: all finished." in capsys.readouterr().out and run.read_config()["active_learning"]["cycles"] == 3
 
 
 def test_a_script_goes_further(tmp_path):

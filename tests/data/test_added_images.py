@@ -76,6 +76,25 @@ def test_a_run_that_had_used_up_its_pool_asks_for_them(folder, capsys):  # noqa:
     assert rows_fit(run)
 
 
+def test_a_run_that_is_killed_as_it_goes_further_keeps_what_it_began_with(folder):  # noqa: F811
+    """It does cycle 0 again, while more images would make both draws come out differently."""
+    label(*EVERY)
+    arguments = {"oracle": "dataset", "evaluation": 0.3, "cycles": 1}
+    run = fit("run", **arguments)
+    before, first = listed(run), run.queries.read_bytes()
+    arrive(*LATER, *EARLIER)
+    label(*LATER, *EARLIER)
+
+    def die():
+        dies_at(RunDirectory, "append_cycle", 1)
+        fit("run", **{**arguments, "cycles": 2})
+
+    assert in_child(die) == -signal.SIGKILL and run.finished() == 0
+    fit("run", **{**arguments, "cycles": 2})
+    assert [row for row in listed(run) if row[0] != "added"] == before and run.queries.read_bytes().startswith(first)
+    assert run.finished() == 2 and rows_fit(run)
+
+
 def test_what_is_gone_is_named_and_evaluation_stays_as_it_is(folder):  # noqa: F811
     only("s01", "s11", "s12")
     run = fit("run", evaluation=0.4, group="^s.", size="all")

@@ -65,8 +65,8 @@ class Run:
 
     @property
     def only_cycle_0(self) -> bool:
-        """Whether only cycle 0 was asked for, so that other runs can begin with it."""
-        return self.cycles == 1 and not self.full_pool
+        """Whether only cycle 0 was asked for and done, so that other runs can begin with it."""
+        return self.cycles == 1 and len(self.rows) == 1 and not self.full_pool
 
     def curve(self, metric: str) -> dict[int, float]:
         """The metric by the number of labeled items. Cycles whose metric is not finite are left out."""

@@ -109,6 +109,13 @@ def test_a_shared_cycle_0_is_no_series(tmp_path):
     assert [run.path.name for run in comparison.starts] == ["initial-seed0"] and not comparison.duplicates
 
 
+def test_a_run_that_went_on_after_cycle_0_is_a_series_whatever_was_asked_for(tmp_path):
+    record(tmp_path / "a", [0.3, 0.5, 0.6], active_learning__cycles=1)
+    record(tmp_path / "b", [0.3, 0.5, 0.7], "Margin")
+    found = compared(tmp_path)
+    assert [series.label for series in found.panels[0].series] == ["Random", "Margin"] and not found.starts
+
+
 def test_an_expert_of_each_seed_is_one_series(tmp_path):
     for seed in (0, 1):
         expert = strategy("Expert", checkpoint=f"runs/full-seed{seed}/last.ckpt", strategy=strategy("Entropy"))
