@@ -194,6 +194,8 @@ class RunDirectory(RunReader):
         for path, rows in ((self.learning_curve, cycles), (self.queries, labeled)):
             if path.exists():
                 keep_rows(path, 1 + rows)
+                if not path.stat().st_size:  # not even the names of its columns were written to their end
+                    path.unlink()
 
     def remove_cycle(self, cycle: int) -> None:
         """Removes the row of the last finished cycle. Its query, if it made one, is not removed."""

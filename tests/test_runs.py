@@ -97,13 +97,15 @@ def test_runs_are_found_at_any_depth_once(run, tmp_path):
 
 @pytest.mark.parametrize(("queries", "implied"), [(3, 2), (2, 1), (1, 0), (0, 0)])
 def test_what_a_run_without_its_curve_says_of_finished_cycles(run, queries, implied):
-    """The query after cycle 1 is made when cycle 0 is finished, and so is the directory of cycle 1."""
+    """The query after cycle 1 is made when cycle 0 is finished, and so is the directory of cycle 1. A table without rows had some."""
     assert (run.finished(), run.implied_cycles(), run.holds_run()) == (2, 1, True)
     run.append_queries([Labeled(3, 0, 30, "x", 0.5)])
     run.learning_curve.write_text(run.learning_curve.read_text().splitlines()[0] + "\n")
     lines = [line for line in run.queries.read_text().splitlines(keepends=True) if not line[0].isdigit() or int(line[0]) <= queries]
     run.queries.write_text("".join(lines))
-    assert (run.finished(), run.implied_cycles(), run.holds_run()) == (0, implied, implied > 0)
+    assert (run.finished(), run.implied_cycles(), run.holds_run()) == (0, implied, True)
+    run.learning_curve.write_text("cycle,lab")  # the first row was not written to its end
+    assert run.holds_run() == (implied > 0)
     run.cycle(0).mkdir(parents=True)
     assert run.implied_cycles() == implied
     run.cycle(2).mkdir()
