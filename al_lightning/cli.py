@@ -169,7 +169,7 @@ class ActiveLearningCLI(LightningCLI):
             self._refuse_other_config(self.parser, run.config, "the run to resume", "")
             now = self.resolved(self.config)
             if _rank() == 0 and settings.renewed(settings.flat(stored), now):
-                run.follow(yaml.safe_dump(settings.with_renewed(stored, now), sort_keys=False))
+                run.follow(now)
         elif _rank() == 0 and (not stored or differences(settings.flat(stored), self.resolved(self.config))):
             if config.resume and not stored:
                 print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)

@@ -2,6 +2,7 @@
 written is left out.
 """
 
+import math
 import os
 import re
 from dataclasses import replace
@@ -63,6 +64,11 @@ class RunReader(RunFiles):
         """Whether the run has come to its end: its last cycle made no query."""
         cycles = self.read_curve() if os.path.lexists(self.learning_curve) else []
         return bool(cycles) and cycles[-1].query_seconds is None
+
+    def has_gone_beyond(self, cycles: int | None, labels: int | None) -> bool:
+        """Whether more cycles are finished, or more items labeled in the last one, than these numbers; None is no limit."""
+        rows = self.read_curve() if os.path.lexists(self.learning_curve) else []
+        return bool(rows) and (len(rows) > (cycles or math.inf) or rows[-1].labeled > (labels or math.inf))
 
     def looks_like_run(self) -> bool:
         """Whether a run left files here, complete or not."""

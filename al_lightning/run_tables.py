@@ -293,7 +293,7 @@ def read_logged(files: Iterable[Path]) -> dict[int, list[dict[str, float]]]:
                 rows.append({name: value for name, value in row.items() if value is not None})
         if rows:
             ended = cycles.get(unfinished - 1, [])
-            if ended and rows[0].get("step", math.inf) <= ended[-1].get("step", -math.inf):
+            if ended and rows[0].get("step", math.inf) <= ended[0].get("step", -math.inf):
                 unfinished -= 1  # a cycle that is done again, as the run goes further
             unfinished += _are_of_next_cycle(rows, cycles.get(unfinished, []))
             cycles[unfinished] = _joined(cycles.get(unfinished, []), rows)

@@ -18,11 +18,14 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from al_lightning import locks, run_tables
 from al_lightning.errors import UserError
 from al_lightning.files import appending, as_csv, columns_of, keep_rows, remove_unfinished, write_atomically
 from al_lightning.run_reader import RunReader
 from al_lightning.run_tables import Labeled
+from al_lightning.settings import Settings, with_renewed
 from al_lightning.text import encoded
 
 
@@ -36,7 +39,7 @@ class RunDirectory(RunReader):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
         self._held = False
-        self._renewed: str | None = None
+        self._renewed: Settings | None = None
 
     def refuse_run(self, script: bool = False) -> None:
         """Makes sure that the directory holds no run.
@@ -90,15 +93,22 @@ class RunDirectory(RunReader):
         """Writes config.yaml."""
         write_atomically(self.config, encoded(text))
 
-    def follow(self, config: str) -> None:
-        """Keeps a configuration that names new places of files, or goes further, until :meth:`settle` is called."""
-        self._renewed = config
+    def follow(self, now: Settings) -> None:
+        """Keeps settings that name new places of files, or that go further, until :meth:`settle` is called."""
+        self._renewed = now
 
-    def settle(self) -> None:
-        """Writes the configuration of :meth:`follow`: what lies in the new places was found to be the same."""
-        if self._renewed is not None:
-            self.write_config(self._renewed)
-            self._renewed = None
+    def settle(self, budget: bool = True) -> None:
+        """Writes what is new in the settings of :meth:`follow` into config.yaml, which is otherwise left as it is.
+
+        Args:
+            budget: whether the new budget is written, and not the new places alone.
+        """
+        if self._renewed is None:
+            return
+        stored = self.read_config()
+        if (renewed := with_renewed(stored, self._renewed, budget)) != stored:
+            self.write_config(yaml.safe_dump(renewed, sort_keys=False))
+        self._renewed = None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Writes environment.json."""

@@ -290,6 +290,7 @@ class ActiveLearningCallback(Callback):
             choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
+            self.record.settle()
             self._say(str(self.record.waiting))
             raise WaitsForLabels
         if self.cycle == 0:
@@ -315,8 +316,7 @@ class ActiveLearningCallback(Callback):
         self.restart.remember_optimizers()
         if self.cycle == 0 and self.budget.cycles != 1:
             refuse_unfit(trainer, self.data, self.task.network, [self.strategy, *self.also_record])
-        if not self._stopped or self.record.waiting:  # a complete run keeps its configuration
-            self.record.settle()
+        self.record.settle(bool(self._stopped) and not self.record.waiting, self.budget.cycles, self.budget.labels)
         if self._reopens:
             self._say(f"The run in {self.record.run.path} goes further: cycle {self.cycle}, which made no query, is done again.")
             self.record.reopen(self.cycle)

@@ -67,10 +67,10 @@ class Beginning:
         asks = initial_run is None and not bool(self.data.pool.labeled.any())
         if self.run.has_begun():
             known = self.run.read_environment()
-            self.data_record.take_in_added()
             begun = self.run.read_queries() if self.run.queries.is_file() else []
             if begun and not asks and choose is None:
                 self.refuse_other_draw(begun)
+            self.data_record.take_in_added()
             # Cycle 0 is done again, after a crash or as the run goes further: what it made is removed, what it began with stays.
             self.run.keep_rows(0, sum(row.cycle == 0 for row in begun))
             self.run.write_environment({**known, "resumed": [*known.get("resumed", []), here]})

@@ -110,7 +110,7 @@ class RunRecord:
             changed = names.differences(then, now, renewed)
             if changed and stored.get(MADE_IN_PYTHON):  # a configuration of the command `fit` has settings that a script's lacks
                 raise UserError(f"Expected the settings of the run in {self.run.config}, but this script's differ: {'; '.join(changed)}.")
-            return self.run.follow(settings) if renewed and stored.get(MADE_IN_PYTHON) else None  # a configuration of `fit` stays one
+            return self.run.follow(now) if renewed and stored.get(MADE_IN_PYTHON) else None  # a configuration of `fit` stays one
 
         self.on_rank_zero(write)
 
@@ -141,9 +141,15 @@ class RunRecord:
         self.on_rank_zero(remove)
         return str(directory)
 
-    def settle(self) -> None:
-        """Writes the run's configuration, if it names new places of files or goes further, after :meth:`open` has found nothing wrong."""
-        self.on_rank_zero(self.run.settle)
+    def settle(self, complete: bool = False, cycles: int | None = None, labels: int | None = None) -> None:
+        """Writes new places of files and a new budget into the run's configuration, after nothing was found wrong.
+
+        Args:
+            complete: whether the run has ended. If it has gone beyond the new budget, that is not written.
+            cycles: the number of cycles of the new budget.
+            labels: its number of labels.
+        """
+        self.on_rank_zero(lambda: self.run.settle(not complete or not self.run.has_gone_beyond(cycles, labels)))
 
     def reopen(self, cycle: int) -> None:
         """Removes the row and the files of the last finished cycle, which made no query, so that it is done again."""
@@ -248,7 +254,8 @@ class RunRecord:
             self.data_record.refuse_other_images(run, "the run")
         cycles, labeled = finished_part(run, len(self.data.pool.labeled), self.data.item)
         if not cycles:
-            run.settle()
+            if not run.has_begun():
+                run.settle()
             return self.beginning.begin(here | {"seed": seed}, resume, initial_run, begin)
         known = run.read_environment()
         if begin is None:

@@ -1,6 +1,6 @@
 """Settings of runs: their values by dotted key, which of them must agree or may change, and short names for them."""
 
-from al_lightning.settings.comparability import choice, comparable, group, without_pool_size
+from al_lightning.settings.comparability import choice, comparable, group, without_later_cycles, without_pool_size
 from al_lightning.settings.keys import (
     BUDGET,
     CONTENT,
@@ -9,6 +9,8 @@ from al_lightning.settings.keys import (
     ENCODER_WEIGHTS,
     INITIAL_ITEMS,
     INITIAL_SIZE,
+    LABEL_BUDGET,
+    LATER_CYCLES,
     NETWORK,
     QUERY_SIZE,
     ROOT,
@@ -39,6 +41,8 @@ __all__ = [
     "ENCODER_WEIGHTS",
     "INITIAL_ITEMS",
     "INITIAL_SIZE",
+    "LABEL_BUDGET",
+    "LATER_CYCLES",
     "NETWORK",
     "NOT_COMPARED",
     "QUERY_SIZE",
@@ -74,5 +78,6 @@ __all__ = [
     "strategy_class",
     "value",
     "with_renewed",
+    "without_later_cycles",
     "without_pool_size",
 ]

@@ -12,6 +12,7 @@ from al_lightning.settings.keys import (
     INITIAL_ITEMS,
     INITIAL_SIZE,
     INITIAL_STRATEGY,
+    LATER_CYCLES,
     NETWORK,
     QUERY_SIZE,
     RANDOM_SHARE,
@@ -72,6 +73,11 @@ def comparable(settings: Settings, seed: int) -> dict[str, Any]:
         if not kept[_CALLBACKS]:
             del kept[_CALLBACKS]
     return {key: _compared_as(key, value, seed) for key, value in kept.items()}
+
+
+def without_later_cycles(settings: Settings) -> dict[str, Any]:
+    """Returns the settings on which cycle 0 depends."""
+    return {key: value for key, value in settings.items() if not within(key, LATER_CYCLES)}
 
 
 def without_pool_size(settings: Settings) -> dict[str, Any]:

@@ -15,5 +15,11 @@ CONTENT = "data content"  # a hash, which comes with the settings that are compa
 ROOT = "data.init_args.root"
 EVALUATION = "data.init_args.evaluation"
 ENCODER_WEIGHTS = "model.init_args.network.init_args.encoder_weights"
+LABEL_BUDGET = "active_learning.label_budget"
 # How far a run goes. This may differ, as the comparison uses only the range that all runs have reached; and a run may go further.
-BUDGET = (CYCLES, "active_learning.label_budget", "active_learning.target")
+BUDGET = (CYCLES, LABEL_BUDGET, "active_learning.target")
+# Cycle 0 does not depend on these keys, nor on those below them.
+LATER_CYCLES = (
+    *(STRATEGY, STRIDE, QUERY_SIZE, *BUDGET, RANDOM_SHARE),
+    *(f"active_learning.{name}" for name in ("also_record", "keep", "checkpoint_minutes", "retrain", "initial_weights")),
+)

@@ -56,16 +56,16 @@ def renewed(then: Settings, now: Settings, weights_known: bool = True) -> list[s
     return [*moved(then, now, weights_known), *further]
 
 
-def with_renewed(stored: Mapping[str, Any], now: Settings, weights_known: bool = True) -> dict[str, Any]:
-    """Returns a nested configuration with the places and the budget that it has now; all else is as it was stored.
+def with_renewed(stored: Mapping[str, Any], now: Settings, budget: bool = True) -> dict[str, Any]:
+    """Returns a nested configuration with the places, and maybe the budget, that it has now; all else is as it was stored.
 
     Args:
         stored: a nested configuration.
         now: the present one, by dotted key.
-        weights_known: see :func:`places`.
+        budget: whether the budget is taken, too.
     """
     result, then = copy.deepcopy(dict(stored)), flat(stored)
-    for name in [*moved(then, now, weights_known), *extended(then, now)]:
+    for name in [*moved(then, now), *(extended(then, now) if budget else [])]:
         *path, last = name.split(".")
         node = result
         for part in path:

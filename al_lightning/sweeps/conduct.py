@@ -1,7 +1,6 @@
 """All runs of a sweep: finished ones are left alone, unfinished ones go on, and one that fails does not stop the others."""
 
 import json
-import math
 import signal
 import sys
 import time
@@ -182,8 +181,9 @@ def _changes(reader: ConfigReader, renewed: dict[str, Mapping[str, Any]], run: P
         return []
     planned = reader.read(run.arguments())
     further = names.extended(stored, planned)
-    if further == [names.CYCLES] and (planned.get(names.CYCLES) or math.inf) <= RunDirectory(run.directory).finished():
-        further = []  # it has gone further than that
+    budget = (planned.get(names.CYCLES), planned.get(names.LABEL_BUDGET))
+    if run.state() == "finished" and RunDirectory(run.directory).has_gone_beyond(*budget):
+        further = []
     if found := [*names.moved(stored, planned), *further]:  # `fit` compares what the files hold
         renewed[run.name] = {key: names.value(planned, key) for key in found}
     return differences(stored, planned, names.renewed(stored, planned))

@@ -28,19 +28,12 @@ from al_lightning import shipped
 from al_lightning.configuration_files import read_settings
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
+from al_lightning.settings import LATER_CYCLES
 
 SEED = "seed_everything"
 INITIAL_RUN = "active_learning.initial_run"
 ORACLE = "active_learning.oracle"
 
-# Cycle 0 does not depend on these keys, nor on those below them.
-_LATER_CYCLES = [
-    f"active_learning.{name}"
-    for name in (
-        *("strategy", "query_size", "cycles", "stride", "also_record"),
-        *("label_budget", "target", "keep", "checkpoint_minutes", "retrain", "initial_weights", "random_share"),
-    )
-]
 REPORTING = ["cycle_logger", "trainer.logger", "trainer.enable_progress_bar", "trainer.enable_model_summary"]
 # Settings with which a run is nothing but cycle 0.
 ONLY_CYCLE_0 = {
@@ -151,17 +144,17 @@ class Sweep:
             return list(planned)
         groups: dict[str, list[PlannedRun]] = {}
         for run in planned:
-            groups.setdefault(json.dumps(_without(run.settings, _LATER_CYCLES + REPORTING), sort_keys=True), []).append(run)
+            groups.setdefault(json.dumps(_without(run.settings, [*LATER_CYCLES, *REPORTING]), sort_keys=True), []).append(run)
         runs = []
         for group in groups.values():
             if len(group) == 1:
                 runs += group
                 continue
             first = group[0]
-            ignored = _LATER_CYCLES + REPORTING
+            ignored = [*LATER_CYCLES, *REPORTING]
             deciding = [label for axis, label in first.labels.items() if axis != SEED and _without(self.grid[axis][label], ignored)]
             name = _directory_name("initial", *deciding, f"seed{self._seed(first.settings)}")
-            initial = PlannedRun(name, self.base, _without(first.settings, _LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
+            initial = PlannedRun(name, self.base, _without(first.settings, LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
             runs += [initial, *(replace(run, initial=initial) for run in group)]
         return runs
 

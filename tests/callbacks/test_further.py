@@ -1,6 +1,7 @@
 """Runs that had ended and go further, by command line."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback
 from al_lightning import commands
 from al_lightning.callbacks.configured import configured
 from al_lightning.cli import main
+from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.runs import RunDirectory
 from al_lightning.sweeps import conduct
 from tests.callbacks.test_configured import Forked
@@ -164,6 +166,46 @@ def test_killed_while_it_does_the_cycle_again(begin, capsys, cycles):
     further(run)
     assert run.read_environment()["run"] == known
     assert without_seconds(run) == without_seconds(whole) and run.queries.read_bytes() == whole.queries.read_bytes()
+
+
+def test_what_is_killed_in_cycle_0_can_be_refused_without_a_change(begin, capsys):
+    Path("config.yaml").write_text(CONFIG.replace("trainer:\n  {", "trainer:\n  {callbacks: [tests.callbacks.test_further.Dies], "))
+    run = begin("run", "cycles=1")
+    Path("dies").touch()
+    assert in_child(lambda: further(run, "cycles=2")) == 9 and run.finished() == 0
+    before = run.config.read_bytes()
+    with pytest.raises(SystemExit):
+        further(run, "label_budget=10")
+    assert run.config.read_bytes() == before
+    further(run)
+    assert run.finished() == 2
+
+
+def test_a_complete_run_follows_its_files_and_keeps_its_budget(begin):
+    run = begin("run", "cycles=2")
+    shutil.copytree(FashionMNISTSampleDataModule().root, "moved")
+    main(["fit", "--resume", "--run_dir", "run", "--active_learning.cycles=1", "--data.init_args.root=moved"])
+    stored = run.read_config()
+    assert (stored["active_learning"]["cycles"], stored["data"]["init_args"]["root"]) == (2, "moved") and run.finished() == 2
+
+
+def test_a_sweep_of_unfinished_runs_ends_them_earlier(begin, monkeypatch, capsys):
+    """One of them is damaged, which stops no other."""
+    monkeypatch.setattr(conduct, "LocalLauncher", Forked)
+    grid = {"active_learning.strategy": ["Random", "Margin"], "seed_everything": [0]}
+    Path("trial.yaml").write_text(
+        yaml.safe_dump({"base": "config.yaml", "out": "runs", "grid": grid, "set": {"active_learning.cycles": 4}})
+    )
+    commands.main(["sweep", "trial.yaml"])
+    random, margin = (RunDirectory(f"runs/{name}-seed0") for name in ("Random", "Margin"))
+    random.remove_cycle(3)  # as if it had been stopped
+    margin.learning_curve.write_text(margin.learning_curve.read_text().replace("\n3,", "\nx,"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        commands.main(["sweep", "trial.yaml", "--set", "active_learning.cycles=2"])
+    said = capsys.readouterr().out
+    assert "Random-seed0: finished" in said and "Margin-seed0: FAILED" in said
+    assert random.read_config()["active_learning"]["cycles"] == 2 and random.finished() == 4
 
 
 @pytest.mark.parametrize("where", ["option", "base"])

@@ -109,11 +109,11 @@ def _more_than_strategy_and_seed(comparison: Comparison) -> Iterator[str]:
 
 def _of_no_use(comparison: Comparison) -> Iterator[str]:
     """Names runs on the whole pool and runs of cycle 0 that have settings like those of no learning curve."""
-    plain = [panel.settings for panel in comparison.panels]
-    whole = [settings.without_pool_size(each) for each in plain]
+    begun = [settings.without_later_cycles(panel.settings) for panel in comparison.panels]
+    whole = [settings.without_pool_size(panel.settings) for panel in comparison.panels]
     for what, shared, runs in (
         ("on the whole pool", whole, [(run, settings.without_pool_size(run.comparable)) for run in comparison.full_runs]),
-        ("of cycle 0 alone", plain, [(run, run.comparable) for run in comparison.starts]),
+        ("of cycle 0 alone", begun, [(run, settings.without_later_cycles(run.comparable)) for run in comparison.starts]),
     ):
         if found := [(run, its) for run, its in runs if its not in shared]:
             nearest = min((settings.differing([found[0][1], each]) for each in shared), key=len)

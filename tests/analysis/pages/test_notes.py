@@ -58,6 +58,12 @@ def test_what_is_not_as_it_should_be_is_said(tmp_path, arguments, expected):
     assert expected in said(tmp_path)
 
 
+def test_a_shared_cycle_0_may_differ_in_what_comes_later(tmp_path):
+    record(tmp_path / "initial-seed0", [0.1], active_learning__cycles=1, query_size=3, active_learning__retrain="warm")
+    record(tmp_path / "a", [0.1, 0.2], "Random")
+    assert "of cycle 0 alone" not in said(tmp_path)
+
+
 def test_a_run_that_recorded_no_environment(tmp_path):
     record(tmp_path / "a", [0.1, 0.2]).environment.unlink()
     assert "1 run did not record what it ran on" in said(tmp_path)
