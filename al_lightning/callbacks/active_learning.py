@@ -20,17 +20,15 @@ from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import DatasetOracle, HumanOracle, Oracle
 from al_lightning.callbacks.querying import Wanted, query_pool, refuse_recorded, refuse_stride, refuse_unfit
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
-from al_lightning.callbacks.refused import refuse_callbacks, refuse_unkept
+from al_lightning.callbacks.refused import parts_of, refuse_callbacks, refuse_unkept
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
-from al_lightning.callbacks.weights import best_weights, weights_of_cycle_0
-from al_lightning.data import PoolDataModule
+from al_lightning.callbacks.weights import best_weights, refuse_reopening, weights_of_cycle_0
 from al_lightning.errors import UserError
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
 from al_lightning.refusals import WaitsForLabels
 from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import Task
 
 _WAITS = "it waits for labels"
 
@@ -269,36 +267,33 @@ class ActiveLearningCallback(Callback):
         """Opens the run and prepares its current cycle."""
         if stage != "fit":
             return
-        datamodule = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(pl_module, Task) or not isinstance(datamodule, PoolDataModule):
-            raise UserError(
-                f"Expected a Task and a PoolDataModule for active learning, got {type(pl_module).__name__} and {type(datamodule).__name__}."
-            )
+        self.trainer, (self.task, self.data) = trainer, parts_of(trainer)
         refuse_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
-        self.trainer, self.task, self.data = trainer, pl_module, datamodule
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
-        self.record = RunRecord(trainer, datamodule, self.oracle, self.run)
-        self.evaluation = Evaluation(self.restart, datamodule, pl_module)
-        self.control = Control(self.record, datamodule, pl_module, self.restart.forward_context)
+        self.record = RunRecord(trainer, self.data, self.oracle, self.run)
+        self.evaluation = Evaluation(self.restart, self.data, self.task)
+        self.control = Control(self.record, self.data, self.task, self.restart.forward_context)
         self.interim = Interim(self.restart, self.record, self.checkpoint_minutes, self._say)
         self._introduce_strategies()
         self._stopped = None
         if self.record.script and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self.record.describe(settings_of(trainer, pl_module, datamodule, self))
+            self.record.describe(settings_of(trainer, self.task, self.data, self))
         choose = None
         if self.initial_run is None:
-            choose = first_choice(self.initial_strategy, datamodule, pl_module, self.oracle.asks, self.budget.query_sizes[0])
+            choose = first_choice(self.initial_strategy, self.data, self.task, self.oracle.asks, self.budget.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
             self.record.settle()
             self._say(str(self.record.waiting))
             raise WaitsForLabels
         if self.cycle == 0:
-            refuse_no_query(datamodule, self.budget.cycles, self.budget.labels)
+            refuse_no_query(self.data, self.budget.cycles, self.budget.labels)
         if cycles:
             self.budget.refuse_other_target(cycles[-1].metrics)
         self._reopens = self._goes_further(cycles)
-        cycles = cycles[:-1] if self._reopens else cycles
+        if self._reopens:
+            *cycles, last = cycles
+            refuse_reopening(self.record, last.cycle, self.retrain == "warm", self.initial_run, self.task)
         self._resumed = bool(cycles)
         self._logged_steps = sum(row.train_steps for row in cycles)
         self._seed("cycle", self.cycle)
@@ -372,18 +367,8 @@ class ActiveLearningCallback(Callback):
             self.record.close()
 
     def _goes_further(self, cycles: list[CycleRow]) -> bool:
-        """Whether a run that had ended goes on: its last cycle made no query, and is to be done again.
-
-        Raises:
-            UserError: that cycle can't be done again. Nothing has been changed.
-        """
-        if not cycles or cycles[-1].query_seconds is not None or self._reason_to_stop(dict(cycles[-1].metrics)):
-            return False
-        if self.retrain == "warm" and len(cycles) > 1:
-            self.record.weights(cycles[-2].cycle)
-        if self.cycle == 0 and self.initial_run is not None:
-            weights_of_cycle_0(self.initial_run, self.task)
-        return True
+        """Whether a run that had ended goes on: its last cycle made no query, and is to be done again."""
+        return bool(cycles) and cycles[-1].query_seconds is None and not self._reason_to_stop(dict(cycles[-1].metrics))
 
     def _go_on_after(self, row: CycleRow) -> None:
         """Continues a run, after the last finished cycle, which has this row."""

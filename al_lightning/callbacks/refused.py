@@ -1,11 +1,11 @@
-"""What an experiment can't have, and why: some of Lightning's callbacks, and settings that need checkpoints which are not kept.
+"""What an experiment can't have, and why: other modules, some of Lightning's callbacks, settings that need what is not kept.
 
 All other callbacks do in each cycle what they do in a fresh fit.
 """
 
 from collections.abc import Iterable
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
     BaseFinetuning,
     BasePredictionWriter,
@@ -14,13 +14,27 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 
+from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.tasks import Task
 
 _REFUSED: dict[type[Callback], str] = {
     BatchSizeFinder: "the memory that is free, not the configuration, would say what each cycle computes. Set data.init_args.batch_size",
     BasePredictionWriter: "nothing is predicted in a fit. Leave it out, and predict with the weights in cycles/NNN/last.ckpt",
 }
 _BASES = (Callback, Checkpoint, ProgressBar, BaseFinetuning)
+
+
+def parts_of(trainer: Trainer) -> tuple[Task, PoolDataModule]:
+    """The module and the data module of a fit.
+
+    Raises:
+        UserError: they are not made for active learning.
+    """
+    task, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(task, Task) or not isinstance(data, PoolDataModule):
+        raise UserError(f"Expected a Task and a PoolDataModule for active learning, got {type(task).__name__} and {type(data).__name__}.")
+    return task, data
 
 
 def refuse_callbacks(callbacks: Iterable[Callback]) -> None:

@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from al_lightning.callbacks.record import marked_weights
+from al_lightning.callbacks.record import RunRecord, marked_weights
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
@@ -45,3 +45,22 @@ def best_weights(trainer: Trainer, run: str | None, cycle: int, module: nn.Modul
         )
     best = monitoring[0]
     return marked_weights(Path(best.best_model_path), None if best.save_weights_only else run, cycle, module)
+
+
+def refuse_reopening(record: RunRecord, cycle: int, warm: bool, initial_run: RunDirectory | None, module: nn.Module) -> None:
+    """Makes sure that the weights are there with which a finished cycle is done again.
+
+    Args:
+        record: of the run.
+        cycle: the cycle.
+        warm: whether it trained the weights of the cycle before it further.
+        initial_run: the run whose cycle 0 was taken; None if there is none.
+        module: the module that they are for.
+
+    Raises:
+        UserError: weights are missing, or of another model.
+    """
+    if warm and cycle > 0:
+        record.weights(cycle - 1)
+    if cycle == 0 and initial_run is not None:
+        weights_of_cycle_0(initial_run, module)
