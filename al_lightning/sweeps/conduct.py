@@ -220,9 +220,8 @@ class _Work:
         self.waiting, self.started, self.failures = list(runs), list[_Started](), dict[str, str]()
         self._all, self._launcher, self._logs, self._renewed = len(runs), launcher, logs, renewed
         self._say, self._finished = say, finished
-        self._took: dict[
-            bool, list[float]
-        ] = {}  # seconds, of runs of the grid (True) and of those that are only shared (False), which are short
+        # In seconds, of runs of the grid (True) and of those that are only shared (False), which are short.
+        self._took: dict[bool, list[float]] = {}
 
     def collect(self) -> None:
         """Takes out the runs that have ended, and says how."""

@@ -214,8 +214,8 @@ def _best_of_each_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
     alike: dict[Any, list[Run]] = {}
     for run in runs:
         alike.setdefault((names.key_of(run.comparable), names.key_of(run.choice), run.seed), []).append(run)
-    best = [max(some, key=lambda run: (len(run.rows), run.finished)) for some in alike.values()]
-    return best, [run for run in runs if run not in best]
+    best = dict.fromkeys(max(some, key=lambda run: (len(run.rows), run.finished)) for some in alike.values())
+    return [*best], [run for run in runs if run not in best]
 
 
 def _panel(by_label: Mapping[str, Mapping[int, Run]], metric: str, baseline: str, full: float | None, full_runs: Sequence[Run]) -> Panel:
