@@ -28,7 +28,7 @@ class Staged(Protocol):
     """A network whose part before the first dropout can be computed once for all passes: ``forward(x) == tail(prefix(x))``."""
 
     def prefix(self, inputs: Tensor) -> Any:
-        """Everything before the first dropout: a tensor, or a named tuple of tensors and other things."""
+        """Everything before the first dropout: a tensor, or a named tuple of tensors, tuples of them, and other things."""
 
     def tail(self, features: Any) -> Tensor:
         """The rest, from the first dropout to the logits."""
@@ -190,10 +190,13 @@ def _precise(logits: Tensor) -> Tensor:
 
 
 def _each(features: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The features, each tensor of them changed by a function."""
+    """The features, each tensor of them changed by a function, also those in tuples of theirs."""
     if isinstance(features, Tensor):
         return change(features)
-    return type(features)(*(change(part) if isinstance(part, Tensor) else part for part in features))
+    if not isinstance(features, tuple):
+        return features
+    parts = (_each(part, change) for part in features)
+    return type(features)(*parts) if hasattr(features, "_fields") else tuple(parts)
 
 
 def _channels_last(part: Tensor) -> Tensor:
@@ -201,8 +204,9 @@ def _channels_last(part: Tensor) -> Tensor:
 
 
 def _elements(features: Any) -> int:
-    parts = [features] if isinstance(features, Tensor) else [part for part in features if isinstance(part, Tensor)]
-    return max(1, sum(part.numel() for part in parts))
+    if isinstance(features, Tensor):
+        return max(1, features.numel())
+    return max(1, sum(map(_elements, features))) if isinstance(features, tuple) else 0
 
 
 def _repeat(features: Any, times: int) -> Any:

@@ -36,9 +36,10 @@ class DeepLabV3Plus(EncoderNetwork):
     """DeepLabv3+ around segmentation-models-pytorch: output stride 16, decoder at stride 4.
 
     It differs from the reference code (TensorFlow's research/deeplab) in that the decoder has one separable convolution before the pyramid
-    is upsampled and one after the encoder's features are joined, where the reference has two after they are joined. Options make three
-    more things as in the reference: batch norm's averages (``batch_norm_momentum: 0.0003``), no weight decay of norms and biases (the
-    task's ``decay_norms_and_biases: false``), scales in steps (the data's ``scale_step: 0.25``).
+    is upsampled and one after the encoder's features are joined, where the reference has two after they are joined. Options make two
+    more things as in the reference: no weight decay of norms and biases (the task's ``decay_norms_and_biases: false``), scales in steps
+    (the data's ``scale_step: 0.25``); and a third for an Xception: batch norm's averages (``batch_norm_momentum: 0.0003``, which the
+    reference has in a ResNet behind the encoder alone, and 0.05 in it).
 
     The image is padded with zeros at its right and lower edge to a multiple of 16, and the logits are cropped again: no pixel outside of
     the image reaches a loss, a metric or a score.

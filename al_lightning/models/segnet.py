@@ -121,8 +121,7 @@ class SegNet(EncoderNetwork):
                 values = dropout(values)
                 indices.append(places)
         for number, stage in enumerate(self.decoder):
-            places = indices.pop()
-            values = stage(max_unpool2d(values, places.repeat(len(values) // len(places), 1, 1, 1), [2, 2]))
+            values = stage(max_unpool2d(values, indices.pop(), [2, 2]))
             if number < 3:
                 values = self.dropout[3 + number](values)
         height, width = features.size

@@ -25,8 +25,9 @@ def test_unpooling_mirrors_the_encoder(network):
     assert [(c.in_channels, c.out_channels) for c in sides[1][:-1]] == [(c.out_channels, c.in_channels) for c in sides[0][:0:-1]]
 
 
-def test_cached_prefix(network):
-    cached_equals_naive(network, torch.rand(2, 3, 32, 64))
+@pytest.mark.parametrize("images", [2, 3])
+def test_cached_prefix(network, images):
+    cached_equals_naive(network, torch.rand(images, 3, 32, 64))
 
 
 def test_the_encoder_is_vgg16_bn_from_a_file(tmp_path):
