@@ -76,7 +76,7 @@ def _joint(
                 measures.append(strategy.measure)
     if represented is not None:
         wanted.setdefault(represented.inference, [])
-    taps = [Tap(represented.kind.layer)] if represented is not None and represented.kind.taps else []
+    taps = [Tap(represented.kind.layer, represented.kind.option)] if represented is not None and represented.kind.taps else []
 
     with ExitStack() as stack:
         for tap in taps:

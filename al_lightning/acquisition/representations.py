@@ -30,10 +30,12 @@ class Entered(NamedTuple):
     Attributes:
         values: ``(B, D)``, or with further axes, of pixels or tokens.
         layer: the layer.
+        leaving: number of channels of its output; 0 if that is not a tensor with channels.
     """
 
     values: Tensor
     layer: nn.Module
+    leaving: int = 0
 
     def pixels(self) -> Tensor:
         """The input as ``(B, D, P)`` of P pixels or tokens, in float32 or float64. D is the second axis, but the last of a linear layer."""
@@ -48,10 +50,12 @@ class Tap:
 
     Args:
         layer: its name; None for the last one with weights that runs, which the first pass shows.
+        option: what that name is called in the settings of a strategy.
     """
 
-    def __init__(self, layer: str | None) -> None:
+    def __init__(self, layer: str | None, option: str) -> None:
         self.layer = layer
+        self.option = option
         self._networks: list[nn.Module] = []
         self._entered: Entered | None = None
         self._handles = ExitStack()
@@ -71,6 +75,7 @@ class Tap:
             raise UserError(f"Expected the name of a layer of {type(network).__name__}, like {near}, got {self.layer}.")
         for part in [parts[self.layer]] if self.layer is not None else filter(has_weights, parts.values()):
             self._handles.callback(part.register_forward_pre_hook(self._note, with_kwargs=True).remove)
+            self._handles.callback(part.register_forward_hook(self._note_output).remove)
 
     def take(self, items: int) -> Entered:
         """Returns the layer's input in the last pass, and forgets it.
@@ -85,12 +90,12 @@ class Tap:
         if entered is None:
             raise UserError(
                 f"Expected a network that runs {'a layer with weights' if self.layer is None else f'its layer {self.layer}'} on the way "
-                "to its logits, but it never did. Name another one as features.layer."
+                f"to its logits, but it never did. Name another one as {self.option}."
             )
         if not entered.values.ndim or len(entered.values) != items:
             raise UserError(
                 f"Expected items along the first axis of what enters {self._name_of(entered.layer)}, but that is "
-                f"{tuple(entered.values.shape)} for {items} items. Name another layer as features.layer."
+                f"{tuple(entered.values.shape)} for {items} items. Name another layer as {self.option}."
             )
         if self.layer is None:  # the layer is known now: the others are not watched any more
             self.layer = self._name_of(entered.layer)
@@ -109,6 +114,10 @@ class Tap:
         if values is not None:
             self._entered = Entered(values.detach(), layer)
 
+    def _note_output(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._entered is not None and self._entered.layer is layer and isinstance(output, Tensor) and output.ndim > 1:
+            self._entered = self._entered._replace(leaving=output.shape[-1 if isinstance(layer, nn.Linear) else 1])
+
     def _name_of(self, layer: nn.Module) -> str:
         names: list[str] = [name for network in self._networks for name, part in network.named_modules() if part is layer]
         return names[0]
@@ -125,10 +134,12 @@ class Representation(ABC):
     Attributes:
         layer: name of the layer whose input is used; None for the last one with weights.
         taps: whether the input of a layer is used at all.
+        option: what the layer's name is called in the settings of a strategy.
     """
 
     layer: str | None = None
     taps: bool = True
+    option: str = "layer"
 
     @abstractmethod
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
@@ -160,6 +171,8 @@ class Features(Representation):
     pool: Literal["mean", "mean_and_max"] = "mean"
     half: bool = False
 
+    option = "features.layer"
+
     def of(self, logits: Tensor, entered: Entered | None) -> Rows:
         """See :meth:`Representation.of`."""
         assert entered is not None
@@ -183,7 +196,7 @@ class GradientEmbedding(Representation):
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, 2020.
 
     Args:
-        layer: name of the last layer; None for the last one with weights.
+        layer: name of the last layer, which makes the logits; None for the last one with weights.
     """
 
     layer: str | None = None
@@ -192,6 +205,12 @@ class GradientEmbedding(Representation):
         """See :meth:`Representation.of`."""
         assert entered is not None
         _refuse_scenes(logits, "a scene's gradient is a sum over its pixels, which has no two factors. For scenes take CoreSet or Diverse")
+        if entered.leaving != (classes := logits.shape[2]):
+            raise UserError(
+                f"Expected the last layer, which makes the {classes} logits of an item for its gradient, got "
+                f"{self.layer or type(entered.layer).__name__}, whose output has {entered.leaving} channels. "
+                "Name the layer that makes them as layer; a network without one has no such gradient."
+            )
         return logits[0].softmax(dim=1).float(), entered.pixels().mean(dim=2).float()
 
 

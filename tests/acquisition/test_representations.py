@@ -97,6 +97,59 @@ def test_what_has_no_features_is_refused(network, arguments, match):
         features_of(network, torch.rand(2, 7, 5), **arguments)
 
 
+@pytest.mark.parametrize("network", [Functional(), Transposed()], ids=lambda network: type(network).__name__)
+def test_what_to_do_names_the_option_that_is_in_use(network):
+    for strategy, option in ((CoreSet(), "features.layer"), (UHerding(), "features.layer"), (BADGE(), "layer")):
+        with pytest.raises(UserError, match=rf"Name another (one|layer) as {option}\."):
+            rows_of(strategy.represented, network, torch.rand(2, 7, 5))
+
+
+class Halved(nn.Module):
+    """Ends with a layer that gives more numbers than there are classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 8)
+
+    def forward(self, inputs):
+        return self.head(inputs)[:, :4]
+
+
+class Stateful(Tokens):
+    def __init__(self):
+        super().__init__()
+        self.pair = nn.LSTMCell(5, 5)
+
+    def forward(self, inputs):
+        return self.head(self.pair(inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "match"),
+    [
+        (MLP(6, 0.3, 4, (5,)), "hidden", "hidden, whose output has 6 channels"),
+        (Backwards(), "norm", "norm, whose output has 6 channels"),
+        (Stateful(), "pair", "pair, whose output has 0 channels"),
+        (Halved(), None, "Linear, whose output has 8 channels"),
+    ],
+)
+def test_a_gradient_of_a_layer_that_makes_no_logits_is_refused(network, layer, match):
+    with pytest.raises(UserError, match=rf"the last layer, which makes the 4 logits of an item .*got {match}\. Name .* as layer;"):
+        rows_of(BADGE(layer).represented, network, torch.rand(3, 5))
+
+
+def test_a_layer_that_makes_logits_is_taken_by_its_name():
+    torch.manual_seed(0)
+    inputs, tokens = torch.rand(3, 5), torch.rand(3, 7, 5)
+    convolutional = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    named = ((MLP(6, 0.3, 4, (5,)), "output", inputs), (Tokens(), "head", tokens), (convolutional, "1", torch.rand(3, 3, 5, 5)))
+    for network, layer, its in named:
+        for found, expected in zip(
+            rows_of(BADGE(layer).represented, network, its), rows_of(BADGE().represented, network, its), strict=True
+        ):
+            assert torch.equal(found, expected)
+
+
 def test_the_factors_of_a_gradient_are_those_of_autograd():
     torch.manual_seed(0)
     network, inputs = MLP(6, num_classes=4, input_shape=(5,)), torch.rand(3, 5)

@@ -1,6 +1,7 @@
 """BADGE: k-means++ on gradient embeddings that are never multiplied out."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
     numbers are never computed. The first choice is the item with the largest gradient, as in the authors' code. Each next one is drawn in
     proportion to its squared distance from the nearest chosen item; uniformly, if all distances are 0.
 
-    Time: n (C + D) per choice. Memory: 8 bytes per item besides the arguments.
+    Time: n (C + D) per choice. Memory: a few numbers per item besides the arguments. Distances are computed from products in float32: those
+    below a thousandth of the two gradients' norms count as 0.
 
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020.
 
@@ -65,26 +67,36 @@ class Gradients:
     def __init__(self, probabilities: Tensor, features: Tensor) -> None:
         self.probabilities = probabilities
         self.features = features
-        self.predicted = probabilities.argmax(1)
-        largest = probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1).float()
-        of_errors = _times(probabilities, None) - 2 * largest + 1
-        of_features = _times(features, None)
+        largest, self.predicted = probabilities.max(1)
+        refuse_not_finite("unlabeled", largest)  # the errors do not hold it
+        of_errors, of_features = (torch.cat([part.square().sum(1) for part in parts]) for parts in (self._errors(), _parts(features)))
         for each in (of_errors, of_features):
             refuse_not_finite("unlabeled", each)
-        self.norms = of_errors.clamp_min(0) * of_features
+        self.norms = of_errors * of_features
 
     def squared_distances(self, item: int) -> Tensor:
-        """Squared distances from one item to each, float32 ``(n,)``; what products can't tell from 0 is 0."""
-        error = self.probabilities[item].float().clone()
-        error[self.predicted[item]] -= 1
-        errors = _times(self.probabilities, error) - error[self.predicted]
-        products = errors * _times(self.features, self.features[item].float())
+        """Squared distances from one item to each, float32 ``(n,)``; what products can't tell from 0, relative to both norms, is 0."""
+        which = slice(item, item + 1)
+        error, feature = _errors(self.probabilities[which], self.predicted[which])[0], self.features[item].float()
+        products = torch.cat([part @ error for part in self._errors()]) * torch.cat([part @ feature for part in _parts(self.features)])
         norms = (self.norms + self.norms[item]) * (1 - RESOLUTION)
         return (norms - 2 * products).clamp_min_(0)
 
+    def _errors(self) -> Iterator[Tensor]:
+        step = _step(self.probabilities)
+        return map(_errors, self.probabilities.split(step), self.predicted.split(step))
 
-def _times(matrix: Tensor, vector: Tensor | None) -> Tensor:
-    """Products of rows ``(n, D)`` with a vector ``(D,)``, or with themselves, in float32: ``(n,)``."""
-    step = max(1, TILE // matrix.shape[1])
-    parts = (part.float() for part in matrix.split(step)) if matrix.dtype != torch.float32 else matrix.split(step)
-    return torch.cat([part.square().sum(1) if vector is None else part @ vector for part in parts])
+
+def _errors(probabilities: Tensor, predicted: Tensor) -> Tensor:
+    """``p - onehot(predicted)``, float32 ``(b, C)``. ``1 - p_max`` is the sum of the others: a p_max near 1 has lost its digits."""
+    errors, place = probabilities.to(torch.float32, copy=True), predicted.unsqueeze(1)
+    others = errors.scatter_(1, place, 0.0).sum(1, keepdim=True)
+    return errors.scatter_(1, place, -others)
+
+
+def _parts(matrix: Tensor) -> Iterator[Tensor]:
+    return (part.float() for part in matrix.split(_step(matrix)))
+
+
+def _step(matrix: Tensor) -> int:
+    return max(1, TILE // matrix.shape[1])

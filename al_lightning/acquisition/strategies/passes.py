@@ -20,7 +20,7 @@ class BADGE(Strategy):
     Source: Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, 2020.
 
     Args:
-        layer: name of the last layer; None for the last one with weights.
+        layer: name of the last layer, which makes the logits; None for the last one with weights.
     """
 
     scores_items = False
@@ -76,9 +76,10 @@ class BatchBALD(_OfPasses):
 
 
 class EPIG(_OfPasses):
-    """How much an item's label tells about the predictions for other items of the pool: mutual information, by MC dropout.
+    """How much an item's label tells about the predictions for items of the pool: mutual information, by MC dropout.
 
-    The score is the mean over a sample of other items, in nats. The items with the highest scores are taken. Classification only.
+    The score, in nats, is the mean over a sample of all unlabeled items, which may hold the item itself. The items with the highest scores
+    are taken. Classification only.
 
     Source: Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, 2023.
 

@@ -1,17 +1,22 @@
 import pytest
 import torch
 
-from al_lightning.acquisition.batches import badge, scored_badge
+from al_lightning.acquisition.batches import NotFinite, badge, scored_badge
 
 
 def random(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def multiplied_out(probabilities, features, size, generator):
-    """k-means++ on the embeddings themselves, float64."""
+def embeddings_of(probabilities, features):
+    """Multiplied out, in float64."""
     errors = probabilities.double() - torch.eye(probabilities.shape[1], dtype=torch.float64)[probabilities.argmax(1)]
-    embeddings = torch.einsum("nc,nd->ncd", errors, features.double()).flatten(1)
+    return torch.einsum("nc,nd->ncd", errors, features.double()).flatten(1)
+
+
+def multiplied_out(probabilities, features, size, generator):
+    """k-means++ on the embeddings themselves."""
+    embeddings = embeddings_of(probabilities, features)
     chosen = [int(embeddings.norm(dim=1).argmax())]
     while len(chosen) < size:
         squared = torch.cdist(embeddings, embeddings[chosen]).square().amin(1)
@@ -29,6 +34,37 @@ def test_draws_what_the_multiplied_out_form_draws(n, classes, features):
         assert badge(probabilities, values, 20, random(seed)).tolist() == expected
         halves = probabilities.half(), values.half()
         assert badge(*halves, 20, random(seed)).tolist() == badge(*(half.float() for half in halves), 20, random(seed)).tolist()
+
+
+@pytest.mark.parametrize(("classes", "features"), [(2, 1), (10, 40), (150, 6)])
+def test_items_without_doubt_differ_as_their_doubts_do(classes, features):
+    """1 - p_max is from 1e-11 to 1e-4: p_max has few digits of it in float32, or none."""
+    for seed in range(3):
+        logits = torch.randn(200, classes, generator=random(seed))
+        logits[torch.arange(200), torch.randint(classes, (200,), generator=random(seed))] += torch.linspace(17, 26, 200)
+        probabilities = logits.softmax(1)
+        assert float(probabilities.amax(1).min()) > 1 - 1e-4
+        values = torch.randn(200, features, generator=random(seed + 50)).relu() + 0.1
+        batch = scored_badge(probabilities, values, 20, random(seed))
+        assert batch.indices.tolist() == multiplied_out(logits.double().softmax(1), values, 20, random(seed))
+        chosen = embeddings_of(logits.double().softmax(1), values)[batch.indices]
+        nearest = [chosen[0].norm(), *((chosen[place] - chosen[:place]).norm(dim=1).min() for place in range(1, 20))]
+        torch.testing.assert_close(batch.scores, torch.stack(nearest), rtol=1e-3, atol=0)
+
+
+def test_a_copy_of_an_item_without_doubt_is_at_no_distance():
+    logits = torch.tensor([[20.0, 0, 1], [0, 18, 1], [20, 0, 1], [19, 0, 1]])
+    batch = scored_badge(logits.softmax(1), torch.full((4, 30), 0.7), 4, random())
+    assert batch.indices[0] == 1 and set(batch.indices[-1:].tolist()) < {0, 2} and float(batch.scores[-1]) == 0 < float(batch.scores[-2])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_probability_that_is_not_finite_is_named(value, place):
+    probabilities = torch.rand(5, 3, generator=random()).softmax(1)
+    probabilities[3, place] = value
+    with pytest.raises(NotFinite, match="item 3 of the unlabeled"):
+        badge(probabilities, torch.ones(5, 2), 2, random())
 
 
 def test_by_hand():
