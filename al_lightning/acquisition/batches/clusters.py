@@ -33,7 +33,8 @@ def typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Ge
     the neighbours again without the chosen items.)
 
     Time: that of k-means, and the square of a cluster's size. In clusters of more than 16,384 items, neighbours are searched among so many
-    randomly drawn members.
+    randomly drawn members. Distances are as exact as in :func:`~al_lightning.acquisition.batches.k_center`: with more than 16 features,
+    those below a thousandth of the norms count as 0.
 
     Source: Hacohen et al., Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets, ICML 2022.
 

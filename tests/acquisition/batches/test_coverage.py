@@ -60,6 +60,37 @@ def test_herding_by_hand():
     torch.testing.assert_close(uncertain.scores, torch.tensor([1 - e, 0.5], dtype=torch.float64) / 3, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("features", [2, 30])
+def test_a_width_may_be_any_number_above_0(features):
+    unlabeled = torch.randn(12, features, generator=random())
+    unlabeled[7] = unlabeled[3]
+    for sigma in (1e-300, 1e-200, 1e-30):  # an item is similar only to its copy
+        batch = batches.scored_max_herding(unlabeled, unlabeled[:2], 12, sigma)
+        assert batch.indices[0] == 3 and {*batch.indices[-3:].tolist()} == {0, 1, 7}
+        assert batch.scores.tolist() == pytest.approx([2 / 12, *[1 / 12] * 8, 0, 0, 0])
+    for sigma in (1e30, 1e200, 1e308, torch.inf):  # each item is similar to all
+        batch = batches.scored_max_herding(unlabeled, unlabeled[:0], 3, sigma)
+        assert batch.indices[0] == 0 and batch.scores.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("features", [2, 30])
+@pytest.mark.parametrize("scale", [1e-20, 1e-19, 1e15])
+def test_units_of_the_features_do_not_matter(features, scale):
+    both = torch.randn(44, features, generator=random())
+    weights = torch.rand(40, generator=random())
+    for choose in (batches.max_herding, lambda *arguments: batches.uncertainty_herding(*arguments, weights), batches.prob_cover):
+        expected = choose(both[:40], both[40:], 8)
+        assert torch.equal(choose(scale * both[:40], scale * both[40:], 8), expected)
+
+
+@pytest.mark.parametrize("features", [2, 30])
+@pytest.mark.parametrize("scale", [1e-22, 1e-25, 1e-44])
+def test_features_whose_squares_are_0_are_alike(features, scale):
+    unlabeled = scale * torch.randn(6, features, generator=random())
+    for choose in (batches.max_herding, batches.prob_cover):
+        assert sorted(choose(unlabeled, unlabeled[:2], 6).tolist()) == list(range(6))
+
+
 def test_certain_items_are_not_herded_to_but_come_farthest_first():
     unlabeled = torch.tensor([[0.0], [4.0], [5.0], [9.0]])
     weights = torch.tensor([0.0, 0, 1, 0])
