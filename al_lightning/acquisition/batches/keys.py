@@ -34,7 +34,8 @@ def power_keys(scores: Tensor, beta: float, generator: torch.Generator, logarith
         raise ValueError(f"Expected scores of at least 0, got {float(scores[position])} for item {position} of the scored ones.")
     logs = scores if logarithmic else scores.log()
     uniform = torch.rand(len(scores), generator=generator, dtype=torch.float64, device=generator.device).to(scores.device)
-    noise = -uniform.clamp_min(torch.finfo(torch.float64).tiny).log().neg().log() / beta
+    # Below 1e-12 all are equally likely as it is, and a larger noise would be infinite, or swallow the 1 that keeps a score of 0 last.
+    noise = -uniform.clamp_min(torch.finfo(torch.float64).tiny).log().neg().log() / max(beta, 1e-12)
     zero = logs == -torch.inf
     keys = logs.where(~zero, 0.0) + noise
     if bool(zero.any()) and not bool(zero.all()):
@@ -82,7 +83,10 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
 
 
 def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
-    """The class of which an item would add most, relative to how much of it is labeled: ``argmax_c u_c / (1 + sum over labeled l_c)``.
+    """The class of which an item would add most, relative to how much of it is labeled: ``argmax_c u_c / (a_c + sum over labeled l_c)``.
+
+    Here a is the mean of the unlabeled items: what is labeled counts as if it had one average item more. So while little is labeled an item
+    counts for the class that it has more of than is usual, and a class that is rare everywhere has its items as well as a frequent one.
 
     Args:
         unlabeled: u, ``(n, C)``: predicted amount of each class in each item, as shares of its pixels or mean probabilities.
@@ -96,4 +100,5 @@ def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
     """
     refuse_not_finite("unlabeled", unlabeled)
     refuse_not_finite("labeled", labeled)
-    return (unlabeled.float() / (1 + labeled.float().sum(0))).argmax(1)
+    there = unlabeled.mean(0, dtype=torch.float64) + labeled.sum(0, dtype=torch.float64)
+    return (unlabeled.float() / there.where(there > 0, 1.0).float()).argmax(1)

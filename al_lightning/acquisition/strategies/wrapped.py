@@ -146,8 +146,8 @@ class ClassStratified(Wrapped):
 
     The classes take turns, each giving its best item. The rest of the query are the best of all items that are left. Items are ranked by
     the keys of :class:`Power`. An image counts for the class of which it would add most, relative to how much of it is labeled: the class
-    with the largest u / (1 + l), where u is the share of the image's pixels that is predicted as the class, and l is the sum of these
-    shares over the labeled images. (In classification, that is the predicted class.) No label is read.
+    with the largest u / (a + l), where u is the share of the image's pixels that is predicted as the class, a the mean of these shares
+    over the unlabeled images, and l their sum over the labeled ones. (In classification, that is the predicted class.) No label is read.
 
     Source: Lüth et al., Finally Outshining the Random Baseline: ClaSP PE, 2026.
 

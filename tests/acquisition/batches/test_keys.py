@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -19,8 +20,8 @@ def test_the_first_is_drawn_in_proportion_to_the_power_of_the_score(beta):
 
 
 def test_items_of_score_0_come_last_in_random_order():
-    for beta in (1e-4, 1.0, 1e4):
-        keys = power_keys(torch.tensor([0.0, 1e-300, 0.0, 1e300, 0.0], dtype=torch.float64), beta, random())
+    for beta, seed in itertools.product((1e-307, 1e-18, 1e-4, 1.0, 1e4), range(20)):
+        keys = power_keys(torch.tensor([0.0, 1e-300, 0.0, 1e300, 0.0], dtype=torch.float64), beta, random(seed))
         assert bool(keys.isfinite().all())
         assert set(keys.argsort(descending=True)[:2].tolist()) == {1, 3}
     orders = {tuple(power_keys(torch.zeros(3), 1.0, random(seed)).argsort().tolist()) for seed in range(60)}
@@ -65,6 +66,17 @@ def test_classes_take_turns_for_their_share():
 
 def test_an_image_counts_for_the_class_that_it_adds_most_of():
     unlabeled = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1]])
-    assert most_added_class(unlabeled, unlabeled[:0]).tolist() == [0, 0]
+    assert most_added_class(unlabeled, unlabeled[:0]).tolist() == [0, 2]  # by the mean, 0.75, 0.2 and 0.05: 1.2, 0.5, 0; 0.8, 1.5, 2
     labeled = torch.tensor([[0.9, 0.0, 0.1]]).repeat(10, 1)  # 9 of the first class, 1 of the last
-    assert most_added_class(unlabeled, labeled).tolist() == [1, 1]  # 0.09 and 0.1; 0.06, 0.3 and 0.05
+    assert most_added_class(unlabeled, labeled).tolist() == [1, 1]  # 0.09, 0.5 and 0; 0.06, 1.5 and 0.1
+    assert most_added_class(torch.eye(4)[[2, 0, 2]], torch.eye(4)[[1, 2]]).tolist() == [2, 0, 2]  # as in classification
+
+
+@pytest.mark.parametrize("labeled", [0, 5, 40])
+def test_a_class_that_is_rare_everywhere_has_its_images_as_well(labeled):
+    """Of 20 images a fifth has three times the usual share of a class that fills 1 % of the pixels."""
+    rare = torch.tensor([0.03, *[0.005] * 4]).repeat(4)
+    images = torch.stack([0.99 - rare, torch.full((20,), 0.01), rare], 1)
+    usual = images.mean(0).repeat(labeled, 1)
+    assert most_added_class(images, usual)[::5].tolist() == [2] * 4
+    assert 2 not in most_added_class(images, usual)[1:5]
