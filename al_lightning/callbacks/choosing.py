@@ -72,7 +72,7 @@ class ScoredPool:
             UserError: the strategy refuses, or numbers that it looks at are too large to compute with.
         """
         if (size := min(size, len(scored.unlabeled.indices))) <= 0:
-            return Choice(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
+            return Choice(torch.empty(0, dtype=torch.int64))
         try:
             chosen = self.strategy.select(scored, size, generator)
         except NotFinite as error:
@@ -80,20 +80,18 @@ class ScoredPool:
             finite = torch.arange(len(items.indices)) != error.position
             refuse_not_finite(self.item, items.indices, finite, f"What {self.strategy} computes of")
             raise
-        if isinstance(chosen, Choice):
-            return Choice(chosen.indices.cpu(), chosen.scores.double().cpu())
-        if self.ranking_keys is None:  # the strategy gives nothing but an order: scores 0, -1, -2, ... show it
-            return Choice(chosen, -torch.arange(len(chosen), dtype=torch.float64))
-        return Choice(chosen, self.strategy.score(self.ranking_keys[self._places[chosen]]))
+        indices, scores = chosen if isinstance(chosen, Choice) else (chosen, None)
+        return Choice(indices.cpu(), None if scores is None else scores.double().cpu())
 
     def scores_of(self, indices: Tensor, choice: Choice) -> Tensor:
-        """Scores of items, float64 ``(n,)``: those of the choice; of other items the strategy's, or NaN if it scores no single items."""
-        said = dict(zip(choice.indices.tolist(), choice.scores.tolist(), strict=True))
-        others = torch.full((len(indices),), torch.nan, dtype=torch.float64)
-        if self.ranking_keys is not None:
-            others = self.strategy.score(self.ranking_keys[self._places[indices]])
-        found = [said.get(index, other) for index, other in zip(indices.tolist(), others.tolist(), strict=True)]
-        return torch.tensor(found, dtype=torch.float64)
+        """Scores of items, float64 ``(n,)``: those of the choice, and NaN for others; or, if it has none, their scores as single items."""
+        scores = choice.scores
+        if scores is None and self.ranking_keys is not None:
+            return self.strategy.score(self.ranking_keys[self._places[indices]])
+        if scores is None:
+            scores = -torch.arange(len(choice.indices), dtype=torch.float64)
+        said = dict(zip(choice.indices.tolist(), scores.tolist(), strict=True))
+        return torch.tensor([said.get(index, torch.nan) for index in indices.tolist()], dtype=torch.float64)
 
 
 def refuse_not_finite(item: Callable[[int], str], indices: Tensor, finite: Tensor, what: str, when: str = "") -> None:

@@ -19,7 +19,7 @@ class Query:
         indices: int64 ``(n,)``, the items in the order of their ranks.
         scores: float64 ``(n,)``, the strategy's scores of these; NaN for an item that was drawn at random and has no score.
         pool_indices: int64 ``(N,)``, sorted, all items that could be queried.
-        pool_scores: float64 ``(N,)``, their scores; None if the strategy gives single items no score.
+        pool_scores: float64 ``(N,)``, their scores; None if the strategy chooses by no scores of single items.
         recorded: scores ``(N,)`` of these by further strategies, by name; they did not affect the choice.
         tied_share: share of the pool's ranking keys that equal another one, in [0, 1]; 0 if there are no keys.
         notes: sentences to show to the user.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from al_lightning import seeds
-from al_lightning.acquisition import Choice, Features, Random, Strategy
+from al_lightning.acquisition import Features, Random, Strategy
 from al_lightning.acquisition.inference import ByExpert
 from al_lightning.acquisition.representations import has_weights
 from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
@@ -35,7 +35,9 @@ def refuse_initial(strategy: Strategy | None) -> None:
         )
 
 
-def first_choice(strategy: Strategy | None, data: PoolDataModule, task: Task, asks: bool, query_size: int) -> Callable[[], Choice] | None:
+def first_choice(
+    strategy: Strategy | None, data: PoolDataModule, task: Task, asks: bool, query_size: int
+) -> Callable[[], tuple[Tensor, Tensor]] | None:
     """The function that chooses the items of cycle 0; None if the data module's draw is used.
 
     Args:
@@ -90,7 +92,7 @@ def _looks_at_features(strategy: Strategy) -> bool:
     return strategy.represented is not None and isinstance(strategy.represented.kind, Features)
 
 
-def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: int | None = None) -> Choice:
+def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: int | None = None) -> tuple[Tensor, Tensor]:
     """Chooses items from the whole pool; nothing is changed.
 
     The network is not trained yet. Its features are therefore the inputs of the first layer whose weights are drawn at random: the output
@@ -134,7 +136,8 @@ def choose_initial(strategy: Strategy, data: PoolDataModule, task: Task, size: i
     refuse_not_finite(data.item, indices, keys.isfinite().all(dim=0), "The score of", f" for the initial set by {strategy}")
     known = ScoredPool(strategy, indices, keys[0] if strategy.scores_items else None, gathered, data.item)
     generator = seeds.generator(data.initial_seed, "initial choice")
-    return known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
+    choice = known.choose(known.scored(order, candidates[:0]), int(pool.labeled.sum()) if size is None else size, generator)
+    return choice.indices, known.scores_of(choice.indices, choice)
 
 
 def _with_pretrained_features(strategy: Strategy, network: nn.Module, other: nn.Module, example: Tensor) -> Strategy:

@@ -103,11 +103,12 @@ def rank(
     refuse_not_finite(path_of, indices, keys.isfinite().all(dim=0), "The score of")
     known = ScoredPool(chooser, indices, keys[0] if chooser.scores_items else None, gathered, path_of)
     choose_from = known.scored(order[scored[order]], others[scored[others]] if chooser.sees_labeled else others, cycle=model.cycle)
-    chosen = known.choose(choose_from, size, seeds.generator(model.seed, "choice", model.cycle))
-    places = torch.searchsorted(indices, chosen.indices)
+    choice = known.choose(choose_from, size, seeds.generator(model.seed, "choice", model.cycle))
+    chosen = known.scores_of(choice.indices, choice)
+    places = torch.searchsorted(indices, choice.indices)
     scores = {strategy: strategy.score(its[places]) for strategy, its in zip(that_score_items(strategies), keys, strict=True)}
-    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items else 0.0
-    return Ranked(chosen.indices, [chosen.scores, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
+    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items and choice.scores is None else 0.0
+    return Ranked(choice.indices, [chosen, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
 
 
 def _scored(

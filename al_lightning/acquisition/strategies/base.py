@@ -53,11 +53,12 @@ class Choice(NamedTuple):
 
     Attributes:
         indices: ``(size,)`` dataset indices, in the order of choice.
-        scores: ``(size,)``, the scores of these items.
+        scores: ``(size,)``, what the strategy says of these items in the query; None for their scores as single items, or, of a strategy
+            that scores no single items, for 0, -1, -2, ...
     """
 
     indices: Tensor
-    scores: Tensor
+    scores: Tensor | None = None
 
 
 class Strategy:
