@@ -1,11 +1,14 @@
 """Training and scoring in several real processes."""
 
+import time
+import traceback
 from typing import Any
 
 import pytest
 from lightning.pytorch import Callback
 
 from al_lightning.acquisition import BADGE, BALD, Diverse, Entropy, Odin, UHerding
+from al_lightning.callbacks.first_process import in_first
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
 from tests.experiments import in_child, make_data, run_experiment, without_seconds
@@ -80,6 +83,39 @@ def test_an_error_of_the_first_process_is_every_process_s(tmp_path):
         run_experiment(tmp_path / "run", trainer={"devices": 2, "strategy": "ddp_fork"})
 
     assert in_child(work) == 1
+
+
+class FailsInFirst(Callback):
+    """Lets the first process fail, and writes what each process gets."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_fit_start(self, trainer, module):
+        def divide():
+            return 1 // 0
+
+        try:
+            in_first(trainer, divide)
+        except Exception as error:
+            (self.folder / f"failed-{trainer.global_rank}").write_text("".join(traceback.format_exception(error)))
+            until = time.monotonic() + 20
+            while time.monotonic() < until and len([*self.folder.glob("failed-*")]) < trainer.world_size:
+                time.sleep(0.05)  # once a process has ended, the others are ended, too
+            raise
+
+
+@pytest.mark.usefixtures("in_time")
+def test_any_error_of_the_first_process_reaches_the_others(tmp_path):
+    def work():
+        run_experiment(tmp_path / "run", callbacks=(FailsInFirst(tmp_path),), trainer={"devices": 2, "strategy": "ddp_fork"})
+
+    assert in_child(work) == 1
+    first, other = ((tmp_path / f"failed-{rank}").read_text() for rank in range(2))
+    assert "in divide" in first and "FirstProcessFailed" not in first
+    assert "FirstProcessFailed: The first process failed." in other
+    for said in (first, other):
+        assert said.strip().endswith("ZeroDivisionError: integer division or modulo by zero")
 
 
 def test_evaluation_counts_every_image_once(tmp_path):
