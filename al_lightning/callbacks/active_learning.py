@@ -268,7 +268,7 @@ class ActiveLearningCallback(Callback):
         if stage != "fit":
             return
         self.trainer, (self.task, self.data) = trainer, parts_of(trainer)
-        refuse_callbacks(trainer.callbacks)  # type: ignore[attr-defined]
+        refuse_callbacks(trainer.callbacks, self.task)  # type: ignore[attr-defined]
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, self.data, self.oracle, self.run)
         self.evaluation = Evaluation(self.restart, self.data, self.task)

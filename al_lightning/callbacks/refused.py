@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     BaseFinetuning,
     BasePredictionWriter,
     BatchSizeFinder,
@@ -37,11 +38,11 @@ def parts_of(trainer: Trainer) -> tuple[Task, PoolDataModule]:
     return task, data
 
 
-def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
+def refuse_callbacks(callbacks: Iterable[Callback], task: Task) -> None:
     """Refuses callbacks before anything is computed.
 
     Raises:
-        UserError: a callback can't be part of an experiment; the message says why.
+        UserError: a callback can't be part of an experiment, or not with this task; the message says why.
     """
     for callback in callbacks:
         for kind, why in _REFUSED.items():
@@ -49,6 +50,8 @@ def refuse_callbacks(callbacks: Iterable[Callback]) -> None:
                 raise UserError(f"Expected trainer.callbacks without {type(callback).__name__}: {why}.")
         if type(callback) in _BASES:
             raise UserError(f"Expected a callback that does something, got {type(callback).__name__}, which others are made from.")
+        if isinstance(callback, BackboneFinetuning):
+            _ = task.backbone  # asked for now: before a person labels anything
 
 
 def refuse_unkept(keep: str, retrain: str, random_share: float | None) -> None:

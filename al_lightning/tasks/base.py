@@ -250,11 +250,17 @@ class Task(LightningModule, ABC):
 
     @property
     def backbone(self) -> nn.Module:
-        """What BackboneFinetuning freezes: the network's backbone or encoder.
+        """What BackboneFinetuning freezes and unfreezes: the network's backbone or encoder.
 
         Raises:
-            UserError: it has neither.
+            UserError: it has neither, or one that is frozen for good.
         """
+        if getattr(self.network, "encoder_is_frozen", False):
+            raise UserError(
+                "Expected an encoder that BackboneFinetuning can unfreeze, got one that runs without gradients in "
+                f"{type(self.network).__name__}: freeze_encoder is true. Set it to false (the callback freezes the encoder itself, until "
+                "unfreeze_backbone_at_epoch), or leave the callback out."
+            )
         for name in ("backbone", "encoder"):
             if isinstance(part := getattr(self.network, name, None), nn.Module):
                 return part

@@ -11,6 +11,7 @@ from torch import nn
 from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
 from al_lightning.data import FashionMNISTSampleDataModule
+from al_lightning.models.freezing import EncoderNetwork
 from al_lightning.runs import RunDirectory
 from tests.experiments import same_weights, weights
 
@@ -87,6 +88,19 @@ class WithNorm(nn.Module):
 
     def forward(self, inputs):
         return self.head(self.backbone(inputs))
+
+
+class Frozen(EncoderNetwork):
+    def __init__(self, freeze_encoder: bool = True):
+        super().__init__()
+        self.encoder, self.head = nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.ReLU()), nn.Linear(6, 10)
+        if freeze_encoder:
+            self.freeze_encoder("file")
+
+    def forward(self, inputs):
+        with self.encoding(inputs):
+            features = self.encoder(inputs)
+        return self.head(features)
 
 
 class Later(FashionMNISTSampleDataModule):
@@ -172,3 +186,11 @@ def test_blocks_go_round_what_counts_steps(capsys):
 def test_finetuning_needs_a_backbone():
     with pytest.raises(SystemExit, match="a network with a backbone or an encoder for BackboneFinetuning, got MLP"):
         run("r", *with_callbacks(["BackboneFinetuning"]), "--model.init_args.network=al_lightning.models.MLP")
+
+
+def test_finetuning_needs_an_encoder_that_is_not_frozen_for_good():
+    asked = [*with_callbacks(["BackboneFinetuning"]), f"--model.init_args.network={HERE}.Frozen"]
+    with pytest.raises(SystemExit, match=r"one that runs without gradients in Frozen: freeze_encoder is true\. Set it to false"):
+        run("r", *asked)
+    assert not RunDirectory("r").queries.exists()  # refused before the run begins
+    assert run("r", *asked, "--model.init_args.network.freeze_encoder=false").is_finished()
