@@ -123,6 +123,9 @@ def understood(path, reader, part):
     some = part(first)
     settings = [reader.read(run.arguments()) for run in some]
     assert len({str({**one, "run_dir": None}) for one in settings}) == len(some) > 0  # no two are the same
+    for one in settings:  # trainings of so many steps differ in epochs, so they are validated by steps, to the last, or not within
+        steps, epochs, interval = (one.get(f"trainer.{name}") for name in ("max_steps", "check_val_every_n_epoch", "val_check_interval"))
+        assert steps in (None, -1) or (steps % interval == 0 if epochs is None else epochs >= steps)
     assert len(sweep.grid["seed_everything"]) >= (3 if "screening" in path.stem else 4)
 
 
@@ -143,11 +146,12 @@ def run_tiny(path, scenes, monkeypatch, part):
     """Runs a part of the first seed's runs on tiny data, behind those that they begin with or ask."""
     monkeypatch.setattr(sys, "argv", ["al_lightning"])
     sweep = read_sweep(path)
-    short = ["--trainer.check_val_every_n_epoch=1", "--trainer.logger=false"]
     config = yaml.safe_load(sweep.base.read_text())
-    short += tiny(config, scenes)
     size = SIZE[config["model"]["class_path"]]
     runs = [*sweep.runs()]
+    by_steps = "trainer.val_check_interval" in runs[0].settings  # and null epochs, which are left as they come
+    often = "--trainer.val_check_interval=1" if by_steps else "--trainer.check_val_every_n_epoch=1"
+    short = [often, "--trainer.logger=false", *tiny(config, scenes)]
     runs = [run for run in runs if run.settings["seed_everything"] == runs[0].settings["seed_everything"]]
     chosen = [run for run in runs if run.labels][part]
     assert chosen

@@ -147,6 +147,12 @@ CASES = {
         trainer={"max_epochs": -1, "max_steps": 7, "accumulate_grad_batches": 2, "val_check_interval": 0.5},
         arguments={"query_weights": "best"},
     ),
+    "validation every so many steps of all epochs": Case(
+        at=11,
+        callbacks=lambda: [best(save_top_k=-1)],
+        trainer={"max_epochs": -1, "max_steps": 13, "check_val_every_n_epoch": None, "val_check_interval": 4},
+        arguments={"cycles": 2, "query_weights": "best"},
+    ),
     "stochastic weight averaging": Case(
         at=11,
         task=lambda: ClassificationTask(WithNorm, optimizer=sgd, lr_scheduler=by_epoch),

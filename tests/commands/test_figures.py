@@ -18,7 +18,7 @@ from al_lightning.models import MLP
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
-from tests.experiments import run_experiment
+from tests.experiments import make_data, run_experiment
 from tests.test_runs import cycle_row
 
 
@@ -98,6 +98,27 @@ def test_a_run_gets_its_training_curves(recorded, drawn, capsys):
     finals = [curve.get_ydata()[-1] for curve in axes["val/accuracy (%)"].lines]
     np.testing.assert_allclose(finals, [100 * float(row["val/accuracy"]) for row in recorded.read_cycles()], rtol=1e-6)
     assert len({matplotlib.colors.to_hex(curve.get_color()) for curve in curves}) == 3
+
+
+@pytest.mark.parametrize(
+    ("validation", "validated"),
+    [({"check_val_every_n_epoch": None, "val_check_interval": 4}, [4, 8, 12]), ({"check_val_every_n_epoch": 99}, [12])],
+    ids=["every 4 steps", "at the end"],
+)
+def test_trainings_of_so_many_steps_are_drawn_against_the_step(tmp_path, drawn, validation, validated):
+    """Each cycle is validated as often as the others, and at the same steps, however many epochs these are."""
+    logger = CSVLogger(tmp_path, name=None)
+    trainer = {"logger": logger, "max_epochs": -1, "max_steps": 12, **validation}
+    run = run_experiment(tmp_path, data=make_data(batch_size=32), trainer=trainer, callbacks=(CycleLogger(),))
+    assert [row.epochs for row in run.read_curve()] == [4, 3, 2]
+    training.draw_training_curves(run)
+    axes = {axis.get_ylabel(): axis for axis in drawn["training_curves.png"].axes if axis.lines}
+    assert {axis.get_xlabel() for axis in axes.values()} == {"step"}
+    assert [list(curve.get_xdata()) for curve in axes["train/loss"].lines] == [[3, 6, 9, 12], [4, 8, 12], [6, 12]]
+    curves = axes["val/accuracy (%)"].lines
+    assert [list(curve.get_xdata()) for curve in curves] == [validated] * 3
+    finals = [curve.get_ydata()[-1] for curve in curves]
+    np.testing.assert_allclose(finals, [100 * float(row["val/accuracy"]) for row in run.read_cycles()], rtol=1e-6)
 
 
 def test_a_run_gets_a_histogram_of_each_cycles_scores(recorded, drawn):
