@@ -12,6 +12,7 @@ from al_lightning.acquisition import (
     EPIG,
     Apart,
     BatchBALD,
+    ClassAwareRandom,
     ClassStratified,
     ClusterMargin,
     CoreSet,
@@ -36,6 +37,7 @@ _POOL, _LABELED, _SIZE = 60_000, 1000, 300
 _CLOSE, _ROUNDS = 2, 7  # a strategy that takes less than 2 times as long as Entropy is measured in 7 rounds, others once
 _MIB = 2**20
 STRATEGIES = [
+    ClassAwareRandom(),
     Power(Entropy()),
     ClassStratified(Entropy()),
     Apart(Entropy(), 1),

@@ -33,6 +33,11 @@ def test_parts_of_ones_own(tmp_path, monkeypatch):
     assert run.is_finished() and [row.labeled for row in run.read_curve()] == [40, 60, 80]
     config = run.config.read_text()
     assert all(f"mine.{name}" in config for name in ("SmallConvNet", "Bounded", "Stripes", "RunnerUp"))
+    for name in ("mine.Spread", "CoreSet"):
+        options = ["--active_learning.strategy", name, "--trainer.accelerator", "cpu", "--trainer.logger", "false"]
+        main(["fit", "--config", "mine.yaml", *options, "--run_dir", name])
+    spread, core_set = ([row.index for row in RunDirectory(name).read_queries()] for name in ("mine.Spread", "CoreSet"))
+    assert spread == core_set and len(spread) == 80
 
 
 def test_the_cells_of_the_notebook_run_from_top_to_bottom(tmp_path, monkeypatch):
