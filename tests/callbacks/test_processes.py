@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from lightning.pytorch import Callback
 
-from al_lightning.acquisition import BADGE, BALD, Diverse, Entropy, Odin, UHerding
+from al_lightning.acquisition import BADGE, BALD, EPIG, ClassAwareRandom, ClassStratified, Diverse, Entropy, Odin, TypiClust, UHerding
 from al_lightning.callbacks.first_process import in_first
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
@@ -40,7 +40,11 @@ def run_on(processes: int, folder, strategy=None, **arguments: Any):
     return RunDirectory(folder / "run")
 
 
-@pytest.mark.parametrize("strategy", [Entropy(), BALD(5, 0.5), Odin(10.0, 0.01), BADGE(), UHerding()], ids=lambda s: type(s).__name__)
+ALONE = [Entropy(), BALD(5, 0.5), Odin(10.0, 0.01)]
+TOGETHER = [BADGE(), UHerding(), EPIG(20, 5, 0.5), ClassStratified(Entropy()), TypiClust(), ClassAwareRandom()]
+
+
+@pytest.mark.parametrize("strategy", [*ALONE, *TOGETHER], ids=lambda s: type(s).__name__)
 def test_the_same_weights_select_the_same_items_on_1_2_and_3_processes(tmp_path, strategy):
     """Without training, every number of processes has the weights that were drawn."""
     runs = [run_on(n, tmp_path / str(n), strategy, data=make_data(eval_batch_size=40), trainer={"max_epochs": 0}) for n in (1, 2, 3)]
