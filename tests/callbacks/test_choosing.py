@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from al_lightning.acquisition import (
     BALD,
@@ -34,10 +35,11 @@ from al_lightning.callbacks import progress
 from al_lightning.cli import main
 from al_lightning.commands.stored_run import read_strategy
 from al_lightning.errors import UserError
-from al_lightning.models import MLP
+from al_lightning.models import MLP, DeepLabV3Plus
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import ClassificationTask
+from al_lightning.tasks import ClassificationTask, SegmentationTask
 from tests.experiments import make_data, run_experiment, weights, without_seconds
+from tests.tasks.test_segmentation import make_data as make_scenes
 from tests.tasks.test_segmentation import run_scenes
 from tests.test_cli import TINY
 
@@ -292,6 +294,23 @@ def test_a_cold_start_by_pixels_and_by_a_pretrained_layer(tmp_path):
     assert len({*map(tuple, by_pixels)}) == 4
     assert chosen(TypiClust(), seed=2) == by_pixels[1]
     assert chosen(TypiClust(), Pretrained) == chosen(TypiClust(), Pretrained, seed=2) != by_pixels[1]
+
+
+def test_a_cold_start_of_scenes_by_a_pretrained_encoder(tmp_path):
+    """The features are what leaves the encoder, in the mean over the pixels: what comes behind it is drawn."""
+    small = {"encoder": "tu-resnet18", "num_classes": 19}
+    encoder = DeepLabV3Plus(**small, encoder_weights=None).encoder.eval()
+    path = tmp_path / "encoder.safetensors"
+    save_file({name.removeprefix("model."): value for name, value in encoder.state_dict().items()}, path)
+    for seed in (1, 2):
+        data = make_scenes(cache=str(tmp_path / "scenes"), height=32, width=64, initial_size=4, seed=seed)
+        task = SegmentationTask(lambda: DeepLabV3Plus(**small, encoder_weights=str(path)))
+        folder, trainer = tmp_path / str(seed), {"max_epochs": 0}
+        run = run_experiment(folder, data=data, task=task, seed=seed, initial_strategy=CoreSet(), cycles=1, trainer=trainer)
+        ((inputs, _),) = data.pool_batches([torch.arange(12)])
+        with torch.no_grad():
+            features = encoder(inputs)[-1].mean((2, 3))
+        assert [row.index for row in run.read_queries()] == k_center(features, features[:0], 4).tolist()
 
 
 def test_a_cold_start_without_features_is_refused(fit, capsys, tmp_path):
