@@ -1,11 +1,15 @@
 """The tools that numbers of the pages stand on."""
 
+import csv
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from al_lightning.run_tables import Labeled
+from tests.analysis.recorded import record, strategy
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -38,3 +42,18 @@ def test_kinds_and_neighbours_are_counted(what_was_queried):
         "or in the same query": pytest.approx(200 / 3),
         "or later": pytest.approx(200 / 3),
     }
+
+
+def test_the_runs_of_a_strategy_are_one_row(tmp_path):
+    for name, seeds in (("Random", 2), ("Entropy", 3)):
+        for seed in range(seeds):
+            folder = tmp_path / f"{name}-seed{seed}"
+            record(folder, [0.3, 0.5], strategy(name), seed, initial=1, query_size=2, active_learning__initial_run=f"runs/begun-seed{seed}")
+            rows = [(0, 0, 0, "a_1"), (1, 0, 1, "ab"[seed % 2] + "_2"), (1, 1, 2, "b_3")]
+            lines = [f"{cycle},{rank},{index},{item},0.5" for cycle, rank, index, item in rows]
+            (folder / "queries.csv").write_text("\n".join(["cycle,rank,index,item,score", *lines, ""]))
+    found = tmp_path / "found.csv"
+    options = ["--kind", "[a-z]", "--out", found]
+    subprocess.run([sys.executable, TOOLS / "what_was_queried.py", tmp_path, *options], check=True)
+    rows = {row["strategy"]: row for row in csv.DictReader(found.open())}
+    assert {name: (row["runs"], row["kind a"]) for name, row in rows.items()} == {"Random": ("2", "25.00"), "Entropy": ("3", "33.33")}

@@ -82,10 +82,12 @@ if __name__ == "__main__":
     given = parser.parse_args()
     runs = [RunDirectory(path.parent) for folder in given.folders for path in sorted(folder.glob("*/learning_curve.csv"))]
     choices = [settings.choice(flat := settings.flat(run.read_config()), flat[settings.SEED]) for run in runs]
+    different = {settings.key_of(choice): choice for choice in choices}
+    labels = dict(zip(different, settings.labels([*different.values()]), strict=True))
     by_strategy = defaultdict(list)
-    for run, label in zip(runs, settings.labels(choices), strict=True):
+    for run, choice in zip(runs, choices, strict=True):
         if found := of_run(run, given.kind, given.frames, given.rare):
-            by_strategy[label].append(found)
+            by_strategy[labels[settings.key_of(choice)]].append(found)
     columns = list(dict.fromkeys(name for found in by_strategy.values() for each in found for name in each))
     table = [
         [label, len(found), *(f"{fmean(each.get(name, 0.0) for each in found):.2f}" for name in columns)]
