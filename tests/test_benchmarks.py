@@ -81,7 +81,7 @@ def test_the_whole_command_on_a_processor(tmp_path):
     assert len(result["rows"]) == 31 and not [row for row in result["rows"] if row["value"] is None]
     assert all(Row(**row).line() in done.stdout for row in result["rows"])
     exact = [row for row in result["rows"] if row["wanted"] == "1"]
-    assert len(exact) == 9 and all(row["met"] for row in exact)
+    assert len(exact) == 8 and all(row["met"] for row in exact)
 
 
 def test_queries_of_all_strategies_are_measured(monkeypatch, capsys):
