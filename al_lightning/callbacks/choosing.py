@@ -83,12 +83,15 @@ class ScoredPool:
         indices, scores = chosen if isinstance(chosen, Choice) else (chosen, None)
         return Choice(indices.cpu(), None if scores is None else scores.double().cpu())
 
+    def goes_by_items(self, choice: Choice) -> bool:
+        """Whether the strategy has chosen by scores of single items, not by what it says of the query."""
+        return self.ranking_keys is not None and choice.scores is None
+
     def scores_of(self, indices: Tensor, choice: Choice) -> Tensor:
         """Scores of items, float64 ``(n,)``: those of the choice, and NaN for others; or, if it has none, their scores as single items."""
-        scores = choice.scores
-        if scores is None and self.ranking_keys is not None:
+        if self.ranking_keys is not None and self.goes_by_items(choice):
             return self.strategy.score(self.ranking_keys[self._places[indices]])
-        if scores is None:
+        if (scores := choice.scores) is None:
             scores = -torch.arange(len(choice.indices), dtype=torch.float64)
         said = dict(zip(choice.indices.tolist(), scores.tolist(), strict=True))
         return torch.tensor([said.get(index, torch.nan) for index in indices.tolist()], dtype=torch.float64)

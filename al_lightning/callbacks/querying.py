@@ -81,7 +81,7 @@ def query_pool(
     size, generator = wanted.size - len(settled), seeds.generator(seed, "choice", cycle)
     choice = in_first(trainer, lambda: known.choose(known.scored(free, others, wanted.stride, cycle), size, generator))
     chosen = torch.cat([again, selection.mixed(choice.indices, drawn, seeds.generator(seed, "random places", cycle))])
-    queryable = data.pool.unlabeled[pool.indices]
+    queryable, by_items = data.pool.unlabeled[pool.indices], known.goes_by_items(choice)
     scoring = that_score_items(strategies)
     keys = pool.ranking_keys[:, queryable]
     scores = {strategy: strategy.score(its) for strategy, its in zip(scoring, keys, strict=True)}
@@ -90,9 +90,9 @@ def query_pool(
         at_random=torch.cat([torch.tensor(wanted.again_at_random, dtype=torch.int64), drawn]),
         scores=known.scores_of(chosen, choice),
         pool_indices=pool.indices[queryable],
-        pool_scores=scores.get(chooser) if choice.scores is None else None,
+        pool_scores=scores[chooser] if by_items else None,
         recorded={str(strategy): scores[strategy] for strategy in strategies[1:]},
-        tied_share=selection.tied_share(keys[0]) if chooser.scores_items and choice.scores is None else 0.0,
+        tied_share=selection.tied_share(keys[0]) if by_items else 0.0,
         notes=[*constant_scores(scoring, [*keys])],
         seconds=time.perf_counter() - started,
         peak_bytes=memory.bytes(),

@@ -107,7 +107,7 @@ def rank(
     chosen = known.scores_of(choice.indices, choice)
     places = torch.searchsorted(indices, choice.indices)
     scores = {strategy: strategy.score(its[places]) for strategy, its in zip(that_score_items(strategies), keys, strict=True)}
-    tied = selection.tied_share(keys[0, queryable]) if chooser.scores_items and choice.scores is None else 0.0
+    tied = selection.tied_share(keys[0, queryable]) if known.goes_by_items(choice) else 0.0
     return Ranked(choice.indices, [chosen, *(scores[other] for other in strategies[1:])], int(queryable.sum()), tied)
 
 
