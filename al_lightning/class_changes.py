@@ -2,7 +2,7 @@
 
 jsonargparse lets the new class take over every argument that both classes have, also those with default values: an AdamW in place of the
 default SGD would train with SGD's learning rate and weight decay. Arguments that somebody gave for the old class still stay, as
-jsonargparse documents.
+jsonargparse documents; but one that was given with the very value that is its default counts as not given, as both look the same here.
 """
 
 from collections.abc import Iterator, Mapping

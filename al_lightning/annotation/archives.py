@@ -40,7 +40,8 @@ def unpack(path: Path, into: Path) -> None:
 def _target(member: ZipInfo, into: Path) -> Path | None:
     """Where a file is unpacked to; None if it is not needed."""
     *folders, name = PurePosixPath(member.filename).parts or [""]
-    if member.is_dir() or name in ("", "..") or "\0" in name:
+    # Systems put files with a dot in front beside others, as macOS does in the folder __MACOSX.
+    if member.is_dir() or not name or name.startswith(".") or "\0" in name:
         return None
     if "SegmentationClass" in folders and name.lower().endswith(".png"):
         return into / "SegmentationClass" / name

@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -12,8 +12,9 @@ from PIL import Image
 from al_lightning.annotation import coco, cvat, label_studio
 from al_lightning.annotation.items import Classes, Item
 from al_lightning.data.scenes.scene import decode_image
+from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
-from al_lightning.text import encoded
+from al_lightning.text import encoded, is_unicode
 
 Tool = Literal["plain", "label_studio", "cvat", "coco"]
 """What a package is for. Every package has the images and a README.txt; ``plain`` has nothing else."""
@@ -39,15 +40,27 @@ def copied(image: Path, folder: Path, name: str | None = None) -> Path:
     return Path(shutil.copyfile(image, folder / (name or image.name)))
 
 
-def refuse_tools(tools: Sequence[Tool], classes: Classes) -> None:
+def refuse_tools(tools: Sequence[Tool], classes: Classes, images: Iterable[Path]) -> None:
     """Makes sure that packages for these tools can be made, before any is written.
 
+    Args:
+        tools: the tools.
+        classes: the classes that annotators can choose from.
+        images: the images that may be in a package.
+
     Raises:
-        UserError: a tool can't represent the classes, or a library that its format needs is not installed.
+        UserError: a tool can't represent the classes or the name of an image, or a library that its format needs is not installed.
     """
+    if {*tools} <= {PLAIN}:
+        return
     for tool in tools:
         if tool != PLAIN:
             _FORMATS[tool].check(classes)
+    if wrong := [image for image in images if not is_unicode(f"{image.parent.name}/{image.name}")]:
+        raise UserError(
+            f"Expected names of images in UTF-8, in which tools read a package, got {len(wrong)} others, as {wrong[0].name!r} in "
+            f"{wrong[0].parent}. Rename them, or take the package plain."
+        )
 
 
 def write_tools(

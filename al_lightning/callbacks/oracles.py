@@ -112,8 +112,7 @@ class HumanOracle(Oracle):
         Raises:
             UserError: labels can't be added to these data, or a tool can't be used for them.
         """
-        data.image_and_label(0)
-        refuse_tools(self.tools, classes_of(data))
+        refuse_tools(self.tools, classes_of(data), [data.image_and_label(index)[0] for index in range(len(data.pool.labeled))])
         data.pool.answerable.fill_(True)
 
     def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
@@ -215,20 +214,20 @@ def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> dict[int, s
         asked: the items of all packages, by cycle. An item that is asked for again keeps its name.
 
     Returns:
-        The names of the images' files; if two of a package are equal, or an earlier package has the name, the folder or also the index is
-        put in front.
+        The names of the images' files. If two of a package differ in the suffix alone, or not at all, or an earlier package has such a
+        name, the folder or also the index is put in front.
     """
     names: dict[int, str] = {}
     taken: set[str] = set()
     for _, package in groupby(asked, key=lambda row: row.cycle):
         images = {row.index: data.image_and_label(row.index)[0] for row in package if row.index not in names}
-        count = Counter(image.name for image in images.values())
+        count = Counter(image.stem for image in images.values())
         for index, image in images.items():
-            name = image.name if count[image.name] == 1 and image.name not in taken else f"{image.parent.name}-{image.name}"
-            while name in taken:
-                name = f"{index}-{name}"
-            names[index] = name
-            taken.add(name)
+            stem = image.stem if count[image.stem] == 1 and image.stem not in taken else f"{image.parent.name}-{image.stem}"
+            while stem in taken:
+                stem = f"{index}-{stem}"
+            names[index] = f"{stem}{image.suffix}"
+            taken.add(stem)
     return names
 
 

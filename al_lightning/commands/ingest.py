@@ -102,6 +102,7 @@ class Intake:
         self.data = data
         self.allow_empty, self.replace = allow_empty, replace
         self.taken: list[Path] = []
+        self._written: dict[int, Path] = {}
         self._wanted: dict[str, _Wanted] = {}
         for index in asked:
             place = data.image_and_label(index)[1]
@@ -137,8 +138,12 @@ class Intake:
         if (wanted := self._wanted.get(file.stem)) is None:
             return "it was not asked for"
         index, place = wanted
+        if file.suffix.lower() not in (suffixes := self.data.mask_suffixes(index)):
+            return f"expected a {' or '.join(suffixes)} file, to be put at {place}"
         if file.suffix.lower() != place.suffix.lower():
-            return f"expected a {place.suffix} file, as the data have it at {place}"
+            place = place.with_suffix(file.suffix.lower())
+        if (other := self._written.get(index, file)) != file:
+            return f"{other.name} is a mask of the same image"
         try:
             classes = self.data.label_in(index, file)
         except UserError as error:
@@ -148,11 +153,14 @@ class Intake:
         if place.exists():
             if self._is_same(index, place, classes):
                 return None
-            if (why := self._refusal_to_replace(index, place)) is not None:
+            if (why := self._refusal_to_replace(index, f"another mask is at {place}")) is not None:
                 return why
             old = place.read_bytes()
             write_atomically(place.with_name(f"{place.name}.{hashlib.sha256(old).hexdigest()[:8]}.old"), old)
+        elif self.data.is_drawn(index) and (why := self._refusal_to_replace(index, "annotations have its regions")) is not None:
+            return why
         write_atomically(place, file.read_bytes())
+        self._written[index] = file
         self.taken.append(place)
         return None
 
@@ -162,11 +170,11 @@ class Intake:
         except UserError:  # the file in the data is not a mask of this image
             return False
 
-    def _refusal_to_replace(self, index: int, place: Path) -> str | None:
+    def _refusal_to_replace(self, index: int, there: str) -> str | None:
         if self.data.label_files([index])[0] in self._read:
-            return f"another mask is at {place}, and a finished cycle has used it: to change it, begin another run"
+            return f"{there}, and a finished cycle has used it: to change it, begin another run"
         if not self.replace:
-            return f"another mask is at {place}. To replace it, and keep the old one beside the new one, use --replace"
+            return f"{there}. To replace it, and keep the old one beside the new one, use --replace"
         return None
 
 

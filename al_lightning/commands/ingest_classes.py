@@ -59,6 +59,7 @@ class ClassIntake:
         self._table = data.image_and_label(0)[1]
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
+        self._noted: dict[int, str] = {}  # what the source says of each image, also where that is there already
         self._replaces = False
 
     def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
@@ -83,6 +84,7 @@ class ClassIntake:
             raise UserError(f"Another process takes classes into {self._table}. Wait for it, or end it.")
         try:
             remove_unfinished(self._table.parent, [".csv"])
+            self.data.read_answers()  # other processes, and people, write into the table, too
             refused = {each.shown: why for each in given if (why := self._refusal(each)) is not None}
             self._write()
         finally:
@@ -97,12 +99,13 @@ class ClassIntake:
         index = self._indices[next(iter(names))]
         if given.label not in self.data.class_names:
             return f"expected {self.data.label_key()}, got {given.label or 'none'}"
-        if (noted := self.taken.get(index)) is not None:
+        if (noted := self._noted.get(index)) is not None:
             return None if noted == given.label else f"the source gives it the class {noted}, too"
         if (there := self.data.class_of(index)) is not None and there != given.label:
             if (why := self._refusal_to_replace(index, there)) is not None:
                 return why
             self._replaces = True
+        self._noted[index] = given.label
         if there != given.label:
             self.taken[index] = given.label
         return None

@@ -47,10 +47,11 @@ def main(arguments: Sequence[str]) -> None:
         SystemExit: with status 3 if the query was written, but left out images that can't be read or scored.
     """
     given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
-    out, devices, folder, model = Path(given.out), devices_by_name(given.devices), ImageFolder(Path(given.images)), _model(given)
+    out, devices, model = Path(given.out), devices_by_name(given.devices), _model(given)
+    folder = ImageFolder(Path(given.images), model.data.is_mask)
     strategies = _strategies(model, given.strategy)
     if given.package:
-        refuse_tools(given.package, classes_of(model.data))
+        refuse_tools(given.package, classes_of(model.data), folder.paths)
     with _claimed(out):
         candidates, labeled, notes = _parted(folder, model, given.run)
         ranked = rank(folder, candidates, labeled, strategies, model, devices, given.n)

@@ -96,6 +96,7 @@ def load_run(run: RunDirectory) -> StoredModel:
     """
     stored, cycle = _configuration(run), _cycle(run, None)
     task, data = _instantiate(stored)
+    data.run = run  # which began with these classes, whatever has come since
     task.load_state_dict(marked_weights(run.checkpoint(cycle), run.read_environment().get("run"), cycle, task))
     return StoredModel(f"{run.path.name}, cycle {cycle}", cycle, stored["seed_everything"], task, data, _learning(stored))
 

@@ -272,6 +272,10 @@ class PoolDataModule(LightningDataModule, ABC):
         """A person's own image files that have a label now, whether a run knows it or not; otherwise empty. Needs no ``setup``."""
         return []
 
+    def is_mask(self, file: Path) -> bool:
+        """Whether a file that lies beside a person's own images is a mask, by its name."""
+        return False
+
     def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
         """Top, left, height and width, in pixels, of the part of each image that is the item; None if items are whole images."""
         return None
@@ -359,6 +363,14 @@ class PoolDataModule(LightningDataModule, ABC):
             UserError: it can't be read, or is no label of this image.
         """
         raise NotImplementedError(f"{type(self).__name__} has no files of single labels.")
+
+    def mask_suffixes(self, index: int) -> tuple[str, ...]:
+        """Suffixes, in lower case, that the file of an item's mask may have."""
+        return (self.image_and_label(index)[1].suffix.lower(),)
+
+    def is_drawn(self, index: int) -> bool:
+        """Whether an item's label is drawn, from regions in another file, and has no file of its own."""
+        return False
 
     def label_key(self) -> str:
         """What the numbers or colours in a label file mean, or which classes there are, in words."""

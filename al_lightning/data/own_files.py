@@ -32,17 +32,32 @@ def by_name(root: Path, pattern: str) -> dict[str, Path]:
             f"got {pattern!r}."
         )
     folder = root.joinpath(*folders)
-    before, after = last.split("*")
-    suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        match = re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", path.name, re.DOTALL)  # a name may have a line feed
+        match = _matched(last, path)
         # Systems put files with a dot in front beside images: macOS's "._x.png" is no image.
         if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
         if (other := found.setdefault(match[1], path)) is not path:
             raise UserError(f"Expected one file of each name in {folder}, got {other.name} and {path.name}. Remove or rename one.")
     return dict(sorted(found.items()))
+
+
+def name_by(pattern: str, file: Path) -> str:
+    """The name of a file by a pattern, see :func:`by_name`, wherever the file lies; its stem if its last part does not match."""
+    return file.stem if (match := _matched(Path(pattern).name, file)) is None else match[1]
+
+
+def matches(pattern: str, file: Path) -> bool:
+    """Whether the last part of a pattern, see :func:`by_name`, fits a file's name."""
+    return _matched(Path(pattern).name, file) is not None
+
+
+def _matched(last: str, file: Path) -> re.Match[str] | None:
+    """The match of the last part of a pattern, whose group is the name."""
+    before, after = last.split("*")
+    suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
+    return re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", file.name, re.DOTALL)  # a name may have a line feed
 
 
 def grouping(pattern: str | None) -> Callable[[str], str]:

@@ -235,11 +235,23 @@ def test_the_command_says_what_to_do_and_ends_with_75(folder, capsys):
     assert "the ids 0 for ground, 7 for cell" in (RunDirectory("run").package(0) / "README.txt").read_text()
 
 
+def test_names_that_tools_can_not_read_are_refused_before_a_training(folder, capsys):
+    shutil.copyfile("data/images/s02.png", b"data/images/s\xff.png")
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config=c.yaml", "--run_dir=run", "--active_learning.package=[label_studio]"])
+    assert "names of images in UTF-8, in which tools read a package, got 1 others, as" in capsys.readouterr().err + str(end.value)
+    assert not RunDirectory("run").holds_run()
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config=c.yaml", "--run_dir=run", "--active_learning.query_size=15"])
+    assert end.value.code == 75 and Path("run/cycles/000/to_label/s\udcff.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("paths", "cycles", "expected"),
     [
         (["a/x.png", "b/y.png"], [1, 1], ["x.png", "y.png"]),
         (["a/x.png", "b/x.png"], [1, 1], ["a-x.png", "b-x.png"]),
+        (["a/x.tif", "b/x.png"], [1, 1], ["a-x.tif", "b-x.png"]),  # browsers get a PNG of the first
         (["a/x.png", "b/x.png", "b/a-x.png"], [1, 1, 1], ["a-x.png", "b-x.png", "b-a-x.png"]),
         (["a/x.png", "b/x.png", "c/y.png"], [1, 2, 2], ["x.png", "b-x.png", "y.png"]),  # of two packages
     ],

@@ -90,6 +90,7 @@ def coco(names):
     }
     with zipfile.ZipFile("coco.zip", "w") as archive:
         archive.writestr("annotations/instances_default.json", json.dumps(document))
+        archive.writestr("__MACOSX/annotations/._instances_default.json", b"packed again on another system")
         archive.writestr("images/x.png", b"")
     return "coco.zip"
 

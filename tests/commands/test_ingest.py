@@ -1,5 +1,6 @@
 """Masks come back, through the command line."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from al_lightning import files
 from al_lightning.commands import main
 from al_lightning.runs import RunDirectory
-from tests.callbacks.test_oracles import CONFIG, fit, folder, label, wanted  # noqa: F401
+from tests.callbacks.test_oracles import CONFIG, LABELED, fit, folder, label, wanted  # noqa: F401
 from tests.callbacks.test_resume import dies_at
 from tests.experiments import in_child
 
@@ -55,11 +56,11 @@ def masks():
 
 def test_good_masks_are_taken_once_and_the_others_are_named(asked, capsys):
     come(*asked[:2], "s01")
-    save(f"{asked[2]}.tif", 7)
+    save(f"{asked[2]}.jpg", 7)
     save(f"{asked[3]}.png", 7)
     status, said = ingest(capsys)
     assert status == 1 and "2 masks are taken, 0 were there already, 3 files are refused:" in said
-    assert "s01.png: it was not asked for" in said and f"{asked[2]}.tif: expected a .png file" in said
+    assert "s01.png: it was not asked for" in said and f"{asked[2]}.jpg: expected a .png or .tif or .tiff file" in said
     assert f"{asked[3]}.png: it is empty" in said and "2 of 4 labels are there: put masks of the images in run/cycles/000/to_label" in said
     assert Path(f"data/masks/{asked[0]}.png").read_bytes() == Path(f"annotator/{asked[0]}.png").read_bytes()
     before = masks()
@@ -93,6 +94,62 @@ def test_no_mask_is_overwritten(asked, capsys):
     fit("run", cycles=2)  # whose last cycle trains on them
     status, said = ingest(capsys, "--replace")
     assert status == 1 and "a finished cycle has used it" in said and Path(f"data/masks/{asked[0]}.png").read_bytes() == own
+
+
+def test_a_mask_may_be_a_tiff_if_nothing_says_otherwise(asked, capsys):
+    for name in asked[:2]:
+        Image.open(f"annotator/{name}.png").save(f"from/{name}.tif")
+    come(asked[0])
+    Path(f"from/{asked[1]}.tif").rename(f"from/{asked[1]}.TIF")
+    status, said = ingest(capsys)
+    assert (
+        status == 1
+        and "2 masks are taken" in said
+        and f"{asked[0]}.tif: expected a .png file, to be put at data/masks/{asked[0]}.png" in said
+    )
+    assert "2 of 4 labels" in said and {f"{asked[0]}.png", f"{asked[1]}.tif"} <= {*masks()}
+    Path(f"from/{asked[0]}.tif").unlink()
+    assert "0 masks are taken, 2 were there already" in ingest(capsys)[1]
+    label(*asked[2:])
+    assert fit("run", cycles=2).is_finished()
+
+
+def test_a_mask_is_not_put_over_annotations_that_were_used(folder, capsys):  # noqa: F811
+    coco = pytest.importorskip("al_lightning.data.scenes.coco")
+
+    def annotate(names):
+        ids = {name: np.array(Image.open(f"annotator/{name}.png")) for name in names}
+        regions = [(name, kind, coco.encoded(ids[name] == value)) for name in names for kind, value in enumerate((0, 7))]
+        document = {
+            "images": [{"id": n, "file_name": f"{name}.png", "height": 24, "width": 20} for n, name in enumerate(names)],
+            "categories": [{"id": 0, "name": "ground"}, {"id": 1, "name": "cell"}],
+            "annotations": [
+                {"id": n, "image_id": names.index(name), "category_id": kind, "segmentation": its}
+                for n, (name, kind, its) in enumerate(regions)
+            ],
+        }
+        Path("data/annotations.json").write_text(json.dumps(document))
+
+    Path("evaluation/annotations.json").write_text('{"images": [], "categories": [], "annotations": []}')
+    Path("c.yaml").write_text(CONFIG.replace("crop: 16,", "crop: 16, annotations: annotations.json,"))
+    annotate([])
+
+    def go(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main(["fit", *arguments, "--run_dir=run"])
+        assert end.value.code == 75, end.value
+        return wanted(RunDirectory("run"))
+
+    asked = go("--config=c.yaml")
+    annotate(asked)
+    Path("from").mkdir()
+    Image.fromarray(np.eye(24, 20, dtype=np.uint8) * 7).save(f"from/{asked[0]}.png")
+    status, said = ingest(capsys)
+    assert status == 1 and f"{asked[0]}.png: annotations have its regions. To replace it" in said
+    go("--resume")
+    status, said = ingest(capsys, "--replace")
+    assert status == 1 and "annotations have its regions, and a finished cycle has used it: to change it, begin another run" in said
+    assert {*masks()} == {f"{name}.png" for name in LABELED}
 
 
 def test_killed_between_two_copies_it_goes_on(asked, capsys):

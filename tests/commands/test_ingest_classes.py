@@ -13,7 +13,7 @@ from PIL import Image
 from al_lightning import files
 from al_lightning.acquisition import Random
 from al_lightning.cli import main as fit_command
-from al_lightning.commands import main
+from al_lightning.commands import ingest, main
 from al_lightning.data import FolderClassificationDataModule
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
@@ -144,6 +144,40 @@ def test_what_is_wrong_is_named_and_nothing_is_overwritten(capsys):
     table.write_text(table.read_text() + "".join(f"{name},{kind}\n" for name, kind in zip(asked, ("fox", "cat", "dog"), strict=True)))
     with pytest.raises(UserError, match=f"the classes cat, dog, emu, got fox for photos/{asked[0]}.png"):
         fit("folders")
+
+
+def test_a_class_that_comes_while_images_are_read_is_not_overwritten(capsys, monkeypatch):
+    write("table")
+    fit("table")
+    names, table, load = wanted(), Path("photos/labels.csv"), ingest.load_data
+
+    def slow(run):
+        data = load(run)
+        with table.open("a") as file:
+            file.write(f"{names[0]},,cat\r\n{names[1]},,{class_of(names[1])}\r\n")
+        return data
+
+    monkeypatch.setattr(ingest, "load_data", slow)
+    other = next(name for name in CLASSES if name != "cat")
+    status, said = command(capsys, "ingest", "run", say(names[1:3], [names[0], other]))
+    assert status == 1 and "1 classes are taken, 1 were there already, 1 rows or files are refused" in said
+    assert "it has the class cat in photos/labels.csv. To replace it" in said
+    rows = {row["name"]: row["class"] for row in csv.DictReader(table.read_text("utf-8-sig").splitlines())}
+    assert rows[names[0]] == "cat" and rows[names[2]] == class_of(names[2])
+
+
+def test_two_classes_of_an_image_are_refused_in_either_order(capsys):
+    write("folders")
+    fit("folders")
+    name = wanted()[0]
+    first, second = class_of(name[-2:]), next(other for other in CLASSES if other != class_of(name[-2:]))
+    assert command(capsys, "ingest", "run", say([], [name, first]))[0] == 0
+    status, said = command(capsys, "ingest", "run", say([], [name, first], [name, second]), "--replace")
+    assert (
+        status == 1 and f"the source gives it the class {first}, too" in said and f"{name},{first}" in Path("photos/labels.csv").read_text()
+    )
+    status, said = command(capsys, "ingest", "run", say([], [name, second], [name, first]), "--replace")
+    assert status == 1 and f"the source gives it the class {second}, too" in said
 
 
 DEATHS = {

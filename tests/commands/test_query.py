@@ -279,6 +279,16 @@ def test_masks_that_lie_where_the_configuration_says(run, tmp_path):
     assert sorted(by_stem(rows)) == ["0_x", "2_x", "3_x"]
 
 
+def test_masks_that_lie_beside_their_images_are_no_images(run, tmp_path):
+    for name in ("0", "1", "0_mask", "3_mask"):
+        draw(tmp_path / "own" / f"{name}.png")
+    settings = yaml.safe_load((run.path.parent / "run.yaml").read_text())
+    settings["data"]["init_args"] |= {"root": "own", "images": "*.png", "masks": "*_mask.png"}
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+    rows, _ = ask("--checkpoint", run.checkpoint(1), "--config", "own.yaml", "--images", "own")
+    assert sorted(by_stem(rows)) == ["1"]
+
+
 @pytest.mark.parametrize(("kind", "group"), [("masks", "^v[0-9]"), ("classes", "/v[0-9]")])
 def test_what_a_run_holds_out_by_groups_is_not_asked_for(tmp_path, capsys, kind, group):
     """Nobody could train on it; a name that tells of no group is of none."""
@@ -286,13 +296,13 @@ def test_what_a_run_holds_out_by_groups_is_not_asked_for(tmp_path, capsys, kind,
     for number, name in enumerate(names):
         labeled = number % 4 < 2
         folder = "images" if kind == "masks" else ("cat", "dog")[number % 2] if labeled else "unlabeled"
-        draw(tmp_path / "own" / folder / f"{name}.png", (16, 16))
+        draw(tmp_path / "own" / folder / f"{'im_' * (kind == 'masks')}{name}.png", (16, 16))
         if labeled and kind == "masks":
             (tmp_path / "own" / "masks").mkdir(exist_ok=True)
             Image.fromarray(np.random.default_rng(number).choice([4, 9], (16, 16)).astype(np.uint8)).save(f"own/masks/{name}.png")
     if kind == "masks":
         network = {"class_path": "tests.tasks.test_segmentation.Tiny", "init_args": {"classes": 2}}
-        data = {"classes": {"ground": 4, "cell": 9}, "crop": 16, "batch_size": 2, "num_workers": 0}
+        data = {"classes": {"ground": 4, "cell": 9}, "crop": 16, "batch_size": 2, "num_workers": 0, "images": "images/im_*"}
         parts = "SegmentationTask", "FolderSegmentationDataModule", "own/images"
     else:
         network = {"class_path": "al_lightning.models.MLP", "init_args": {"width": 4, "num_classes": 2, "input_shape": [3, 16, 16]}}
@@ -302,12 +312,14 @@ def test_what_a_run_holds_out_by_groups_is_not_asked_for(tmp_path, capsys, kind,
     run = fit(
         tmp_path, "run", model, {"class_path": parts[1], "init_args": settings}, {"strategy": "Entropy", "query_size": 2, "cycles": 1}
     )
-    (held,) = {Path(row["file"]).stem[:2] for row in csv.DictReader(run.images.open()) if row["split"] == "evaluation"}
+    (held,) = {Path(row["file"]).stem.removeprefix("im_")[:2] for row in csv.DictReader(run.images.open()) if row["split"] == "evaluation"}
     others = ["other"] if kind == "masks" else []  # classes are looked for in the folders, each name of which has a group
     for name in others:
         draw(tmp_path / parts[2] / f"{name}.png", (16, 16))
     rows, _ = ask("--run", run.path, "--images", parts[2])
-    assert {*by_stem(rows)} == {name for name in names if int(name[-1]) > 1 and name[:2] != held} | {*others}
+    assert {name.removeprefix("im_") for name in by_stem(rows)} == {name for name in names if int(name[-1]) > 1 and name[:2] != held} | {
+        *others
+    }
     assert f"2 images belong to groups that {run.path} holds out, and are not asked for." in capsys.readouterr().out
 
 
@@ -435,6 +447,12 @@ def test_own_images_with_classes(tmp_path):
         assert float(row["score"]) == pytest.approx(scipy.stats.entropy(p), rel=1e-4)
     with pytest.raises(SystemExit, match="4 images have a class"):
         ask("--run", run.path, "--images", "own/cat", out="cats")
+    shutil.copytree("own", "copies")
+    for place, kind in enumerate(("cat", "dog")):
+        Path(f"copies/{kind}/i{place}.png").rename(f"copies/{kind}/i{1 - place}.png")  # another image has this name now
+    draw(tmp_path / "own" / "emu" / "i99.png")  # a class that the run does not know
+    rows, _ = ask("--run", run.path, "--images", "copies/cat", out="copied")
+    assert [*by_stem(rows)] == ["i1"]
 
 
 def test_classified_images(tmp_path, capsys):

@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from al_lightning.errors import UserError
-from al_lightning.files import as_csv, whole_rows
+from al_lightning.files import as_csv
 from al_lightning.reading import read_text
 
 HEADER = "name,class\n"
@@ -32,8 +32,8 @@ class Spellings:
         self._names |= stems | {file: {name} for file, name in (also or {}).items()} | {name: {name} for name in images}
 
     def all_of(self, spelling: str) -> set[str]:
-        """The names of the images that a spelling may mean: none, one or several."""
-        return self._names.get(spelling, set())
+        """The names of the images that a spelling may mean: none, one or several. Spaces around it may be part of a name, or not."""
+        return self._names.get(spelling) or self._names.get(spelling.strip(), set())
 
 
 def read_classes(path: Path, spellings: Spellings) -> dict[str, str | None]:
@@ -52,7 +52,7 @@ def read_classes(path: Path, spellings: Spellings) -> dict[str, str | None]:
         if len(names) != 1 or names & classes.keys():
             why = "is named twice" if len(names) == 1 else f"may be any of {', '.join(sorted(names))}" if names else "is no image"
             raise UserError(f"Expected the names of images in {path}, each once, but {given} in row {number} {why}.")
-        classes[names.pop()] = label or None
+        classes[next(iter(names))] = label or None
     return classes
 
 
@@ -66,7 +66,7 @@ def given_classes(path: Path) -> list[tuple[str, str]]:
     try:
         if not {"name", "class"} <= set(rows.fieldnames or ()):
             raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")
-        return [((row["name"] or "").strip(), (row["class"] or "").strip()) for row in rows]
+        return [(row["name"] or "", (row["class"] or "").strip()) for row in rows]
     except csv.Error as error:
         raise UserError(f"Expected CSV in {path}, but it can't be read: {error}.") from error
 
@@ -79,22 +79,32 @@ def with_classes(text: str, classes: Mapping[str, str], spellings: Spellings) ->
         classes: the classes, by name of the image.
         spellings: the spellings of the images that the table may name.
     """
-    rows, tail = whole_rows(text if "\n" in text else text.replace("\r", "\n"))  # some spreadsheets end rows with \r alone
-    rows = [*rows, f"{tail}\n"] if tail else rows
-    end = "\r\n" if rows[0].endswith("\r\n") else "\n"
-    header = next(csv.reader([rows[0].removeprefix(_MARK)]))
+    mark, text = (_MARK, text.removeprefix(_MARK)) if text.startswith(_MARK) else ("", text)
+    first, *others = _rows(text)
+    written, header = first
+    end = written[len(written.rstrip("\r\n")) :] or "\n"
     name, label = header.index("name"), header.index("class")
 
     def line(cells: Iterable[str]) -> str:
         return as_csv([[*cells]]).removesuffix("\n") + end
 
-    left = dict(classes)
-    for number, row in enumerate(rows[1:], 1):
-        cells = next(csv.reader([row]), [])
-        meant = spellings.all_of(cells[name].strip()) & left.keys() if len(cells) > name else set()
+    left, rows = dict(classes), [written]
+    for row, cells in others:
+        meant = spellings.all_of(cells[name]) & left.keys() if len(cells) > name else set()
         if meant:
             cells += [""] * (len(header) - len(cells))
             cells[label] = left.pop(meant.pop())
-            rows[number] = line(cells)
+            row = line(cells)
+        rows.append(row)
+    rows[-1] = rows[-1].rstrip("\r\n") + end
     rows += [line({name: item, label: its}.get(place, "") for place in range(len(header))) for item, its in left.items()]
-    return "".join(rows)
+    return mark + "".join(rows)
+
+
+def _rows(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a table, each as it is written, and its cells."""
+    lines = [*io.StringIO(text, newline="")]
+    reader, start = csv.reader(lines), 0
+    for cells in reader:
+        yield "".join(lines[start : reader.line_num]), cells
+        start = reader.line_num

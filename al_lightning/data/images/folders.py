@@ -15,7 +15,7 @@ from torch import Tensor
 from al_lightning.data.images.class_tables import Spellings, read_classes
 from al_lightning.data.images.datamodule import ResidentDataModule
 from al_lightning.data.images.resident import ResidentImages
-from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits
+from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, name_by, refuse_shared_groups, settled_splits
 from al_lightning.data.pool import Pool
 from al_lightning.data.scenes.scene import Pixels, decode_image
 from al_lightning.errors import UserError
@@ -38,6 +38,7 @@ class Photo(NamedTuple):
         label: its class; None if it is not labeled.
         has_label: whether it had a label when the run began.
         is_added: whether it was added after the run had begun.
+        is_elsewhere: whether it lies in a folder for evaluation, where it may have the name of an image of the pool.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Photo(NamedTuple):
     label: str | None
     has_label: bool = True
     is_added: bool = False
+    is_elsewhere: bool = False
 
 
 class FolderClassificationDataModule(ResidentDataModule):
@@ -125,6 +127,8 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._sizes: dict[Path, tuple[int, int]] = {}
         self._train = self._read(pool)
         self._eval = self._read(evaluation)  # after the pool, whose size it has if it is empty
+        if self._train.images.shape[1:] != self._eval.images.shape[1:]:
+            raise self._unequal_sizes(pool[0], evaluation[0])
         answerable = torch.tensor([photo.has_label for photo in pool])
         self.begin(Pool(len(pool), answerable=answerable))
         known = answerable if bool(answerable.any()) else self._train.labels >= 0  # all later labels, if the run began without any
@@ -161,7 +165,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         refuse_shared_groups((photo.name for photo in pool), (photo.name for photo in evaluation), self.group)
         if missing := [photo.name for photo in evaluation if photo.label is None]:
             raise UserError(f"Expected a class for each evaluation image in {folder}, got none for {listed(missing)}.")
-        return pool, evaluation
+        return pool, [photo._replace(is_elsewhere=True) for photo in evaluation]
 
     def _classes(self, photos: Sequence[Photo]) -> list[str]:
         labeled = [photo for photo in photos if photo.label is not None and photo.has_label]
@@ -187,12 +191,14 @@ class FolderClassificationDataModule(ResidentDataModule):
             return ResidentImages(torch.empty(0, *self._train.images.shape[1:], dtype=torch.uint8), labels)
         pixels = [self._pixels(photo.path) for photo in photos]
         if other := next((place for place, each in enumerate(pixels) if each.shape != pixels[0].shape), None):
-            (height, width), (h, w) = self._sizes[photos[0].path], self._sizes[photos[other].path]
-            raise UserError(
-                f"Expected images of one size, got {width}x{height} in {photos[0].path} and {w}x{h} in {photos[other].path}. "
-                "Set data.init_args.image_size."
-            )
+            raise self._unequal_sizes(photos[0], photos[other])
         return ResidentImages(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(), labels)
+
+    def _unequal_sizes(self, one: Photo, other: Photo) -> UserError:
+        (height, width), (h, w) = self._sizes[one.path], self._sizes[other.path]
+        return UserError(
+            f"Expected images of one size, got {width}x{height} in {one.path} and {w}x{h} in {other.path}. Set data.init_args.image_size."
+        )
 
     def _pixels(self, path: Path) -> Pixels:
         """uint8 ``(H, W, C)``, resized."""
@@ -239,7 +245,7 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     def name_of(self, image: Path) -> str:
         """See :meth:`PoolDataModule.name_of`; with the folder, if folders are classes."""
-        return image.stem if self.labels else f"{image.parent.name}/{image.stem}"
+        return name_by(self.images, image) if self.labels else f"{image.parent.name}/{image.stem}"
 
     def group_of(self, index: int) -> str:
         """See :meth:`PoolDataModule.group_of`; found by ``group``."""
@@ -247,14 +253,14 @@ class FolderClassificationDataModule(ResidentDataModule):
 
     def sources(self) -> list[Source]:
         """The images, identified by their sizes in bytes and in pixels."""
-        splits = [(self.split_of(index, photo.has_label, photo.is_added), photo, self.root) for index, photo in enumerate(self._photos)]
-        folder = Path(self.evaluation).expanduser() if isinstance(self.evaluation, str) else self.root
-        splits += [(EVALUATION, photo, folder) for photo in self._own_evaluation]
-        return [Source(split, self._file(photo, root), self._identity(photo)) for split, photo, root in splits]
+        splits = [(self.split_of(index, photo.has_label, photo.is_added), photo) for index, photo in enumerate(self._photos)]
+        splits += [(EVALUATION, photo) for photo in self._own_evaluation]
+        return [Source(split, self._file(photo), self._identity(photo)) for split, photo in splits]
 
-    def _file(self, photo: Photo, root: Path) -> str:
-        file = photo.path.relative_to(root).as_posix()
-        return file if root == self.root else f"evaluation/{file}"
+    def _file(self, photo: Photo) -> str:
+        if not photo.is_elsewhere:
+            return photo.path.relative_to(self.root).as_posix()
+        return f"evaluation/{photo.path.relative_to(Path(str(self.evaluation)).expanduser()).as_posix()}"
 
     def _identity(self, photo: Photo) -> str:
         height, width = self._sizes[photo.path]
@@ -303,19 +309,28 @@ class FolderClassificationDataModule(ResidentDataModule):
         """The class that a person has given to an item; None if it has none."""
         return self._photos[index].label
 
-    def answer(self, classes: Mapping[int, str]) -> None:
-        """Takes over classes, by index, that were written into the table."""
+    def read_answers(self) -> None:
+        """Reads the classes of the pool once more: a person or another process may have given some since the images were read.
+
+        Raises:
+            UserError: the table is damaged now.
+        """
+        now = {photo.name: photo.label for photo in list_photos(self.root, self.labels, self.images, "root")}
+        self.answer({index: now.get(photo.name, photo.label) for index, photo in enumerate(self._photos)})
+
+    def answer(self, classes: Mapping[int, str | None]) -> None:
+        """Takes over classes, by index, that are in the table now."""
         for index, label in classes.items():
             self._photos[index] = photo = self._photos[index]._replace(label=label)
             self._label_of[_label_name(photo)] = label
 
     def spellings(self) -> Spellings:
-        """The spellings by which a table may name these images."""
-        return Spellings({photo.name: photo.path for photo in (*self._photos, *self._own_evaluation)})
+        """The spellings by which the table may name images: all that are in its folder."""
+        return Spellings({photo.name: photo.path for photo in (*self._photos, *self._own_evaluation) if not photo.is_elsewhere})
 
 
 def _label_name(photo: Photo) -> str:
-    return f"class of {photo.name}"
+    return f"class of {'evaluation/' if photo.is_elsewhere else ''}{photo.name}"
 
 
 def list_photos(root: Path, labels: str | None, images: str, argument: str) -> list[Photo]:

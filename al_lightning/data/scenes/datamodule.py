@@ -160,8 +160,9 @@ class SceneDataModule(PoolDataModule):
         repeated: list[int] = []
         if self.pool_repeat is not None:
             self._train = with_copies(self._train, str(self.pool_repeat["item"]), self.pool_repeat["copies"])
-            repeated = [index for index, scene in enumerate(self._train) if scene.image == self._train[-1].image]
+            copied = self._train[-1].image
             self._train.sort(key=lambda scene: scene.is_added)  # so that copies keep their indices when images are added
+            repeated = [index for index, scene in enumerate(self._train) if scene.image == copied]
         self._own_evaluation = self._eval
         self.begin(Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train])), staying=repeated)
         self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
@@ -349,6 +350,10 @@ class SceneDataModule(PoolDataModule):
     def is_answered(self, index: int) -> bool:
         """See :meth:`PoolDataModule.is_answered`."""
         return self._train[index].drawing is not None or self._train[index].label.is_file()
+
+    def is_drawn(self, index: int) -> bool:
+        """See :meth:`PoolDataModule.is_drawn`."""
+        return self._train[index].drawing is not None
 
     def check_answer(self, index: int) -> None:
         """See :meth:`PoolDataModule.check_answer`."""

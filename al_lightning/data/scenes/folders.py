@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, refuse_shared_groups, settled_splits
+from al_lightning.data.own_files import (
+    SUFFIXES,
+    by_name,
+    evaluation_share,
+    grouping,
+    matches,
+    name_by,
+    refuse_shared_groups,
+    settled_splits,
+)
 from al_lightning.data.scenes.coco import Annotated, read_coco
 from al_lightning.data.scenes.datamodule import SceneDataModule
 from al_lightning.data.scenes.scene import Pixels, Scene, size_of
@@ -111,10 +120,29 @@ class FolderSegmentationDataModule(SceneDataModule):
         scenes = list_folder(folder, self.images, self.masks, argument)
         return scenes if self.annotations is None else with_annotations(scenes, folder / self.annotations, self.classes)
 
+    def name_of(self, image: Path) -> str:
+        """See :meth:`PoolDataModule.name_of`; by the pattern of images."""
+        return name_by(self.images, image)
+
     def labeled_images(self) -> list[Path]:
         """See :meth:`PoolDataModule.labeled_images`; masks are not opened."""
-        masks = {*by_name(self.root, self.masks), *(read_coco(self.root / self.annotations) if self.annotations else ())}
-        return [path for name, path in by_name(self.root, self.images).items() if name in masks]
+        masks = by_name(self.root, self.masks)
+        annotated = read_coco(self.root / self.annotations) if self.annotations else {}
+        return [path for name, path in by_name(self.root, self.images).items() if name in masks or path.stem in annotated]
+
+    def is_mask(self, file: Path) -> bool:
+        """See :meth:`PoolDataModule.is_mask`; where masks lie beside images, their pattern tells them apart."""
+        return Path(self.masks).parent == Path(self.images).parent and matches(self.masks, file)
+
+    def is_answered(self, index: int) -> bool:
+        """See :meth:`PoolDataModule.is_answered`."""
+        place = self.image_and_label(index)[1]
+        return super().is_answered(index) or any(place.with_suffix(suffix).is_file() for suffix in self.mask_suffixes(index))
+
+    def mask_suffixes(self, index: int) -> tuple[str, ...]:
+        """See :meth:`PoolDataModule.mask_suffixes`; any that keeps ids and colours, if neither the pattern nor a file settles it."""
+        place = self.image_and_label(index)[1]
+        return (place.suffix.lower(),) if place.exists() or self.masks.lower().endswith(_MASKS) else _MASKS
 
 
 def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Scene]:
@@ -190,13 +218,13 @@ def with_annotations(scenes: Sequence[Scene], path: Path, classes: ClassMap) -> 
         UserError: the file is damaged, or an image has another size there.
     """
     annotations, found = read_coco(path), []
-    if alone := sorted({*annotations} - {scene.name for scene in scenes}):
+    if alone := sorted({*annotations} - {scene.image.stem for scene in scenes}):
         log.warning("WARNING: %d images of %s are not there: %s", len(alone), path, listed(alone))
     for scene in scenes:
-        if scene.has_label or (its := annotations.get(scene.name)) is None:
+        if scene.has_label or (its := annotations.get(scene.image.stem)) is None:
             found.append(scene)
             continue
-        label = CocoLabel(its, classes, f"{path}, image {scene.name}")
+        label = CocoLabel(its, classes, f"{path}, image {scene.image.stem}")
         with label.named():
             its.refuse_other_size(scene.size)
         found.append(scene._replace(has_label=True, drawing=label))

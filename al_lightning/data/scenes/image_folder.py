@@ -38,6 +38,7 @@ class ImageFolder:
 
     Args:
         folder: the folder. Files in folders below it, and files whose name begins with a dot, are left out.
+        is_mask: says of a file in the folder whether it is a mask, and no image.
 
     Attributes:
         folder: the folder.
@@ -48,11 +49,11 @@ class ImageFolder:
         UserError: there is no image, or two images have the same name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_mask: Callable[[Path], bool] = lambda path: False) -> None:
         if not folder.is_dir():
             raise UserError(f"Expected a folder of images in {folder}, but {'that is a file' if folder.exists() else 'there is none'}.")
         self.folder = folder
-        found = by_name(folder, "*")
+        found = {name: path for name, path in by_name(folder, "*").items() if not is_mask(path)}
         if not found:
             below = sum(path.is_dir() for path in folder.iterdir())
             hint = f" Images in the {below} folders below it are not looked for: name one of these." if below else ""
@@ -86,9 +87,15 @@ class ImageFolder:
         Args:
             files: the name of each known file, and a text that begins with its size, as in "1234 bytes".
         """
-        described = dict(files)
-        by_name = {path.name: index for index, path in enumerate(self.paths) if path.name in described and path.is_file()}
-        return {index for name, index in by_name.items() if described[name].startswith(f"{self.paths[index].stat().st_size} bytes")}
+        wanted: dict[str, list[str]] = {}
+        for name, described in files:
+            wanted.setdefault(name, []).append(described)
+
+        def is_known(path: Path) -> bool:
+            size = f"{path.stat().st_size} bytes" if path.name in wanted and path.is_file() else ""
+            return bool(size) and any(described.startswith(size) for described in wanted[path.name])
+
+        return {index for index, path in enumerate(self.paths) if is_known(path)}
 
     def picture(self, index: int) -> Pixels | None:
         """An image's pixels, uint8 ``(H, W, 3)``, RGB; None for a broken image, which is recorded."""

@@ -15,6 +15,7 @@ from al_lightning.data.images.class_tables import Spellings, read_classes, with_
 from al_lightning.data.images.folders import list_photos
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
+from al_lightning.sources import read_labels
 from tests.callbacks.test_resume import dies_at
 from tests.experiments import in_child, without_seconds
 
@@ -140,10 +141,29 @@ def test_classes_that_arrive_change_nothing_and_those_that_were_read_must_stay(c
     assert f"1 changed: class of {item}" in capsys.readouterr().err + str(ended.value)
 
 
+def test_a_changed_class_is_noticed_if_an_evaluation_image_has_the_name_too(capsys):
+    settings = {"labels": "labels.csv", "evaluation": "held", "cycles": 2}
+    for root in ("photos", "held"):
+        write_table(UNLABELED[:1], root)
+    held, table = Path("held/labels.csv"), Path("photos/labels.csv")
+    held.write_text(held.read_text().replace(f"{UNLABELED[0]},", f"{UNLABELED[0]},cat"))
+    run = fit(**settings)
+    for cycle, item in ((2, run.read_queries()[0].item), (3, run.read_queries()[-1].item)):
+        named = rf"(?m)^({item}(\.png)?),.*$"
+        table.write_text(re.sub(named, rf"\1,{CLASSES[(int(item) + 1) % 3]}", table.read_text()))
+        with pytest.raises(SystemExit) as ended:
+            fit("--resume", **settings | {"cycles": cycle + 1})
+        assert f"1 changed: class of {item}" in capsys.readouterr().err + str(ended.value)
+        table.write_text(re.sub(named, rf"\1,{class_of(item)}", table.read_text()))
+    assert {row.file for row in read_labels(run.labels) if row.split == "evaluation"} == {f"class of evaluation/{name}" for name in NAMES}
+
+
 @pytest.mark.parametrize(
     ("spoil", "arguments", "match"),
     [
         (None, {"image_size": None}, r"images of one size, got 1[23]x9 in photos/.* and 1[23]x9 in photos/.*image_size"),
+        (lambda: (write_folders("even", NAMES[::2], ()), write_folders("odd", NAMES[1::2], ())),
+         {"root": "even", "evaluation": "odd", "image_size": None}, r"got 12x9 in even/.* and 13x9 in odd/.*image_size"),
         (None, {"root": "nowhere"}, r"in folders of nowhere, one for each class, found none"),
         (None, {"classes": ["cat", "dog"]}, r"the classes cat, dog, got emu for photos/emu/02.png"),
         (None, {"classes": ["cat"]}, "at least 2 classes"),
@@ -186,6 +206,23 @@ def test_a_table_is_read_and_extended_whatever_ends_its_rows_and_is_in_its_names
     spellings = Spellings({each: photo.path for each, photo in photos.items()})
     table.write_bytes(with_classes(table.read_bytes().decode(), {"d": "cat", name: "cat"}, spellings).encode())
     assert read_classes(table, spellings) == {"c": "cat", name: "cat", "d": "cat"}
+
+
+def test_a_table_with_quotes_and_spaces_in_names_and_without_a_last_line_end_is_extended():
+    names = ['5"_nail', "photo", "photo ", " photo", "other"]
+    for number, name in enumerate(names):
+        path = Path("photos", "images", f"{name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image(number)).save(path)
+    table = Path("photos/labels.csv")
+    table.write_text('\ufeffseen by,name,class\n\nme, 5"_nail.png ,\n, other,"dog"')
+    spellings = Spellings({photo.name: photo.path for photo in list_photos(Path("photos"), "labels.csv", "images/*", "root")})
+    assert read_classes(table, spellings) == {'5"_nail': None, "other": "dog"}
+    said = {"photo ": "cat", " photo": "dog", '5"_nail': "emu"}
+    table.write_text(with_classes(table.read_text(), said, spellings))
+    assert read_classes(table, spellings) == said | {"other": "dog"}
+    lines = table.read_text().split("\n")
+    assert lines[:2] == ["\ufeffseen by,name,class", ""] and lines[3:] == [', other,"dog"', ",photo ,cat", ", photo,dog", ""]
 
 
 def test_a_spelling_that_two_images_share_means_both():

@@ -72,6 +72,19 @@ def test_a_run_on_annotations_is_that_on_the_masks_that_they_are():
         fit("--resume", cycles=2, evaluation=0.3, annotations="coco.json", run="its")
 
 
+def test_annotations_name_files_whatever_the_pattern_of_images():
+    write(names=NAMES, labeled=[])
+    for path in Path("photos/images").iterdir():
+        path.rename(path.with_stem(f"im_{path.stem}_rgb"))
+    its = document()
+    for each in its["images"]:
+        each["file_name"] = each["file_name"].replace("train/", "train/im_").replace(".jpg", "_rgb.jpg")
+    save(its)
+    made = data(evaluation=0.3, images="images/im_*_rgb.png")
+    assert len(made.pool.labeled_indices) + made.evaluation_size == len(ANNOTATED) and made.item(0).startswith("s")
+    assert {path.stem for path in made.labeled_images()} == {f"im_{name}_rgb" for name in ANNOTATED}
+
+
 def test_a_mask_comes_before_annotations_and_what_has_neither_is_unlabeled():
     write(names=NAMES, labeled=["s0", "s7"])
     Image.fromarray(np.full((24, 40), 4, np.uint8)).save("photos/masks/s0.png")

@@ -135,6 +135,15 @@ def test_what_a_run_has_begun_with_must_stay(capsys):
         Path(path).write_bytes(content)
 
 
+def test_copies_and_validation_stay_as_they_are_when_images_are_added():
+    write()
+    settings = {"pool_repeat": {"item": LABELED[-1], "copies": 3}, "validation_size": 3, "evaluation": 0.25}
+    held = [row["file"] for row in csv.DictReader(fit(cycles=2, **settings).images.open()) if row["split"] == "validation"]
+    Image.fromarray(image("a")).save("photos/images/a.png")  # first in a listing
+    run = fit("--resume", **settings)
+    assert run.finished() == 3 and [row["file"] for row in csv.DictReader(run.images.open()) if row["split"] == "validation"] == held
+
+
 def test_all_that_has_a_mask_is_the_initial_set():
     write()
     data = ready()
