@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 # A process loses its lock when it closes any handle of the file, so a locked file is opened only once. A forked process inherits no lock.
 _LOCKED: dict[Path, BinaryIO] = {}
 os.register_at_fork(after_in_child=_LOCKED.clear)
+# Whoever asks whether a lock is held holds it for a moment, so one attempt is not enough.
+_ATTEMPTS, _BETWEEN = 5, 0.02  # seconds
 
 
 def lock(path: Path) -> bool:
@@ -20,11 +23,13 @@ def lock(path: Path) -> bool:
     if real in _LOCKED:
         return True
     file = real.open("wb")
-    if not _could_lock(file):
-        file.close()
-        return False
-    _LOCKED[real] = file
-    return True
+    for attempt in range(_ATTEMPTS):
+        if _could_lock(file, fcntl.LOCK_EX):
+            _LOCKED[real] = file
+            return True
+        time.sleep(_BETWEEN * (attempt + 1 < _ATTEMPTS))
+    file.close()
+    return False
 
 
 def unlock(path: Path) -> None:
@@ -34,16 +39,19 @@ def unlock(path: Path) -> None:
 
 
 def is_locked_elsewhere(path: Path) -> bool:
-    """Whether another process holds the lock."""
+    """Whether another process holds the lock; False if this process may not read the file, and so can't tell."""
     if path.resolve() in _LOCKED or not path.exists():
         return False
-    with path.open("wb") as file:
-        return not _could_lock(file)
-
-
-def _could_lock(file: BinaryIO) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
+        with path.open("rb") as file:
+            return not _could_lock(file, fcntl.LOCK_SH)
+    except PermissionError:
+        return False
+
+
+def _could_lock(file: BinaryIO, kind: int) -> bool:
+    try:
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)  # unlike flock, not passed on to loading processes, which may outlive this one
     except (BlockingIOError, PermissionError):
         return False
     except OSError:  # a file system without locks: users have to take care themselves

@@ -1,5 +1,6 @@
 """Experiments that a script makes, with the names that the package offers."""
 
+import csv
 import subprocess
 import sys
 from functools import partial
@@ -20,7 +21,7 @@ def experiment(strategy, *, width=7, **arguments):
     trainer = al_lightning.Trainer(
         callbacks=[learning], max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
     )
-    data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600)
+    data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600, seed=arguments.get("seed", 0))
     trainer.fit(al_lightning.ClassificationTask(partial(al_lightning.MLP, width=width)), datamodule=data)
     return al_lightning.RunDirectory(trainer.default_root_dir)
 
@@ -45,6 +46,20 @@ def test_a_run_of_a_script_has_a_place_and_can_be_compared(tmp_path, monkeypatch
     commands.main(["report", "runs", "--out", "report"])
     page = Path("report/report.html").read_text()
     assert "Odin" in page and "Random" in page and len(list(Path("report/tables").glob("*.csv"))) > 2
+
+
+def test_seeds_of_a_script_are_put_together_and_a_plain_simulation_has_no_stop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (3, 4):
+        for strategy in (al_lightning.Margin(), al_lightning.Random()):
+            experiment(strategy, seed=seed)
+    commands.main(["report", "runs", "--out", "report"])
+    with Path("report/tables/summary.csv").open() as file:
+        assert [(row["setting"], row["strategy"], row["seeds"]) for row in csv.DictReader(file)] == [
+            ("", "Random", "2"),
+            ("", "Margin", "2"),
+        ]
+    assert not Path("report/tables/when_to_stop.csv").exists()
 
 
 def test_it_goes_on_by_the_same_script_alone(tmp_path, monkeypatch, capsys):

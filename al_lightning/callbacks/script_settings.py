@@ -50,7 +50,7 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
         "seed_everything": learning.seed,
         "trainer": {name: _as_yaml(getattr(trainer, name, None)) for name in _TRAINER},
         "model": model,
-        "data": _class(data),
+        "data": _data(data),
         "active_learning": {name: value for name, value in experiment.items() if name not in ("seed", "resume")},
     }
     return yaml.safe_dump(settings, sort_keys=False)
@@ -62,6 +62,12 @@ def _class(thing: Any, depth: int = 0) -> dict[str, Any]:
     kept = {name: getattr(thing, name, missing) for name in _arguments(type(thing))}
     told = {name: _as_yaml(value, depth + 1) for name, value in kept.items() if value is not missing}
     return {"class_path": _path(type(thing)), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
+
+
+def _data(data: PoolDataModule) -> dict[str, Any]:
+    described = _class(data)
+    described["init_args"] |= data.given_seeds  # not what they come to: that is another number for each seed of the run
+    return described
 
 
 def _one_or_all(values: Sequence[int]) -> int | list[int]:

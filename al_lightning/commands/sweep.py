@@ -38,8 +38,11 @@ def main(arguments: Sequence[str]) -> None:
                 print(f"{run.state():<10} {run.directory}")
         return None
     with importing():  # torch, which the above does without
-        from al_lightning.sweeps.conduct import carry_out
+        from al_lightning.sweeps.conduct import carry_out, refuse_mistakes
 
+    if len(chosen) > 1:  # a mistake in the last file shows before the runs of the first one
+        for sweep, runs in chosen:
+            refuse_mistakes(runs, sweep.out)
     failed = 0
     for sweep, runs in chosen:
         of_these = len(carry_out(runs, sweep.out, options.jobs, options.submit, sweep.slurm))

@@ -45,6 +45,7 @@ class PoolDataModule(LightningDataModule, ABC):
     Attributes:
         pool: made by ``setup``, which also labels the initial set, if anything has a label.
         initial_size: number of items in a drawn initial set, or ``all``.
+        given_seeds: the arguments ``initial_seed`` and ``pool_seed`` as they were given.
         validation: sorted indices of the items for validation, empty without a ``validation_size``; made by ``setup``.
         class_names: names of the classes, in the order of a network's outputs.
         run: the run that the data belong to, for callers without a trainer; to be set before ``setup``.
@@ -75,6 +76,7 @@ class PoolDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
+        self.given_seeds = {"initial_seed": initial_seed, "pool_seed": pool_seed}
         self.initial_seed = seed if initial_seed is None else initial_seed
         self.pool_seed = self.initial_seed if pool_seed is None else pool_seed
         self.initial_items = initial_items

@@ -1,13 +1,23 @@
 """Settings of runs: their values by dotted key, which of them must agree or may change, and short names for them."""
 
-from al_lightning.settings.comparability import choice, comparable, group, without_later_cycles, without_pool_size
+from al_lightning.settings.comparability import (
+    choice,
+    common_paths,
+    comparable,
+    group,
+    started_with,
+    without_later_cycles,
+    without_pool_size,
+)
 from al_lightning.settings.keys import (
     BUDGET,
     CONTENT,
     CYCLES,
     DATA,
     ENCODER_WEIGHTS,
+    EVALUATION,
     INITIAL_ITEMS,
+    INITIAL_RUN,
     INITIAL_SIZE,
     LABEL_BUDGET,
     LATER_CYCLES,
@@ -39,7 +49,9 @@ __all__ = [
     "CYCLES",
     "DATA",
     "ENCODER_WEIGHTS",
+    "EVALUATION",
     "INITIAL_ITEMS",
+    "INITIAL_RUN",
     "INITIAL_SIZE",
     "LABEL_BUDGET",
     "LATER_CYCLES",
@@ -53,6 +65,7 @@ __all__ = [
     "aggregation",
     "as_list",
     "choice",
+    "common_paths",
     "comparable",
     "described",
     "differences",
@@ -75,6 +88,7 @@ __all__ = [
     "renewed",
     "short",
     "short_names",
+    "started_with",
     "strategy_class",
     "value",
     "with_renewed",

@@ -2,14 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
 from al_lightning.settings.keys import (
     BUDGET,
     DATA,
+    FILE_SUFFIXES,
     INITIAL_ITEMS,
+    INITIAL_RUN,
     INITIAL_SIZE,
     INITIAL_STRATEGY,
     LATER_CYCLES,
@@ -38,7 +40,7 @@ _INDIFFERENT = (
     "trainer.default_root_dir",
     "trainer.log_every_n_steps",
     "trainer.profiler",
-    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run", "unanswered")),
+    *(f"active_learning.{name}" for name in ("seed", "keep", "checkpoint_minutes", "also_record", "resume", "initial_run")),
     *(
         f"data.init_args.{name}"
         for name in (
@@ -54,30 +56,58 @@ _INDIFFERENT = (
     ),
 )
 # A run on the whole pool may differ in these settings from the runs whose curves are normalised by its metric.
-_FULL_POOL = (INITIAL_SIZE, INITIAL_ITEMS, "data.init_args.initial_draw", QUERY_SIZE)
-_FILES = (".ckpt", ".csv", ".pt", ".pth", ".safetensors", ".txt")  # what settings name that may be another file for each seed
+_FULL_POOL = (INITIAL_SIZE, INITIAL_ITEMS, INITIAL_RUN, "data.init_args.initial_draw", QUERY_SIZE)
 _CALLBACKS = "trainer.callbacks"
 _CALLBACKS_THAT_LOOK = ("ProgressBar", "ModelSummary", "ScenePictures")
 
 
-def choice(settings: Settings, seed: int) -> dict[str, Any]:
-    """Returns the settings that say how the initial set and queries are chosen. They are the same for all seeds of a strategy."""
-    return {STRIDE: 1} | {key: _compared_as(key, value, seed) for key, value in settings.items() if within(key, _CHOICE)}
+def choice(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the settings that say how the initial set and queries are chosen. They are the same for all seeds of a strategy.
+
+    Args:
+        settings: of a run.
+        seed: of the run. Its number in a path (``runs/full-seed3/last.ckpt``) becomes a placeholder.
+        common: paths that do not belong to a seed, see :func:`common_paths`.
+    """
+    chosen = {key: value for key, value in settings.items() if within(key, _CHOICE)}
+    return {STRIDE: 1} | {key: _compared_as(key, value, seed, common) for key, value in chosen.items()}
 
 
-def comparable(settings: Settings, seed: int) -> dict[str, Any]:
-    """Returns the settings that must agree for a comparison: all but strategy, seed, budget, and those that do not change a metric."""
+def comparable(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the settings that must agree for a comparison: all but strategy, seed, budget, and those that do not change a metric.
+
+    The arguments are those of :func:`choice`.
+    """
     kept = {key: value for key, value in settings.items() if not within(key, (*_CHOICE, *BUDGET, *_INDIFFERENT))}
     if _CALLBACKS in kept:
         kept[_CALLBACKS] = [each for each in as_list(kept[_CALLBACKS]) if not _only_looks(each)]
         if not kept[_CALLBACKS]:
             del kept[_CALLBACKS]
-    return {key: _compared_as(key, value, seed) for key, value in kept.items()}
+    return {key: _compared_as(key, value, seed, common) for key, value in kept.items()}
+
+
+def common_paths(runs: Iterable[tuple[Settings, int]]) -> set[str]:
+    """Returns the paths that runs of several seeds name: a number in these is not the run's seed.
+
+    Args:
+        runs: settings and seed of each run.
+    """
+    seeds: dict[str, set[int]] = {}
+    for settings, seed in runs:
+        for text in _texts([*settings.values()]):
+            if _is_path(text):
+                seeds.setdefault(text, set()).add(seed)
+    return {path for path, its in seeds.items() if len(its) > 1}
+
+
+def started_with(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the run whose cycle 0 is that of another one, as a setting. The arguments are those of :func:`choice`."""
+    return {INITIAL_RUN: _compared_as(INITIAL_RUN, settings[INITIAL_RUN], seed, common)} if INITIAL_RUN in settings else {}
 
 
 def without_later_cycles(settings: Settings) -> dict[str, Any]:
     """Returns the settings on which cycle 0 depends."""
-    return {key: value for key, value in settings.items() if not within(key, LATER_CYCLES)}
+    return {key: value for key, value in settings.items() if not within(key, (*LATER_CYCLES, INITIAL_RUN))}
 
 
 def without_pool_size(settings: Settings) -> dict[str, Any]:
@@ -91,18 +121,35 @@ def group(settings: Settings, seed: int) -> str:
     return f"{short(settings.get(DATA))}-{short(settings.get(NETWORK))}-{same}"
 
 
-def _compared_as(key: str, value: Any, seed: int) -> Any:
+def _compared_as(key: str, value: Any, seed: int, common: Collection[str]) -> Any:
     """Returns a value as it is compared. Our classes get only the package's name, as they may be in other modules in other versions."""
     if key.endswith("class_path") and str(value).startswith("al_lightning."):
         return f"al_lightning.{str(value).rpartition('.')[2]}"
-    return _without_seed(value, seed)
+    return _without_seed(value, seed, common)
 
 
-def _without_seed(value: Any, seed: int) -> Any:
+def _without_seed(value: Any, seed: int, common: Collection[str]) -> Any:
     """Replaces the run's seed in a path such as ``runs/full-seed3/last.ckpt`` by a placeholder; ``mobileone_s3`` is a network's name."""
-    if not isinstance(value, str) or not ("/" in value or PurePath(value).suffix in _FILES):
+    if isinstance(value, Mapping):
+        return {key: _without_seed(each, seed, common) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_seed(each, seed, common) for each in value]
+    if not _is_path(value) or value in common:
         return value
     return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or PurePath(value).suffix in FILE_SUFFIXES)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields the texts in a value, however deep they are."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 def _only_looks(callback: Any) -> bool:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from al_lightning.settings.keys import CONTENT, RANDOM_SHARE, STRATEGY, STRIDE
+from al_lightning.settings.keys import CONTENT, FILE_SUFFIXES, RANDOM_SHARE, STRATEGY, STRIDE
 from al_lightning.settings.values import Settings, differing, flat, nested, within
 
 _KINDS = {
@@ -27,7 +27,8 @@ def short(value: Any) -> str:
     if isinstance(value, Mapping):
         return _described(value, frozenset(), "", True) if "class_path" in value else "{" + ", ".join(map(str, value)) + "}"
     text = str(value)
-    return text.rpartition(".")[2] if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text) else text
+    is_class = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text) and not text.endswith(FILE_SUFFIXES)
+    return text.rpartition(".")[2] if is_class else text
 
 
 def described(settings: Settings) -> str:

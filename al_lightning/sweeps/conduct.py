@@ -54,7 +54,8 @@ def refuse_changed(runs: Sequence[PlannedRun], changes: Callable[[PlannedRun], l
         UserError: an existing run has other settings.
     """
     for run in runs:
-        free = (*REPORTING, *([INITIAL_RUN] if run.initial else []))
+        shared = f"{INITIAL_RUN} was '{run.directory.parent}/"  # with runs that the sweep has no longer
+        free = (*REPORTING, *([INITIAL_RUN] if run.initial else []), *([] if INITIAL_RUN in run.settings else [shared]))
         if run.state() != "new" and (changed := [line for line in changes(run) if not line.startswith(free)]):
             raise UserError(
                 f"Expected the run in {run.directory} to have the sweep's settings, but {'; '.join(changed)}. "
@@ -117,8 +118,7 @@ def carry_out(
         SystemExit: settings were refused (the reason is printed), or the process got SIGTERM.
         KeyboardInterrupt: somebody pressed Ctrl-C.
     """
-    checked = CheckedRuns(out / "logs" / "checked.json")
-    renewed = _refuse_mistakes(runs, checked)
+    checked, renewed = refuse_mistakes(runs, out)
     todo = outstanding(runs, _further(renewed))
     states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
@@ -147,11 +147,23 @@ def carry_out(
     return failures
 
 
-def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> Renewed:
-    """Finds a mistake in any run before the first one starts; returns what is renewed.
+def refuse_mistakes(runs: Sequence[PlannedRun], out: Path) -> tuple[CheckedRuns, Renewed]:
+    """Finds a mistake in any run before the first one starts.
 
     Of the runs that were checked before and have not changed, only one of each shape is parsed: that finds what new code changes.
+
+    Args:
+        runs: of a sweep.
+        out: their folder.
+
+    Returns:
+        What was checked, and what is renewed.
+
+    Raises:
+        UserError: a run that exists has other settings.
+        SystemExit: settings were refused; the reason is printed.
     """
+    checked = CheckedRuns(out / "logs" / "checked.json")
     reader, renewed = ConfigReader(), dict[str, Mapping[str, Any]]()
     seen, looked_at = set(), []
     for run in runs:
@@ -170,7 +182,7 @@ def _refuse_mistakes(runs: Sequence[PlannedRun], checked: CheckedRuns) -> Renewe
     refuse_changed(looked_at, partial(_changes, reader, renewed))
     go_on = {*renewed} - {run.name for run in looked_at if run.state() == "finished"} | {*_further(renewed)}
     checked.add([run for run in looked_at if run.name not in go_on])  # the others store other settings when they go on
-    return renewed
+    return checked, renewed
 
 
 def _changes(reader: ConfigReader, renewed: dict[str, Mapping[str, Any]], run: PlannedRun) -> list[str]:

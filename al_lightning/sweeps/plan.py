@@ -41,7 +41,7 @@ ONLY_CYCLE_0 = {
     "active_learning.cycles": 1,
     "active_learning.keep": "all",
     "active_learning.also_record": [],
-    "trainer.logger": False,
+    "trainer.logger": {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"},  # some callbacks want one
 }
 
 
@@ -116,7 +116,7 @@ class Sweep:
         """All runs, seed by seed; each comes after the run whose cycle 0 it shares.
 
         Raises:
-            UserError: two runs would have the same name.
+            UserError: two runs would have the same name, or a seed is none.
         """
         axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: the seed is the outermost loop, the other axes keep their order
         planned = [self._run(dict(zip(axes, labels, strict=True))) for labels in itertools.product(*(self.grid[axis] for axis in axes))]
@@ -133,7 +133,9 @@ class Sweep:
         return PlannedRun(name, self.base, _filled_in(settings, seed), self.out / name, labels)
 
     def _seed(self, settings: Mapping[str, Any]) -> int:
-        seed: int = settings.get(SEED, self.content.get(SEED, 0))
+        seed = settings.get(SEED, self.content.get(SEED, 0))
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise UserError(f"Expected {SEED} in the sweep {self.path} to be an integer from 0 to {2**32 - 1}, got {seed!r}.")
         return seed
 
     def _with_shared_cycle_0(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -206,3 +206,22 @@ def test_a_mistake_is_found_before_anything_starts(write, capsys):
         commands.main(["sweep", path])
     assert "Expected strategy to be one of BALD, Entropy" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_mistake_in_the_last_of_several_files_is_found_before_anything_starts(write, capsys):
+    path = write({"active_learning.strategy": ["Random"]})
+    second = Path(path).with_name("second.yaml")
+    second.write_text(Path(path).read_text().replace("Random", "Margn"))
+    with pytest.raises(SystemExit):
+        commands.main(["sweep", path, str(second)])
+    assert "got Margn" in capsys.readouterr().err and not Path("runs").exists()
+
+
+def test_a_callback_that_wants_a_logger_is_no_hindrance(write, capsys):
+    its = {
+        "trainer.callbacks": [{"class_path": "LearningRateMonitor"}],
+        "trainer.logger": {"class_path": "CSVLogger", "init_args": {"save_dir": "."}},
+    }
+    path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set=TINY | {"active_learning.cycles": 1} | its)
+    commands.main(["sweep", path])
+    assert "[3/3]" in capsys.readouterr().out

@@ -36,6 +36,7 @@ def test_what_does_not_make_runs_incomparable(changed):
         {"active_learning__retrain": "warm"},
         {"data__init_args__initial_size": 30},
         {"query_size": 20},
+        {"active_learning__unanswered": "asked"},
     ],
 )
 def test_what_does(changed):
@@ -52,6 +53,13 @@ def test_a_path_with_the_runs_own_seed_is_the_same_choice_for_every_seed():
     assert chosen("runs/full-seed3/last.ckpt", 3) != chosen("runs/other-seed12/last.ckpt", 12)
     assert chosen("runs/seed31/last.ckpt", 3) != chosen("runs/seed41/last.ckpt", 4)
     assert chosen("full-seed3.ckpt", 3) == chosen("full-seed12.ckpt", 12)
+
+
+def test_a_path_of_several_seeds_is_no_seeds():
+    runs = [({"x": "lists/common_s1.csv", "callbacks": [{"dirpath": f"best/seed{seed}"}]}, seed) for seed in (0, 1)]
+    assert settings.common_paths(runs) == {"lists/common_s1.csv"}
+    (one, other) = (settings.comparable(its, seed, settings.common_paths(runs)) for its, seed in runs)
+    assert one == other == {"x": "lists/common_s1.csv", "callbacks": [{"dirpath": "best/seed*"}]}
 
 
 def test_a_networks_name_is_no_path():

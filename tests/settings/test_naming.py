@@ -76,3 +76,11 @@ def test_short_names_of_what_differs():
     repeat = {"data__init_args__pool_repeat__item": 0, "data__init_args__pool_repeat__copies": 9}
     assert named({}, repeat) == ["pool_repeat.item=none", "pool_repeat.item=0"]
     assert named({width: 0.1}, {width: 0.1 + 1e-12}) == ["width=0.1", "width=0.1 (2)"]
+
+
+def test_a_file_is_no_class():
+    assert [settings.short(value) for value in ("torch.optim.SGD", "first.csv", "lists/first.csv")] == [
+        "SGD",
+        "first.csv",
+        "lists/first.csv",
+    ]

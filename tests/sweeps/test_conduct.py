@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,48 @@ def test_other_settings_are_refused():
     refuse_changed([run], lambda run: changes)
     with pytest.raises(UserError, match=r"to have the sweep's settings, but model was 1 and is 2. Give the sweep another folder"):
         refuse_changed([run], lambda run: [*changes, "model was 1 and is 2"])
+
+
+def test_a_run_may_have_begun_with_what_the_sweep_shared_before():
+    """A grid that is narrowed to one strategy shares no cycle 0 any more."""
+    run = planned("a")
+    write_run(run.directory)
+    refuse_changed([run], lambda run: [f"active_learning.initial_run was '{run.directory.parent}/initial-seed0' and is None"])
+    with pytest.raises(UserError, match="initial_run was 'elsewhere/x' and is None"):
+        refuse_changed([run], lambda run: ["active_learning.initial_run was 'elsewhere/x' and is None"])
+
+
+def test_who_asks_whether_a_run_is_held_hinders_nobody():
+    run = write_run("out/x")
+    run.hold()
+    run.release()
+
+    def asks(until):
+        while not until.exists():
+            RunDirectory("out/x").is_held()
+
+    asking = os.fork()
+    if not asking:
+        asks(Path("end"))
+        os._exit(0)
+    try:
+        for _ in range(300):
+            run.hold()
+            run.release()
+    finally:
+        Path("end").touch()
+        os.waitpid(asking, 0)
+
+
+def test_a_lock_that_can_not_be_read_is_held_by_nobody(monkeypatch):
+    run = write_run("out/x")
+    run.lock.touch()
+
+    def refuse(path, mode="r"):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert not run.is_held()
 
 
 def test_a_run_that_nobody_holds_is_free():

@@ -47,7 +47,7 @@ def test_every_combination_seed_by_seed_behind_its_cycle_0(write):
         "active_learning.cycles": 1,
         "active_learning.keep": "all",
         "active_learning.also_record": [],
-        "trainer.logger": False,
+        "trainer.logger": {"class_path": "lightning.pytorch.loggers.logger.DummyLogger"},
     }
     assert initial.settings == {"seed_everything": 3, "a.width": 16, **alone}
 
@@ -103,6 +103,8 @@ def test_the_seed_fills_its_places_and_settings_have_an_order(write):
         ({"grid": {"s": [1, 1]}}, "Expected each value of s once"),
         ({"grid": {"seed_everything": [1]}, "gird": 3}, "Expected the keys base, out, set, grid and slurm .* got gird"),
         ({}, "Expected grid in the sweep"),
+        ({"grid": {"seed_everything": [0, -1]}}, "Expected seed_everything in the sweep .* from 0 to 4294967295, got -1"),
+        ({"grid": {"q": {"a": {"seed_everything": True}}}}, "Expected seed_everything in the sweep .* got True"),
         ({"grid": {"seed_everything": [1]}, "set": ["x=1"]}, r"Expected set in the sweep .* a mapping, got \['x=1'\]"),
         ({"grid": {"q": {"a b": {"x": 1}, "a/b": {"x": 2}}}}, "Expected a name of its own for each run .* a_b-seed7"),
         ({"base": "configs/none.yaml", "grid": {"seed_everything": [1]}}, "Expected the configuration .*none.yaml, the base of the sweep"),

@@ -177,6 +177,7 @@ def compare(
     Raises:
         UserError: all runs are on the whole pool, so that there is nothing to compare.
     """
+    runs = _told_apart_by_start(runs)
     learning = [run for run in runs if not run.full_pool]
     starts = [run for run in learning if run.only_cycle_0]
     if len(starts) < len(learning):
@@ -207,6 +208,22 @@ def compare(
         tuple(duplicates + repeated),
         tuple(starts),
     )
+
+
+def _told_apart_by_start(runs: Sequence[Run]) -> list[Run]:
+    """Makes the initial run a setting, where runs of one strategy and seed have several: none of these runs repeats another one."""
+    starts: dict[Any, dict[Any, set[Any]]] = {}
+    for run in runs:
+        same = starts.setdefault(names.key_of(run.comparable), {}).setdefault((names.key_of(run.choice), run.seed), set())
+        same.add((names.key_of(run.began), run.start))
+    several = {key for key, found in starts.items() if any(map(_differ, found.values()))}
+    return [replace(run, comparable={**run.comparable, **run.began}) if names.key_of(run.comparable) in several else run for run in runs]
+
+
+def _differ(starts: Iterable[tuple[Any, Any]]) -> bool:
+    """Whether runs began with several other runs, and not all of these are the same: a run that was moved has two paths."""
+    began, came_out = zip(*starts, strict=True)
+    return len({*began}) > 1 and len({*came_out}) > 1
 
 
 def _best_of_each_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:

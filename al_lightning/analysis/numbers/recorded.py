@@ -15,7 +15,7 @@ from al_lightning.errors import UserError
 from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.settings import Settings
-from al_lightning.sources import evaluated_on
+from al_lightning.sources import evaluated_on, sha256_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Run:
         settings: all settings.
         stopping: the row of :func:`~al_lightning.analysis.numbers.stopping.as_row`; None if the settings do not ask for it.
         pixels: the pixels of all labeled items, by the number of labeled items; empty if not recorded.
+        first: a hash of the items that cycle 0 was trained on; empty if not recorded.
+        began: the run whose cycle 0 it has, as a setting; empty for its own.
     """
 
     path: Path
@@ -51,6 +53,8 @@ class Run:
     settings: Settings = field(default_factory=dict)
     stopping: Mapping[str, Any] | None = None
     pixels: Mapping[int, int] = field(default_factory=dict)
+    first: str = ""
+    began: Settings = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -67,6 +71,11 @@ class Run:
     def only_cycle_0(self) -> bool:
         """Whether only cycle 0 was asked for and done, so that other runs can begin with it."""
         return self.cycles == 1 and len(self.rows) == 1 and not self.full_pool
+
+    @property
+    def start(self) -> tuple[str, str]:
+        """What cycle 0 was trained on, and what came out."""
+        return self.first, repr(sorted(self.rows[0].metrics.items()))
 
     def curve(self, metric: str) -> dict[int, float]:
         """The metric by the number of labeled items. Cycles whose metric is not finite are left out."""
@@ -110,7 +119,14 @@ def read_run(directory: RunDirectory) -> Run:
         settings=config,
         stopping=stopping.as_row(directory) if stopping.is_watched(config) else None,
         pixels=directory.read_labeled_pixels(),
+        first=_first_items(directory),
     )
+
+
+def _first_items(directory: RunDirectory) -> str:
+    if not os.path.lexists(directory.queries):
+        return ""
+    return sha256_of(sorted(row.index for row in directory.read_labeled()[1] if row.cycle == 0))
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
@@ -137,7 +153,19 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     if not runs:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise UserError(f"Expected at least one run with a finished cycle, got none ({reasons}). Name run directories, or folders of such.")
-    return _by_one_name(sorted(runs.values(), key=lambda run: run.path)), skipped
+    return _by_one_name(_by_common_paths(sorted(runs.values(), key=lambda run: run.path))), skipped
+
+
+def _by_common_paths(runs: list[Run]) -> list[Run]:
+    """Compares a path that several seeds name as it is: a number in it is no seed."""
+    common = names.common_paths((run.settings, run.seed) for run in runs)
+
+    def compared(run: Run) -> Run:
+        content = {key: value for key, value in run.comparable.items() if key == names.CONTENT}
+        chosen, comparable = (of(run.settings, run.seed, common) for of in (names.choice, names.comparable))
+        return replace(run, choice=chosen, comparable=comparable | content, began=names.started_with(run.settings, run.seed, common))
+
+    return [compared(run) for run in runs]
 
 
 def _by_one_name(runs: list[Run]) -> list[Run]:

@@ -15,7 +15,7 @@ from al_lightning import sources
 from al_lightning.percent import percent, points, unsigned
 from al_lightning.run_tables import BY_STRATEGY, RANDOM, CycleRow, read_errors, read_evaluated
 from al_lightning.runs import RunDirectory
-from al_lightning.settings import Settings
+from al_lightning.settings import Settings, flat
 
 METRICS = ("test/miou", "test/accuracy", "val/miou", "val/accuracy")
 """The metrics that are looked at, in order of preference: the first one that a run has."""
@@ -80,7 +80,7 @@ class Picks:
 
 def is_watched(settings: Settings) -> bool:
     """Whether a person decides when a run stops: it asks a person for labels, draws its evaluation set, or makes random picks."""
-    return settings.get("active_learning.oracle") == "human" or not {*settings}.isdisjoint(_ASKED_BY)
+    return settings.get("active_learning.oracle") == "human" or any(settings.get(key) for key in _ASKED_BY)
 
 
 def exact_interval(hits: int, images: int) -> tuple[float, float]:
@@ -131,7 +131,7 @@ def metric_with_interval(run: RunDirectory) -> MetricWithInterval | None:
         UserError: a table is damaged.
     """
     row = run.read_curve()[-1]
-    if (name := metric_of(row)) is None or not math.isfinite(value := row.metrics[name]):
+    if (name := metric_of(row)) is None or not math.isfinite(value := row.metrics[name]) or _evaluates_a_part(run):
         return None
     if name.endswith("accuracy"):
         count = evaluation_images(run)
@@ -140,6 +140,12 @@ def metric_with_interval(run: RunDirectory) -> MetricWithInterval | None:
     if len(images) < _LEAST:
         return None
     return MetricWithInterval(name, value, *bootstrap_interval(np.array(images, dtype=np.int64)), len(images), "bootstrap")
+
+
+def _evaluates_a_part(run: RunDirectory) -> bool:
+    """Whether Lightning leaves out evaluation images: it is not recorded which."""
+    settings = flat(run.read_config())
+    return any(settings.get(f"trainer.limit_{what}_batches", 1.0) != 1.0 for what in ("val", "test"))
 
 
 def metric_of(row: CycleRow) -> str | None:

@@ -14,6 +14,7 @@ from al_lightning.analysis.numbers.statistics import LEVEL
 from al_lightning.analysis.pages import columns
 from al_lightning.percent import unsigned
 from al_lightning.run_tables import VALIDATED
+from al_lightning.settings import Settings
 from al_lightning.text import listed
 
 _NAMED = 5  # the most runs that one sentence names
@@ -105,6 +106,16 @@ def _more_than_strategy_and_seed(comparison: Comparison) -> Iterator[str]:
             f"These runs differ in more than strategy and seed: {', '.join(keys)}. Strategies are compared within each setting only; "
             "the table of settings has the values."
         )
+    if keys == [settings.CONTENT] and any(_draws_evaluation(run.settings) for run in comparison.runs):
+        yield (
+            "Each seed draws evaluation images of its own here, so that seeds are not put together: one data.init_args.pool_seed for all "
+            "runs draws the same ones."
+        )
+
+
+def _draws_evaluation(its: Settings) -> bool:
+    drawn = "active_learning.evaluation_first" in its or isinstance(its.get(settings.EVALUATION), float)
+    return drawn and "data.init_args.pool_seed" not in its
 
 
 def _of_no_use(comparison: Comparison) -> Iterator[str]:
@@ -178,6 +189,18 @@ def _first_sets(panel: Panel) -> Iterator[str]:
             "Not all strategies begin with the same initial set (active_learning.initial_strategy): a difference between two that don't is "
             "one of initial sets and queries together."
         )
+    elif seeds := [seed for seed in sorted({seed for each in panel.series for seed in each.runs}) if not _one_start(panel, seed)]:
+        yield (
+            f"Not all strategies begin with the same cycle 0 for {_seeds_named(seeds)} (active_learning.initial_run, or another initial "
+            "set): a difference between two that don't is one of cycle 0 and queries together."
+        )
+
+
+def _one_start(panel: Panel, seed: int) -> bool:
+    """Whether all strategies begin with the same items; and with the same metrics, where they begin with other runs."""
+    runs = [series.runs[seed] for series in panel.series if seed in series.runs]
+    began, starts = {settings.key_of(run.began) for run in runs}, {run.start for run in runs}
+    return len({run.first for run in runs}) < 2 and (len(began) < 2 or len(starts) < 2)
 
 
 def _seeds(panel: Panel) -> Iterator[str]:

@@ -6,8 +6,9 @@ import pytest
 from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.findings import area, overall
 from al_lightning.analysis.numbers.recorded import choose_metric, read_run, read_runs
-from al_lightning.analysis.pages.notes import panel_warnings
+from al_lightning.analysis.pages.notes import panel_warnings, warnings
 from al_lightning.errors import UserError
+from al_lightning.runs import RunDirectory
 from al_lightning.settings import QUERY_SIZE
 from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
 from tests.analysis.recorded import record, strategy
@@ -51,6 +52,7 @@ def test_broken_runs_are_left_out_with_the_reason(tmp_path):
     record(tmp_path / "seedless", [0.1], seed=True)
     record(tmp_path / "sizeless", [0.1]).config.write_text("seed_everything: 0")
     record(tmp_path / "json", [0.1]).environment.write_text("{")
+    record(tmp_path / "few", [0.1], initial=4).queries.write_text("cycle,rank,index,item,score\n0,0,0,item 0,\n")
     run = record(tmp_path / "text", [0.1])
     run.learning_curve.write_text(run.learning_curve.read_text().replace("0.1", "high"))
     runs, skipped = read_runs([tmp_path, tmp_path / "good"])
@@ -64,6 +66,7 @@ def test_broken_runs_are_left_out_with_the_reason(tmp_path):
         "sizeless": "query_size",
         "text": "Expected a number or nothing for val/accuracy in row 1 of",
         "json": "Expected JSON",
+        "few": "rows are missing",
     }
     reasons = {path.name: reason for path, reason in skipped.items()}
     assert reasons.keys() == parts.keys()
@@ -122,6 +125,53 @@ def test_an_expert_of_each_seed_is_one_series(tmp_path):
         record(tmp_path / f"{seed}", [0.1, 0.2], expert, seed)
     (series,) = compared(tmp_path).panels[0].series
     assert series.label == "Expert(Entropy)" and list(series.curves) == [0, 1]
+
+
+def test_a_path_that_all_seeds_share_is_the_same_for_all(tmp_path):
+    """Though it holds a number that is the seed of one of them; and a path with each run's seed may be deep in a setting."""
+    for seed in (0, 1):
+        expert = strategy("Expert", checkpoint="runs/full-seed0/last.ckpt", strategy=strategy("Entropy"))
+        saves = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": f"best/seed{seed}"}}
+        more = {"trainer__callbacks": [saves], "model__init_args__network__init_args__encoder_weights": "mobileone_s0.pth"}
+        record(tmp_path / f"{seed}", [0.1, 0.2], expert, seed, **more)
+    (panel,) = compared(tmp_path).panels
+    assert [list(series.curves) for series in panel.series] == [[0, 1]]
+
+
+def test_runs_that_began_with_other_runs_are_told_apart(tmp_path):
+    """A run that was moved is no other run; one that was trained once more on the same items is."""
+    for seed in (0, 1):
+        for kind, initial, first in (("a", 20, 0.1), ("b", 20, 0.2), ("c", 30, 0.1)):
+            began = {"active_learning__initial_run": f"common/{kind}-seed{seed}"}
+            record(tmp_path / f"{kind}{seed}", [first, 0.3], "Entropy", seed, initial=initial, **began)
+    found = compared(tmp_path)
+    assert [panel.name for panel in found.panels] == [f"initial_run=common/{kind}-seed*" for kind in "abc"] and not found.duplicates
+    assert all(list(panel.series[0].curves) == [0, 1] for panel in found.panels)
+    record(tmp_path / "moved", [0.1, 0.3], "Entropy", 0, active_learning__initial_run="elsewhere/a-seed0")
+    runs, skipped = read_runs([tmp_path / name for name in ("a0", "a1", "moved")])
+    (panel,) = (again := compare(runs, skipped, "val/accuracy")).panels
+    assert panel.name == "" and [run.path.name for run in again.duplicates] == ["moved"]
+
+
+def test_another_cycle_0_is_said(tmp_path):
+    record(tmp_path / "random0", [0.1, 0.3], "Random", 0)
+    record(tmp_path / "random1", [0.1, 0.3], "Random", 1)
+    record(tmp_path / "entropy0", [0.2, 0.4], "Entropy", 0)  # on another machine
+    record(tmp_path / "entropy1", [0.2, 0.4], "Entropy", 1, active_learning__initial_run="common/x")
+    said = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "the same cycle 0" in warning]
+    assert len(said) == 1 and "for seed 1 (active_learning.initial_run" in said[0]
+    record(tmp_path / "margin0", [0.1, 0.3], "Margin", 0, initial=20).queries.unlink()
+    queries = RunDirectory(tmp_path / "entropy0").queries
+    queries.write_text(queries.read_text().replace("0,3,3,item 3", "0,3,99,item 99"))
+    (said,) = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "the same cycle 0" in warning]
+    assert "for seeds 0, 1 (" in said
+
+
+def test_seeds_that_draw_their_evaluation_images_are_told_how_to_draw_the_same(tmp_path):
+    for seed in (0, 1):
+        content = {"data": {"items": 1000, "sha256": f"{seed}" * 16}}
+        record(tmp_path / f"{seed}", [0.1, 0.2], "Random", seed, environment=content, data__init_args__evaluation=0.2)
+    assert any("one data.init_args.pool_seed for all runs" in warning for warning in warnings(compared(tmp_path)))
 
 
 def test_the_whole_pool_gives_the_upper_end_where_it_fits(tmp_path):

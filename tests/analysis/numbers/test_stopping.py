@@ -84,3 +84,14 @@ def test_status_and_report_say_it_and_name_what_is_damaged(tmp_path, capsys):
     wanted = {"run": "good", "labeled": 60, "value": 0.7, "value_low": low, "value_high": high, "gain_per_label": 0.005}
     wanted |= {"strategy_error": strategy, "random_error": drawn, "difference": strategy - drawn}
     assert {name: row[name] if name == "run" else float(row[name]) for name in wanted} == pytest.approx(wanted)
+
+
+def test_who_decides_when_a_run_stops():
+    assert not stopping.is_watched({"active_learning.oracle": "dataset", "active_learning.random_share": 0.0})
+    assert all(stopping.is_watched(its) for its in ({"active_learning.oracle": "human"}, {"active_learning.random_share": 0.1}))
+
+
+def test_a_part_of_the_evaluation_set_gives_no_interval(tmp_path, capsys):
+    run = watched(tmp_path, "part", trainer__limit_val_batches=2)
+    said = command(capsys, "status", str(run.path))[1]
+    assert "val/accuracy 70.00 %" in said and "interval" not in said
