@@ -27,7 +27,7 @@ from al_lightning import data, settings, shipped, tasks
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ActiveLearningCallback, CycleLogger, CycleProgressBar, ScenePictures
 from al_lightning.callbacks.configured import is_as_it_was, refuse_other_weights, weights_known
-from al_lightning.configuration_files import refuse_variables
+from al_lightning.configuration_files import refuse_unfilled, refuse_variables
 from al_lightning.errors import UserError
 from al_lightning.loggers import hyperparameters, name_run, refuse_unreachable
 from al_lightning.parsing import Parser
@@ -121,6 +121,7 @@ class ActiveLearningCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Decides where the run lies, and opens it."""
         config = self.config.fit
+        refuse_unfilled(self.resolved(self.config))
         if config.run_dir is None:
             config.run_dir = _default_run_dir(config)
         if not config.run_dir.strip():

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def refuse_variables(arguments: list[str]) -> None:
     for argument in arguments:
         if found := _VARIABLE.search(argument):
             raise UserError(f"Expected {found[0]} in {argument!r} to be filled in by the shell. Write it without single quotes.")
+
+
+def refuse_unfilled(settings: Mapping[str, Any]) -> None:
+    """Makes sure that no setting has a variable in it: files that a setting names (``--trainer FILE``) are not filled in.
+
+    Args:
+        settings: by dotted key.
+
+    Raises:
+        UserError: a setting has one.
+    """
+    for key, value in settings.items():
+        if found := _VARIABLE.search(str(value)):
+            raise UserError(f"Expected {found[0]} in {key} to be filled in, which is done in files of --config alone. Write {key} there.")
 
 
 def _fill_in(node: yaml.Node, path: str | os.PathLike[str], done: set[yaml.Node]) -> None:

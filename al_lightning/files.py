@@ -57,15 +57,16 @@ def keep_rows(path: Path, rows: int) -> None:
 @contextmanager
 def appending(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for appending; if writing fails (a full disk), the file gets its old length back."""
-    with path.open("ab") as file:
-        length = file.tell()
-        try:
+    file = path.open("ab")
+    length = file.tell()
+    try:
+        with file:  # closing it writes once more what could not be written, and may fail again
             yield file
             file.flush()
             os.fsync(file.fileno())
-        except OSError:
-            file.truncate(length)
-            raise
+    except OSError:
+        os.truncate(path, length)
+        raise
 
 
 @contextmanager

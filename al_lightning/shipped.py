@@ -22,7 +22,7 @@ def located(name: str, kind: str = "") -> str:
         name: a path, or one of :func:`names`, with or without ``.yaml``. If there is neither, it is returned as it is.
         kind: a folder in :data:`FOLDER`, ``sweeps`` for example, that the name may leave out.
     """
-    if Path(name).exists():
+    if Path(name).is_file():
         return name
     stem = name.removesuffix(".yaml")
     candidates = ([f"{kind}/{stem}"] if kind else []) + [stem]

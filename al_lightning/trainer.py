@@ -13,6 +13,8 @@ from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, 
 
 _FEW_PROCESSES = 16  # each of them loads torch: thousands would fill the memory
 
+BatchesOrShare: TypeAlias = int | float | None  # in this order, in which 1 stays one batch; Lightning's own makes it 1.0, all of them
+
 if TYPE_CHECKING:
     Unlimited: TypeAlias = int
 else:
@@ -35,6 +37,9 @@ class Trainer(pl.Trainer):
         log_every_n_steps: log after so many steps.
         accumulate_grad_batches: batches for one optimizer step.
         gradient_clip_val: largest norm, or value, of gradients.
+        limit_train_batches: train on so many batches of each epoch (1 is one batch), or on a share of them (1.0 is all).
+        limit_val_batches: validate on so many batches, or on a share of them.
+        limit_test_batches: evaluate on so many batches, or on a share of them.
         reload_dataloaders_every_n_epochs: make the data loaders anew after so many epochs; 0 for never.
         settings: other arguments of Lightning's trainer.
 
@@ -56,11 +61,15 @@ class Trainer(pl.Trainer):
         log_every_n_steps: NonNegativeInt | None = None,
         accumulate_grad_batches: PositiveInt = 1,
         gradient_clip_val: NonNegativeFloat | None = None,
+        limit_train_batches: BatchesOrShare = None,
+        limit_val_batches: BatchesOrShare = None,
+        limit_test_batches: BatchesOrShare = None,
         reload_dataloaders_every_n_epochs: NonNegativeInt = 0,
         **settings: Any,
     ) -> None:
-        for name in ("limit_train_batches", "limit_val_batches", "val_check_interval"):
-            if settings.get(name) == 0:
+        limits = {"limit_train_batches": limit_train_batches, "limit_val_batches": limit_val_batches}
+        for name, value in (limits | {"val_check_interval": settings.get("val_check_interval")}).items():
+            if value == 0:
                 raise UserError(f"Expected trainer.{name} to be a number of batches or a share of them, above 0, got 0.")
         if settings.get("barebones"):
             raise UserError("Expected trainer.barebones to be false, got true: it logs nothing, and a learning curve is made of metrics.")
@@ -86,6 +95,9 @@ class Trainer(pl.Trainer):
                 accumulate_grad_batches=accumulate_grad_batches,
                 gradient_clip_val=gradient_clip_val,
                 reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
+                limit_train_batches=limit_train_batches,
+                limit_val_batches=limit_val_batches,
+                limit_test_batches=limit_test_batches,
                 **settings,
             )
         except Exception as error:  # MisconfigurationException, TypeError, ImportError ...: all of them are about what it was given

@@ -349,6 +349,21 @@ def test_fast_dev_run_leaves_no_run(config, capsys):
     assert not Path("runs").exists()
 
 
+def test_one_batch_is_one_batch(config):
+    main(["fit", "--config", config, "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1.0", "--active_learning.cycles=1"])
+    run = RunDirectory("runs/tiny-Entropy-seed3")
+    (row,) = run.read_curve()
+    assert row.train_steps == row.epochs and run.read_config()["trainer"]["limit_val_batches"] == 1.0
+
+
+def test_variables_in_files_that_a_setting_names_are_refused(config, capsys, monkeypatch):
+    monkeypatch.setenv("PLACE", "here")
+    Path("logger.yaml").write_text("class_path: CSVLogger\ninit_args: {save_dir: ., name: '${PLACE}'}\n")
+    said = fails(capsys, "--config", config, "--trainer.logger", "logger.yaml")
+    assert "Expected ${PLACE} in trainer.logger.init_args.name to be filled in, which is done in files of --config alone" in said
+    assert not Path("runs").exists()
+
+
 def test_loggers_and_checkpoints_live_in_the_run(config):
     logger = ["--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "."]
     callbacks = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/accuracy", "--trainer.callbacks.mode=max"]

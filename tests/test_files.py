@@ -1,9 +1,11 @@
 import csv
 import os
+import resource
+import signal
 
 import pytest
 
-from al_lightning.files import as_csv, keep_rows, remove_unfinished, whole_rows, write_atomically
+from al_lightning.files import appending, as_csv, keep_rows, remove_unfinished, whole_rows, write_atomically
 from al_lightning.text import decoded, encoded
 from tests.experiments import in_child
 
@@ -59,3 +61,21 @@ def test_two_processes_do_not_share_a_temporary_file_and_failures_leave_none(tmp
         with pytest.raises(KeyboardInterrupt):
             write_atomically(tmp_path / "x.csv", b"1")
     assert len(names) == 3 and not list(tmp_path.iterdir())
+
+
+def test_what_can_not_be_appended_leaves_the_file_as_it_was(tmp_path):
+    """A limit of the file's size stands for a full disk."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b\n")
+
+    def full():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        try:
+            with appending(path) as file:
+                file.write(b"1,2\n3,4\n")
+        except OSError:
+            os._exit(7)
+        os._exit(0)
+
+    assert in_child(full) == 7 and path.read_bytes() == b"a,b\n"

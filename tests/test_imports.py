@@ -15,6 +15,7 @@ LAYERS = [
         "errors",
         "help_order",
         "interpreter",
+        "layer_settings",
         "locks",
         "parser_messages",
         "percent",

@@ -22,6 +22,9 @@ def test_names_are_taken_where_there_is_no_such_file(tmp_path, monkeypatch):
     assert shipped.located("nothing") == "nothing" and shipped.located("../configs/demo") == "../configs/demo"
     given = ["fit", "--config", "demo", "--config=demo", "-c", "demo", "--model", "demo"]
     assert shipped.located_in(given) == ["fit", "--config", demo, f"--config={demo}", "-c", demo, "--model", "demo"]
+    Path("demo").mkdir()
+    assert shipped.located("demo") == demo
+    Path("demo").rmdir()
     Path("demo").write_text("own")
     assert shipped.located("demo") == "demo"
 

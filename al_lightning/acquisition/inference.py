@@ -34,6 +34,16 @@ class Staged(Protocol):
         """The rest, from the first dropout to the logits."""
 
 
+def staged(network: nn.Module) -> Staged | None:
+    """A network whose ``prefix`` and ``tail`` stand for it: both are methods of the class that its ``forward`` is of.
+
+    Parts of a network may have these names for another reason, and a class that changes ``forward`` alone means what it says there.
+    """
+    own = next(kind for kind in type(network).__mro__ if "forward" in vars(kind))
+    stands = "forward" not in vars(network) and {"prefix", "tail"} <= {name for name, value in vars(own).items() if callable(value)}
+    return network if stands and isinstance(network, Staged) else None
+
+
 class Watcher(Protocol):
     """Observes what happens inside a network."""
 
@@ -53,7 +63,7 @@ class Batch:
 
     def __init__(self, network: nn.Module, inputs: Tensor, indices: Tensor, watchers: Sequence[Watcher] = ()) -> None:
         self.network, self.inputs, self.indices, self.watchers = network, for_network(network, inputs), indices, watchers
-        self._staged = network if isinstance(network, Staged) else None
+        self._staged = staged(network)
         for watcher in watchers:
             watcher.attach(network)
 

@@ -68,14 +68,13 @@ def _joint(
     strategies: Sequence[Strategy], represented: Represented | None, network: nn.Module, seed: int
 ) -> Iterator[Callable[[Tensor, Tensor], tuple[list[Tensor | None], Rows]]]:
     """What each strategy measures, and the rows."""
-    wanted: dict[Inference, list[Measure]] = {}
+    # What is represented comes first: a later pass over a cached prefix would not enter the layer that is looked at once more.
+    wanted: dict[Inference, list[Measure]] = {} if represented is None else {represented.inference: []}
     for strategy in strategies:
         if strategy.inference is not None and strategy.measure is not None:
             measures = wanted.setdefault(strategy.inference, [])
             if strategy.measure not in measures:
                 measures.append(strategy.measure)
-    if represented is not None:
-        wanted.setdefault(represented.inference, [])
     taps = [Tap(represented.kind.layer, represented.kind.option)] if represented is not None and represented.kind.taps else []
 
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from al_lightning.acquisition.description import described
 from al_lightning.acquisition.inference import Inference
@@ -124,8 +125,12 @@ class Tap:
 
 
 def has_weights(part: nn.Module) -> bool:
-    """Whether a module itself mixes channels, by weights of 2 or more axes. The weights of norms are vectors, and only scale channels."""
-    return any(parameter.ndim > 1 for parameter in part.parameters(recurse=False))
+    """Whether a module itself mixes channels, by weights of 2 or more axes. The weights of norms are vectors, and only scale channels.
+
+    Weights that are computed from others (``torch.nn.utils.parametrizations``) are the module's, too.
+    """
+    own = [*part.parameters(recurse=False), *(part.get_submodule("parametrizations").parameters() if is_parametrized(part) else ())]
+    return not isinstance(part, ParametrizationList) and any(parameter.ndim > 1 for parameter in own)
 
 
 class Representation(ABC):

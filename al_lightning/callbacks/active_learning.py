@@ -25,6 +25,7 @@ from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
 from al_lightning.callbacks.weights import best_weights, refuse_reopening, weights_of_cycle_0
 from al_lightning.errors import UserError
+from al_lightning.layer_settings import LayerSettings, unchanged
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
 from al_lightning.refusals import WaitsForLabels
 from al_lightning.run_tables import CycleRow
@@ -220,7 +221,7 @@ class ActiveLearningCallback(Callback):
     def _query(self) -> Query:
         self.restart.end_loading()
         size = self.budget.query_size(self.data.pool)
-        again = self.record.asked_again(self.cycle) if self.unanswered == "asked" else ((), ())
+        again = self.record.asked_again(self.cycle, size) if self.unanswered == "asked" else ((), ())
         drawn = selection.picks_at_random(self.random_share, self.budget.asked_before(self.cycle), size)
         wanted = Wanted(size, self.budget.stride(self.cycle), drawn, *again)
         strategies = [self.strategy, *self.also_record]
@@ -283,6 +284,8 @@ class ActiveLearningCallback(Callback):
             choose = first_choice(self.initial_strategy, self.data, self.task, self.oracle.asks, self.budget.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
         if self.cycle < 0:
+            if trainer.fast_dev_run:  # type: ignore[attr-defined]
+                raise UserError("Expected labels to try two cycles with (trainer.fast_dev_run), but nothing is labeled. Label some images.")
             self.record.settle()
             self._say(str(self.record.waiting))
             raise WaitsForLabels
@@ -310,7 +313,8 @@ class ActiveLearningCallback(Callback):
         """Remembers the state of the new optimizers, tries the strategies, and tells the other callbacks if a run is resumed."""
         self.restart.remember_optimizers()
         if self.cycle == 0 and self.budget.cycles != 1:
-            refuse_unfit(trainer, self.data, self.task.network, [self.strategy, *self.also_record])
+            with unchanged(self.task):
+                refuse_unfit(trainer, self.data, self.task.network, [self.strategy, *self.also_record])
         self.record.settle(bool(self._stopped) and not self.record.waiting, self.budget.cycles, self.budget.labels)
         if self._reopens:
             self._say(f"The run in {self.record.run.path} goes further: cycle {self.cycle}, which made no query, is done again.")
@@ -318,6 +322,14 @@ class ActiveLearningCallback(Callback):
         self.restart.logged_steps = self._logged_steps
         if self._resumed:
             self._tell("on_resume", trainer, pl_module)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remembers what layers keep besides weights: a sanity check comes once in each process, and must not change a training."""
+        self._before_check = LayerSettings(pl_module, persistent=True)
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores it."""
+        self._before_check.restore()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds what is random in an epoch: dropout and augmentation."""

@@ -8,14 +8,9 @@ from types import FunctionType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
-_SCALARS = (type(None), bool, int, float, str)
-
-
-def settings(part: nn.Module) -> dict[str, Any]:
-    """A layer's public attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability."""
-    return {name: value for name, value in vars(part).items() if not name.startswith("_") and type(value) in _SCALARS}
+from al_lightning.layer_settings import SCALARS
 
 
 class WatchedCallback:
@@ -64,7 +59,7 @@ class WatchedCallback:
             return all(map(self._is_plain, (*value.keys(), *value.values())))
         if kind is Tensor:
             return value.untyped_storage().data_ptr() not in self._storages
-        return kind in (*_SCALARS, complex)
+        return kind in (*SCALARS, complex)
 
 
 def _tells_its_state(callback: Callback) -> bool:

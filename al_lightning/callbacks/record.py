@@ -22,7 +22,7 @@ from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
-from al_lightning.run_files import MADE_IN_PYTHON
+from al_lightning.run_files import INITIAL, MADE_IN_PYTHON
 from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
 from al_lightning.states import reading, refuse_other_weights, tensors_in, unpickled
@@ -223,12 +223,17 @@ class RunRecord:
         self.data_record.finish(cycle, indices)
         return indices
 
-    def asked_again(self, cycle: int) -> tuple[list[int], list[int]]:
-        """The items of the last query that are not labeled yet and stay asked for, and those of them that were drawn at random."""
+    def asked_again(self, cycle: int, most: int) -> tuple[list[int], list[int]]:
+        """The items of the last query that are not labeled yet and stay asked for, and those of them that were drawn at random.
+
+        Args:
+            cycle: the current cycle.
+            most: how many items may stay asked for; the others go back into the pool.
+        """
 
         def read() -> tuple[list[int], list[int]]:
-            again = self.run.still_asked(cycle - 1) if cycle else []
-            return again, sorted(self.run.read_random(cycle - 1) & {*again})
+            again = self.run.still_asked(cycle - 1 if cycle else INITIAL)[:most]
+            return again, sorted(self.run.read_random(cycle - 1) & {*again} if cycle else [])
 
         return self.on_rank_zero(read)
 

@@ -21,8 +21,9 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
 
-from al_lightning.callbacks.plain_attributes import WatchedCallback, settings
+from al_lightning.callbacks.plain_attributes import WatchedCallback
 from al_lightning.errors import UserError
+from al_lightning.layer_settings import LayerSettings, settings
 
 Stage = Callable[[], None]
 _REST = "al_lightning"  # a checkpoint's key for what Lightning leaves out
@@ -122,11 +123,15 @@ class FitRestart:
             del self.trainer.save_checkpoint
 
     def remember_optimizers(self) -> None:
-        """Remembers the optimizers' state, as a module may return the same objects in every fit. To be called in ``on_fit_start``."""
+        """Remembers the state of optimizers, as a module may return the same objects in every fit, and of layers.
+
+        To be called in ``on_fit_start``.
+        """
         strategy = self.trainer.strategy
         self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
         self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]
         self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
+        self._layers = LayerSettings(self.module, persistent=False)
 
     def end(self) -> None:
         """Does what a trainer does after a fit: calls the closing hooks of all callbacks and of the module."""
@@ -148,6 +153,7 @@ class FitRestart:
                 vars(callback).update(self._copied_state(state))
         for parameter, requires_grad in self._requires_grad:
             parameter.requires_grad_(requires_grad)
+        self._layers.restore()
         for part, training in self._training:
             part.training = training
         draw_weights()

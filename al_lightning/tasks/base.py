@@ -1,5 +1,6 @@
 """What all tasks share: a network that can be drawn anew, its optimizer, and training by batches or by blocks of batches."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -85,6 +86,7 @@ class Task(LightningModule, ABC):
         self.block = block
         self.network = network()
         self.criterion = criterion
+        self._loss_state = {} if criterion is None else copy.deepcopy(criterion.state_dict())
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
         self._steps = BlockSteps()
@@ -102,8 +104,13 @@ class Task(LightningModule, ABC):
         return {**super().__getstate__(), "_losses": [], "_indices": [], "_steps": BlockSteps()}
 
     def draw_weights(self, seed: int) -> None:
-        """Gives the network the weights that a new one has with this seed. In place: optimizers and DDP keep their parameters."""
+        """Gives the network the weights that a new one has with this seed, and the loss its first state.
+
+        In place: optimizers and DDP keep their parameters.
+        """
         self.network.load_state_dict(self.new_network(seed).state_dict())
+        if self.criterion is not None:
+            self.criterion.load_state_dict(self._loss_state)
 
     def new_network(self, seed: int) -> nn.Module:
         """A new network, with the weights that this seed gives it."""
@@ -330,6 +337,8 @@ class Task(LightningModule, ABC):
         names = [datamodule.item(int(index)) for index in self._indices[step]]
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         remedy = "Look at these items, or lower the learning rate."
+        if self.dense and self.criterion is not None:
+            remedy = f"If all pixels are ignored there, {type(self.criterion).__name__} has to give 0. Else {remedy[0].lower()}{remedy[1:]}"
         if self.dtype == torch.float16:
             remedy = (
                 "The weights are in 16-bit floats, which end at 65,504 and in which Adam's eps of 1e-8 is 0: use precision bf16-true or "

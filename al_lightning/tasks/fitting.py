@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
+from al_lightning.layer_settings import unchanged
 from al_lightning.text import listed
 
 _TOO_FEW = "Expected more than 1 value per channel when training"  # torch's batch norm
@@ -55,18 +57,20 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
         UserError: it can't take the inputs, or its logits are not ``(1, C)``; ``(1, C, H, W)``, if dense.
     """
     shape = "x".join(map(str, example.shape[1:]))
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    try:
-        logits = _outcome(network, example)
-    except (RuntimeError, ValueError, IndexError) as error:
+    if lazy := [name for name, parameter in network.named_parameters() if is_lazy(parameter)]:
         raise UserError(
-            f"Expected a network for inputs of {shape}, as the data have, but {type(network).__name__} can't take them: {error}. "
+            f"Expected a network whose layers know their sizes, as its weights are drawn anew in each cycle, but {lazy[0]} of "
+            f"{type(network).__name__} is lazy. Name the sizes in your network."
+        )
+    try:
+        with unchanged(network):
+            logits = _outcome(network.eval(), example)
+    except Exception as error:  # a network may raise anything for inputs that it was not written for
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(
+            f"Expected a network for inputs of {shape}, as the data have, but {type(network).__name__} can't take them: {said}. "
             "Change model.init_args.network."
         ) from error
-    finally:
-        for part, training in modes:
-            part.training = training
     expected = (1, len(classes), *(example.shape[2:] if dense else ()))
     if not isinstance(logits, Tensor) or logits.shape != expected:
         found = "x".join(map(str, logits.shape[1:])) if isinstance(logits, Tensor) else type(logits).__name__
@@ -104,7 +108,8 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
         targets[ignored] = IGNORED
     try:
         device = next(loss.buffers(), logits).device
-        value = loss(logits.to(device), targets.to(device))
+        with unchanged(loss):
+            value = loss(logits.to(device), targets.to(device))
         (gradient,) = torch.autograd.grad(value, logits)
     except Exception as error:  # a loss may raise anything for arguments that it was not written for
         hint = f" Ignored pixels have the class {IGNORED}: many losses take ignore_index: {IGNORED}." if dense else ""
@@ -127,16 +132,13 @@ def needs_two_items(network: nn.Module, example: Tensor) -> bool:
     """
     if not any(isinstance(part, _BatchNorm) and part.training for part in network.modules()):
         return False
-    kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
-        _outcome(network, example)
+        with unchanged(network):
+            _outcome(network, example)
     except ValueError as error:
         if _TOO_FEW not in str(error):
             raise
         return True
-    finally:
-        for buffer, value in kept:
-            buffer.copy_(value)
     return False
 
 

@@ -1,5 +1,6 @@
 """Semantic segmentation."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -107,8 +108,12 @@ class SegmentationTask(Task):
         """The optimizer with the polynomial decay of ``poly_power``."""
         if self.poly_power is None:
             return super().own_schedule(optimizer)
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = PolynomialLR(optimizer, total_iters=steps, power=self.poly_power)
+        if not math.isfinite(steps := self.trainer.estimated_stepping_batches):
+            raise UserError(
+                "Expected trainer.max_epochs or trainer.max_steps, over which the learning rate decays, got neither. Set one of them, or a "
+                "model.init_args.lr_scheduler, or model.init_args.poly_power to null for a constant rate."
+            )
+        scheduler = PolynomialLR(optimizer, total_iters=int(steps), power=self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from al_lightning.acquisition.hashing import keep_mask
-from al_lightning.acquisition.inference import Batch, dropout_passes, perturbed_logits
+from al_lightning.acquisition.inference import Batch, dropout_passes, perturbed_logits, staged
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 
@@ -66,6 +66,42 @@ def naive_passes(network, x, indices, passes, drop, seed):
     masks = keep_mask(seed, indices, torch.arange(passes), network.hidden.out_features, drop)
     hidden = network.hidden(x.flatten(1)).relu()
     return torch.stack([network.output(hidden * mask / (1 - drop)) for mask in masks])
+
+
+class Normalised(MLP):
+    """Changes what a network does, but not its parts."""
+
+    def forward(self, inputs):
+        return super().forward((inputs - 0.3) / 0.5)
+
+
+class Wider(MLP):
+    """Changes a part, and so what the network does."""
+
+    def prefix(self, inputs):
+        return 2 * super().prefix(inputs)
+
+
+class Three(nn.Module):
+    """Calls two of its three parts so for another reason."""
+
+    def __init__(self):
+        super().__init__()
+        self.prefix, self.body, self.tail = nn.Flatten(), nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5)), nn.Linear(6, 4)
+
+    def forward(self, inputs):
+        return self.tail(self.body(self.prefix(inputs)))
+
+
+@pytest.mark.parametrize(("make", "is_staged"), [(MLP, True), (Normalised, False), (Wider, True), (Three, False)])
+def test_items_are_scored_by_what_the_network_does(make, is_staged):
+    torch.manual_seed(0)
+    network = (Three() if make is Three else make(6, 0.5, num_classes=4, input_shape=(3, 2))).eval()
+    x = torch.rand(5, 3, 2)
+    assert (staged(network) is not None) == is_staged
+    torch.testing.assert_close(Batch(network, x, torch.arange(5)).logits(), network(x))
+    network.forward = lambda inputs: torch.zeros(len(inputs), 4)
+    assert not Batch(network, x, torch.arange(5)).logits().any()
 
 
 @pytest.mark.parametrize("at_once", [10**9, 1])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from al_lightning.acquisition import BADGE, EPIG, BatchBALD, CoreSet, Diverse, Entropy, Expert, Features, Margin, UHerding
+from al_lightning.acquisition import BADGE, BALD, EPIG, BatchBALD, CoreSet, Diverse, Entropy, Expert, Features, Margin, Odin, UHerding
 from al_lightning.acquisition.hashing import keep_mask
 from al_lightning.acquisition.inference import DropoutPasses, PlainPass
 from al_lightning.acquisition.joint import joint_looker
@@ -221,6 +221,26 @@ def test_an_expert_s_features_are_its_own_network_s(tmp_path):
     (found,) = rows_of(Expert(str(tmp_path / "last.ckpt"), CoreSet()).represented, network, inputs)
     torch.testing.assert_close(found, features_of(other, inputs))
     assert not torch.equal(found, features_of(network, inputs))
+
+
+def test_what_is_represented_is_of_its_own_pass_whatever_else_is_recorded(tmp_path):
+    """Also in a layer of the part that dropout passes have computed already."""
+    torch.manual_seed(0)
+    network, other, inputs = MLP(6, 0.3, 4, (5,)), MLP(6, 0.3, 4, (5,)), torch.rand(7, 5)
+    torch.save({"state_dict": {f"network.{name}": value for name, value in other.state_dict().items()}}, tmp_path / "last.ckpt")
+    recorded = [BALD(3, 0.5), Expert(str(tmp_path / "last.ckpt"), Entropy()), Odin(10.0, 0.1)]
+    for layer in ("hidden", "output"):
+        wanted = Represented(PlainPass(), Features(layer=layer))
+        (alone,), (beside,) = (rows_of(wanted, network, inputs, strategies=strategies) for strategies in ([], recorded))
+        assert torch.equal(alone, beside)
+
+
+def test_a_layer_whose_weights_are_computed_has_weights():
+    last = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4))
+    network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Dropout(), last).eval()
+    inputs = torch.rand(3, 5)
+    torch.testing.assert_close(features_of(network, inputs), network[:3](inputs))
+    assert features_of(nn.Sequential(nn.Linear(5, 6), nn.utils.parametrizations.weight_norm(nn.Linear(6, 4))), inputs).shape == (3, 6)
 
 
 def test_equal_representations_are_one():

@@ -8,6 +8,7 @@ import pytest
 
 from al_lightning.acquisition import CoreSet, Random
 from al_lightning.analysis.numbers import stopping
+from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_asked_first import FIRST, fit, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, folder, label, only  # noqa: F401
@@ -96,3 +97,21 @@ def test_what_is_not_answered_returns_or_stays_asked_for(folder, unanswered):  #
     whole = RunDirectory("whole")
     assert_same(run, whole)
     assert [run.errors(cycle).read_bytes() for cycle in range(3)] == [whole.errors(cycle).read_bytes() for cycle in range(3)]
+
+
+def test_what_is_not_answered_at_first_stays_asked_for_within_a_query(folder):  # noqa: F811
+    """Also of the initial set; and a query that is smaller than what is left asks for no more than its size."""
+    only()
+    settings = {"enough": 0.3, "unanswered": "asked", "query_size": [6, 2], "cycles": 3, "size": 6}
+    first = wanted(fit("run", **settings))
+    label(*first[:2])
+    second = wanted(fit("run", **settings))
+    assert len(first) == len(second) == 6 and second[:4] == first[2:]
+    label(*second[:2])
+    assert wanted(fit("run", **settings)) == second[2:4]
+
+
+def test_nothing_is_asked_of_a_person_to_try_the_code(folder):  # noqa: F811
+    only()
+    with pytest.raises(UserError, match="Expected labels to try two cycles with"):
+        fit("run", trainer={"max_epochs": 1, "fast_dev_run": True}, size=6)

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from al_lightning.acquisition import BALD, Entropy, MaxSoftmax, Odin, Random
+from al_lightning.acquisition import BALD, Entropy, Inverse, LowestMiou, MaxSoftmax, Odin, Random
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures
 from al_lightning.callbacks.scoring import pixel_scores
@@ -72,6 +72,11 @@ def test_pixel_scores_are_those_that_are_aggregated(strategy):
     if not isinstance(strategy, Odin):
         expected = torch.special.entr(p).sum(1) if isinstance(strategy, Entropy) else 1 - p.amax(1)
         torch.testing.assert_close(scores, expected)
+
+
+@pytest.mark.parametrize("strategy", [LowestMiou(), Inverse(LowestMiou())], ids=str)
+def test_predicted_classes_are_no_scores(strategy):
+    assert pixel_scores([strategy], Tiny(), torch.rand(2, 3, 5, 7), torch.tensor([3, 1]), 0)[1] == [None]
 
 
 def test_other_data_and_other_numbers_are_refused(tmp_path):

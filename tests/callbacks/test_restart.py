@@ -47,7 +47,40 @@ class OneCycleTask(ClassificationTask):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+class Counting(WithNorm):
+    """Changes while it trains, by a number and by a buffer that no checkpoint has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        self.seen += self.training
+        self.backbone[-1].p = min(0.5, 0.01 * self.calls)
+        return super().forward(inputs) * (1 + 0.01 * self.seen)
+
+
+class Warming(nn.CrossEntropyLoss):
+    """Likewise, by a buffer that checkpoints have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += torch.is_grad_enabled()
+        self.label_smoothing += 0.01
+        return super().forward(logits, targets) * (1 + 0.1 * self.calls)
+
+
+def with_states(network: Any, **arguments: Any) -> ClassificationTask:
+    return ClassificationTask(Counting, optimizer=sgd, loss=Warming(), **arguments)
+
+
 CASES = {
+    "states": (with_states, {}),
     "plain": (ClassificationTask, {}),
     "momentum": (ClassificationTask, {"optimizer": sgd}),
     "plateau": (ClassificationTask, {"optimizer": sgd, "lr_scheduler": plateau}),

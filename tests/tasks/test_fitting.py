@@ -43,6 +43,11 @@ def test_other_numbers_and_swapped_names_are_refused(stated, data, match):
         agreed_classes(stated, data, "classes")
 
 
+class Asserting(nn.Module):
+    def forward(self, inputs):
+        raise AssertionError("wrong size")
+
+
 @pytest.mark.parametrize(
     ("network", "example", "match"),
     [
@@ -57,6 +62,8 @@ def test_other_numbers_and_swapped_names_are_refused(stated, data, match):
         (nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), ITEMS, "inputs of 1x4x4"),
         (nn.Conv2d(1, 5, 1), ITEMS, "Expected 5 outputs .*got 5x4x4"),
         (nn.MaxPool2d(2, return_indices=True), ITEMS, "got tuple"),
+        (Asserting(), ITEMS, r"Asserting can't take them: wrong size\. Change"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), ITEMS, "layers know their sizes, .* but 1.weight of Sequential is lazy"),
     ],
 )
 def test_networks_that_do_not_fit_the_data_are_refused(network, example, match):

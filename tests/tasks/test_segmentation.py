@@ -86,6 +86,13 @@ def test_the_rate_decays_polynomially_to_zero(tmp_path):
     np.testing.assert_allclose(rates, [0.007 * (1 - step / 6) ** 0.9 for step in range(6)])
 
 
+def test_a_decay_without_an_end_is_refused(tmp_path):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, max_time="00:00:00:01", **quiet)
+    with pytest.raises(UserError, match=r"max_epochs or trainer\.max_steps, over which the learning rate decays"):
+        trainer.fit(SegmentationTask(Tiny), datamodule=make_data(cache=str(tmp_path / "scenes")))
+
+
 @pytest.mark.parametrize("strategy", [Entropy(CountAbove(2.5)), BALD(3), LowestMiou()], ids=lambda s: type(s).__name__)
 def test_the_loop_runs_and_resumes_on_scenes(tmp_path, strategy):
     whole = run_scenes(tmp_path / "whole", strategy)

@@ -145,8 +145,11 @@ class Strategy:
             UserError: the strategy does not fit the data.
         """
 
-    def readable(self, values: Tensor) -> Tensor:
-        """The scores that a person reads, pixel by pixel, from what ``measure`` made of the logits; higher = more worth labeling."""
+    def readable(self, values: Tensor) -> Tensor | None:
+        """The scores that a person reads, pixel by pixel, from what ``measure`` made of the logits; higher = more worth labeling.
+
+        None if pixels have no scores.
+        """
         return values
 
     def score(self, keys: Tensor) -> Tensor:

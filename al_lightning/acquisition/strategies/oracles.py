@@ -25,6 +25,10 @@ class _OracleStrategy(Strategy):
         """See :meth:`Strategy.prepare`."""
         self._oracle_labels = oracle_labels
 
+    def readable(self, values: Tensor) -> Tensor | None:
+        """See :meth:`Strategy.readable`; what is measured is a class."""
+        return None
+
     def _targets(self, indices: Tensor) -> Tensor:
         return self._oracle_labels(indices.cpu()).to(indices.device)
 

@@ -34,7 +34,7 @@ class Wrapped(Strategy):
         """See :meth:`Strategy.ranking_keys`."""
         return self.strategy.ranking_keys(values, indices, seed)
 
-    def readable(self, values: Tensor) -> Tensor:
+    def readable(self, values: Tensor) -> Tensor | None:
         """See :meth:`Strategy.readable`."""
         return self.strategy.readable(values)
 
@@ -103,9 +103,9 @@ class Inverse(Wrapped):
         """See :meth:`Strategy.ranking_keys`."""
         return -self.strategy.ranking_keys(values, indices, seed)
 
-    def readable(self, values: Tensor) -> Tensor:
+    def readable(self, values: Tensor) -> Tensor | None:
         """See :meth:`Strategy.readable`."""
-        return -self.strategy.readable(values)
+        return None if (scores := self.strategy.readable(values)) is None else -scores
 
     def score(self, keys: Tensor) -> Tensor:
         """See :meth:`Strategy.score`."""
