@@ -108,3 +108,22 @@ def test_networks_that_nobody_can_name_are_told_apart_by_their_layers(tmp_path, 
         trainer.fit(task, datamodule=al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600))
         signs.append(al_lightning.RunDirectory(f"run{number}").read_config()["model"]["init_args"]["network"]["init_args"])
     assert signs[0] == signs[2] != signs[1]
+
+
+def test_a_person_who_labels_for_a_script_is_told_of_the_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        folder = Path("photos", ("cat", "dog", "unlabeled")[number % 3])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (30 * number, 0, 0)).save(folder / f"{number}.png")
+    learning = al_lightning.ActiveLearningCallback(al_lightning.Margin(), 1, cycles=2, oracle="human")
+    trainer = al_lightning.Trainer(
+        callbacks=[learning], max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    data = al_lightning.FolderClassificationDataModule("photos", evaluation=0.4)
+    network = partial(al_lightning.MLP, num_classes=2, input_shape=(3, 8, 8))
+    trainer.fit(al_lightning.ClassificationTask(network), datamodule=data)
+    run = al_lightning.RunDirectory("runs/Margin-seed0")
+    told = (run.package(0) / "README.txt").read_text()
+    assert "Then continue the run by its script, with resume=True." in told and "al_lightning" not in told
+    assert run.read_config()["active_learning"]["oracle"] == "human"

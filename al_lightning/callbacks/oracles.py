@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shlex
 import shutil
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ from al_lightning.data import PoolDataModule
 from al_lightning.data.scenes.scene import decode_image, size_of
 from al_lightning.errors import UserError
 from al_lightning.files import write_atomically
-from al_lightning.run_files import EVALUATION_FIRST, INITIAL
+from al_lightning.run_files import EVALUATION_FIRST, INITIAL, MADE_IN_PYTHON
 from al_lightning.run_tables import Labeled
 from al_lightning.runs import RunDirectory
 from al_lightning.text import encoded
@@ -149,8 +150,8 @@ class HumanOracle(Oracle):
 
         cycle = asked[0].cycle - 1
         folder = run.package(cycle)
-        model, then = f"{run.path.name}, cycle {cycle}", f"python -m al_lightning ingest {shlex.quote(str(run.path))}"
-        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, model, run.path, folder, then)
+        then = None if _is_a_scripts(run) else f"python -m al_lightning ingest {shlex.quote(str(run.path))}"
+        write_tools(folder, [*map(item, asked)], classes_of(data), self.tools, f"{run.path.name}, cycle {cycle}", run.path, folder, then)
 
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """See :meth:`Oracle.answer`; it answers when enough items are labeled."""
@@ -238,6 +239,8 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], n
         what = [
             f"Label the images in this folder: {data.label_key()} for each.",
             f"Write the classes into {places[0].resolve()} (one line for each image: name,class).",
+        ]
+        others = [
             "Or write them into another table of this kind, or sort copies of the images into one folder for each class. A command takes",
             "the labels from that table or folder (FROM):",
         ]
@@ -246,17 +249,22 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], n
         what = [
             f"Label the images in this folder: draw a mask for each, as large as the image is shown, with {data.label_key()}.",
             f"Put the masks, with the names below, into {places[0].parent.resolve()}.",
-            "Or put them into any other folder. A command takes them from there (FROM):",
         ]
+        others = ["Or put them into any other folder. A command takes them from there (FROM):"]
+    its = shlex.quote(str(run.path))
+    commands = [
+        *others,
+        "",
+        f"    python -m al_lightning ingest {its} FROM",
+        "",
+        "It checks the labels first. Then continue the run:",
+        "",
+        f"    python -m al_lightning fit --resume --run_dir {its}",
+    ]
     return "\n".join(
         [
             *what,
-            "",
-            f"    python -m al_lightning ingest {shlex.quote(str(run.path))} FROM",
-            "",
-            "It checks the labels first. Then continue the run:",
-            "",
-            f"    python -m al_lightning fit --resume --run_dir {shlex.quote(str(run.path))}",
+            *(["Then continue the run by its script, with resume=True."] if _is_a_scripts(run) else commands),
             "",
             "The images, the first to label first:",
             "",
@@ -264,3 +272,8 @@ def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], n
             "",
         ]
     )
+
+
+def _is_a_scripts(run: RunDirectory) -> bool:
+    """Whether a script makes the run: commands can't build its data."""
+    return os.path.lexists(run.config) and bool(run.read_config().get(MADE_IN_PYTHON))

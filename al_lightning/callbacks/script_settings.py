@@ -42,7 +42,7 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
         "cycles": budget.cycles,
         "label_budget": budget.labels,
         "target": _as_yaml(budget.target),
-        "oracle": type(learning.oracle).__name__.lower(),
+        "oracle": "human" if learning.oracle.asks else "dataset",
         "initial_run": None if learning.initial_run is None else str(learning.initial_run.path),
     }
     settings = {

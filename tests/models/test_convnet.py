@@ -3,6 +3,7 @@ import torch
 
 from al_lightning.errors import UserError
 from al_lightning.models import ConvNet
+from tests.models.networks import cached_equals_naive
 
 
 def test_shapes_and_parameters():
@@ -17,6 +18,11 @@ def test_forward_is_tail_of_prefix_and_dropout_is_live_in_training_only():
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x)) and torch.equal(network(x), network.tail(network.prefix(x)))
+
+
+def test_dropout_passes_over_a_cached_prefix_equal_whole_ones():
+    torch.manual_seed(0)
+    cached_equals_naive(ConvNet(3, hidden=7, dropout=0.5, num_classes=5, input_shape=(2, 9, 14)).eval(), torch.rand(3, 2, 9, 14))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 9), (28, 28)])

@@ -24,7 +24,7 @@ class Material:
         gallery: writes the figures.
 
     Attributes:
-        tables: the rows of each CSV file by its name, filled by :meth:`keep`.
+        tables: the rows of each CSV file by its name, filled by :meth:`add_rows`.
         look: the look of each strategy by its label.
     """
 
