@@ -1,6 +1,6 @@
 """What layers keep besides weights: switches, numbers and text as plain attributes, and buffers that no checkpoint has."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,8 @@ class LayerSettings:
     """
 
     def __init__(self, module: nn.Module, persistent: bool) -> None:
-        self._layers = [(part, settings(part), _buffers(part, persistent)) for part in module.modules()]
+        left_out = () if persistent else module.state_dict()
+        self._layers = [(part, settings(part), _buffers(part, name, left_out)) for name, part in module.named_modules()]
 
     def restore(self) -> None:
         """Gives the layers what they had."""
@@ -44,15 +45,15 @@ def unchanged(module: nn.Module) -> Iterator[None]:
         kept.restore()
 
 
-def _buffers(part: nn.Module, persistent: bool) -> dict[str, Tensor]:
-    names = part._buffers if persistent else part._non_persistent_buffers_set
-    return {name: buffer.clone() for name in names if (buffer := part._buffers.get(name)) is not None}
+def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> dict[str, Tensor]:
+    own = part.named_buffers(recurse=False)
+    return {name: buffer.clone() for name, buffer in own if (f"{prefix}.{name}" if prefix else name) not in left_out}
 
 
 def _put_back(part: nn.Module, name: str, value: Tensor) -> None:
-    buffer = part._buffers.get(name)
+    buffer = getattr(part, name)
     if buffer is None or buffer.shape != value.shape:
-        part._buffers[name] = value.clone()
+        setattr(part, name, value.clone())
         return
     with torch.no_grad():
         buffer.copy_(value)  # in place: DDP and recorded steps know the tensor
