@@ -40,7 +40,7 @@ def staged(network: nn.Module) -> Staged | None:
     Parts of a network may have these names for another reason, and a class that changes ``forward`` alone means what it says there.
     """
     own = next(kind for kind in type(network).__mro__ if "forward" in vars(kind))
-    stands = "forward" not in vars(network) and {"prefix", "tail"} <= {name for name, value in vars(own).items() if callable(value)}
+    stands = "forward" not in vars(network) and all(callable(vars(own).get(name)) for name in ("prefix", "tail"))
     return network if stands and isinstance(network, Staged) else None
 
 
