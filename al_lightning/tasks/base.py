@@ -1,6 +1,7 @@
 """What all tasks share: a network that can be drawn anew, its optimizer, and training by batches or by blocks of batches."""
 
 import copy
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -25,14 +26,21 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
-from al_lightning.tasks.fitting import needs_two_items, refuse_other_loss, refuse_other_network
+from al_lightning.tasks.fitting import depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
 from al_lightning.tasks.parameters import fuse, scale_rates
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, targets, dataset indices."""
 
 # Callbacks that count or change optimizer steps: blocks make steps without Lightning.
 _NOT_IN_BLOCKS = (GradientAccumulationScheduler, LearningRateFinder, SpikeDetection, StochasticWeightAveraging, WeightAveraging)
+
+_DEPENDS_ON_OTHERS = (
+    "WARNING: what %s says of an item in evaluation mode changes with the other items of its batch, or from one time to the next, and so "
+    "do metrics and queries. Batch norm without running statistics does that, and dropout that is always on."
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T", covariant=True)
@@ -145,6 +153,8 @@ class Task(LightningModule, ABC):
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
             self._needs_two_items = needs_two_items(self.network, example)
+            if self.trainer.is_global_zero and depends_on_others(self.network, example):
+                log.warning(_DEPENDS_ON_OTHERS, type(self.network).__name__)
             if self.criterion is not None:
                 refuse_other_loss(self.criterion, len(classes), self.dense)
         if self._finds_rate and not hasattr(self, "lr"):

@@ -142,6 +142,23 @@ def needs_two_items(network: nn.Module, example: Tensor) -> bool:
     return False
 
 
+def depends_on_others(network: nn.Module, example: Tensor) -> bool:
+    """Whether an item's logits change by more than 5 %, in evaluation mode, when another item is beside it in the batch.
+
+    Args:
+        network: gives logits for such inputs; it and the random generators are left as they were.
+        example: inputs ``(1, *)``; numbers in their place are tried, none if they are integers.
+    """
+    if not example.is_floating_point():
+        return False
+    items = torch.randn(2, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+    items[0] = 1 + 3 * items[0]  # other statistics
+    with unchanged(network):
+        network.eval()
+        alone, beside = (torch.as_tensor(_outcome(network, batch))[-1:].float() for batch in (items[1:], items))
+    return bool((alone - beside).abs().amax() > 0.05 * torch.maximum(alone.abs(), beside.abs()).amax())
+
+
 def _outcome(network: nn.Module, example: Tensor) -> object:
     first = next(network.parameters(), example)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

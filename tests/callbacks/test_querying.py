@@ -50,6 +50,24 @@ def test_what_does_not_fit_is_refused_before_a_training(config, argument, messag
         cli.main([*FIT, "--active_learning.cycles=1"])  # the run is not in the way of a corrected one
 
 
+class OfItsBatch(nn.Sequential):
+    def __init__(self, num_classes=10, kept=False):
+        super().__init__(nn.BatchNorm2d(1, track_running_stats=kept), nn.Flatten(), nn.Linear(784, num_classes))
+
+
+def test_a_network_that_scores_a_batch_not_an_item_is_warned_of(tmp_path, undrawn, caplog):
+    own = "network: {class_path: tests.callbacks.test_querying.OfItsBatch, init_args: {kept: %s}}"
+    for kept, warned in ((False, 1), (True, 0)):
+        config = TINY.replace(
+            "network: {class_path: al_lightning.models.MLP, init_args: {width: 7, dropout: 0.1}}", own % str(kept).lower()
+        )
+        (tmp_path / "tiny.yaml").write_text(config)
+        caplog.clear()
+        cli.main([*FIT, "--active_learning.cycles=2", f"--run_dir=run-{kept}"])
+        said = [line for line in caplog.messages if line.startswith("WARNING: what OfItsBatch says of an item")]
+        assert len(said) == warned
+
+
 def test_what_a_training_will_mend_is_not_refused(tmp_path):
     def network() -> nn.Module:
         made = MLP(width=8, dropout=0.5)

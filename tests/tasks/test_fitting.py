@@ -4,7 +4,7 @@ from segmentation_models_pytorch import losses
 from torch import nn
 
 from al_lightning.errors import UserError
-from al_lightning.tasks.fitting import agreed_classes, needs_two_items, refuse_other_loss, refuse_other_network
+from al_lightning.tasks.fitting import agreed_classes, depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
 
 PIXELS = torch.rand(1, 3, 9, 7)
 ITEMS = torch.rand(1, 1, 4, 4)
@@ -88,6 +88,39 @@ def test_a_network_that_was_asked_is_as_it_was(network, example, needs):
     assert needs_two_items(network, example) == needs
     assert [part.training for part in network.modules()] == modes and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class AlwaysDropped(nn.Module):
+    def forward(self, inputs):
+        return nn.functional.dropout(inputs.flatten(1)[:, :5], 0.5, training=True)
+
+
+class Mixed(nn.Module):
+    """Reads the batch in the wrong order of axes."""
+
+    def forward(self, inputs):
+        return inputs.flatten(1).T.reshape(len(inputs), -1)[:, :5]
+
+
+@pytest.mark.parametrize(
+    ("network", "depends"),
+    [
+        (nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), nn.Flatten(), nn.Linear(16, 5)), False),
+        (nn.Sequential(nn.InstanceNorm2d(1), nn.Flatten(), nn.Linear(16, 5)), False),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 5)).double(), False),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 5)).bfloat16(), False),
+        (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten(), nn.Linear(16, 5)), True),
+        (AlwaysDropped(), True),
+        (Mixed(), True),
+    ],
+)
+def test_a_network_whose_answer_depends_on_the_rest_of_the_batch_is_found(network, depends):
+    assert depends_on_others(network, ITEMS) == depends
+    assert all(part.training for part in network.modules())
+
+
+def test_numbers_are_not_put_where_a_network_takes_integers():
+    assert not depends_on_others(nn.Embedding(4, 5), torch.tensor([[3]]))
 
 
 class Scaled(nn.Module):
