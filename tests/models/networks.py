@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from al_lightning.acquisition.inference import Batch, dropout_passes
+from al_lightning.tasks.fitting import depends_on_others
 
 
 def padding_is_outside(network: nn.Module, stride: int) -> None:
@@ -18,7 +19,11 @@ def padding_is_outside(network: nn.Module, stride: int) -> None:
 
 
 def cached_equals_naive(network: nn.Module, images: torch.Tensor, passes: int = 3) -> None:
-    """Passes over the cached prefix equal whole passes through the network that use the very masks that the cached ones drew."""
+    """Passes over the cached prefix equal whole passes through the network that use the very masks that the cached ones drew.
+
+    What a plain pass says of an image does not depend on the other images.
+    """
+    assert not depends_on_others(network, images[:1])
     indices = torch.tensor([7, 3, 11, 2])[: len(images)]
     layers = [m for m in network.modules() if isinstance(m, nn.Dropout)]
     masks = {layer: [] for layer in layers}
