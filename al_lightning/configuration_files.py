@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from al_lightning.errors import UserError
-from al_lightning.reading import load_yaml, read_text, refuse_endless_yaml
+from al_lightning.reading import holds_file_names, load_yaml, read_text, refuse_endless_yaml
+from al_lightning.text import shortened
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 # Characters that nobody uses stand for the braces of a variable, as braces have a meaning in YAML's {flow} style.
@@ -53,6 +54,18 @@ def filled_in(text: str, path: str | os.PathLike[str]) -> str:
     return filled
 
 
+def read_value(text: str) -> Any:
+    """The value of an option of a command, in YAML.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+        UserError: a mapping has a key twice.
+    """
+    value = load_yaml(text)
+    refuse_repeated(text)
+    return value
+
+
 def refuse_variables(arguments: list[str]) -> None:
     """Makes sure that no argument of a command has a variable that the shell did not fill in.
 
@@ -78,6 +91,27 @@ def refuse_unfilled(settings: Mapping[str, Any]) -> None:
             raise UserError(f"Expected {found[0]} in {key} to be filled in, which is done in files of --config alone. Write {key} there.")
 
 
+def refuse_repeated(text: str) -> None:
+    """Makes sure that a value of a command, or a file that it names, has each key once.
+
+    Args:
+        text: YAML that ends, see :func:`~al_lightning.reading.refuse_endless_yaml`.
+
+    Raises:
+        UserError: a mapping has a key twice.
+    """
+    loader = yaml.SafeLoader if holds_file_names(text) else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    nodes = [yaml.compose(text, Loader=loader)] if ":" in text else []
+    while nodes:
+        node = nodes.pop()
+        if twice := _twice(node):
+            raise UserError(f"Expected each key once in {shortened(' '.join(text.split()), 60)!r}, got {twice} twice.")
+        if isinstance(node, yaml.MappingNode):
+            nodes += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+
+
 def _fill_in(node: yaml.Node, path: str | os.PathLike[str], done: set[yaml.Node]) -> None:
     if node in done:  # an alias of a node that was filled in before
         return
@@ -89,13 +123,19 @@ def _fill_in(node: yaml.Node, path: str | os.PathLike[str], done: set[yaml.Node]
             if node.style is None:  # a value without quotes may be a number
                 node.tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         return
-    if isinstance(node, yaml.MappingNode):
-        said = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for number, key in enumerate(said) if key in said[:number]]:
-            raise UserError(f"Expected each key once in what begins in {where}, got {twice[0]} twice.")
+    if twice := _twice(node):
+        raise UserError(f"Expected each key once in what begins in {where}, got {twice} twice.")
     for part in node.value:
         for child in part if isinstance(part, tuple) else (part,):
             _fill_in(child, path, done)
+
+
+def _twice(node: yaml.Node | None) -> str | None:
+    """A key that a mapping has twice; None if there is none."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    said = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+    return next((key for number, key in enumerate(said) if key in said[:number]), None)
 
 
 def _value(name: str, where: str) -> str:

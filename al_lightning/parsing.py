@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from al_lightning import acquisition, data, models, tasks
 from al_lightning.class_changes import drop_replaced_defaults
-from al_lightning.configuration_files import filled_in
+from al_lightning.configuration_files import filled_in, refuse_repeated
 from al_lightning.errors import UserError
 from al_lightning.help_order import arranged
 from al_lightning.parser_messages import shortened, with_nearest
@@ -30,6 +30,7 @@ _load_settings = get_loader("yaml")
 def _load(text: str) -> Any:
     """Loads settings as jsonargparse does, if the YAML has an end; also reads back the names of files that are no Unicode."""
     refuse_endless_yaml(text)
+    refuse_repeated(text)
     return yaml.safe_load(text) if holds_file_names(text) else _load_settings(text)
 
 

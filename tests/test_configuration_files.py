@@ -36,6 +36,21 @@ def test_what_is_wrong_in_a_file_is_one_line(text, why, monkeypatch):
     assert why in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("trainer=twice.yaml", "once in 'max_epochs: 2 max_epochs: 5', got max_epochs twice"),
+        ("active_learning.target={val/loss: 1, val/loss: 2}", "got val/loss twice"),
+        ("active_learning.also_record=[Margin, {class_path: Odin, init_args: {temperature: 1, temperature: 10}}]", "got temperature twice"),
+    ],
+)
+def test_a_key_that_is_there_twice_in_a_value_is_refused(argument, why, capsys):
+    Path("twice.yaml").write_text("max_epochs: 2\nmax_epochs: 5\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fit", "--config", "demo", f"--{argument}"])
+    assert why in capsys.readouterr().err + str(ended.value) and not Path("runs").exists()
+
+
 def test_variables_stand_for_their_values(monkeypatch):
     monkeypatch.setenv("AL_DATA", "/data: set, ${not}"[:10])
     monkeypatch.setenv("AL_SIZE", "32")

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from al_lightning.configuration_files import refuse_variables
+from al_lightning.configuration_files import read_value, refuse_variables
 from al_lightning.errors import UserError
 
 _MOST = 10_000  # the largest number that an option may have
@@ -31,14 +31,14 @@ def setting(text: str) -> tuple[str, Any]:
     """Parses ``KEY=VALUE``, with the value in YAML.
 
     Raises:
-        UserError: there is no ``=``, the value is not YAML, or it has a variable that the shell did not replace.
+        UserError: there is no ``=``, the value is not YAML or has a key twice, or it has a variable that the shell did not replace.
     """
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"Expected --set KEY=VALUE, got {text!r}.")
     refuse_variables([text])
     try:
-        return key, yaml.safe_load(value)
+        return key, read_value(value)
     except yaml.YAMLError as error:
         raise UserError(f"Expected --set KEY=VALUE with a value in YAML, got {text!r}: {' '.join(str(error).split())}.") from error
 

@@ -13,7 +13,7 @@ from al_lightning import seeds, sources
 from al_lightning.acquisition import STRATEGIES, Aggregation, Strategy
 from al_lightning.callbacks.oracles import HumanOracle
 from al_lightning.callbacks.record import marked_weights
-from al_lightning.configuration_files import read_settings
+from al_lightning.configuration_files import read_settings, read_value
 from al_lightning.data import PoolDataModule, SceneDataModule
 from al_lightning.data.pool import Pool
 from al_lightning.errors import UserError
@@ -130,7 +130,7 @@ def read_strategy(text: str) -> Strategy:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Strategy, "strategy")
     with one_error(f"Expected a strategy for --strategy, one of {', '.join(STRATEGIES)}, got {text!r}"):
-        strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": yaml.safe_load(text)})).strategy
+        strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": read_value(text)})).strategy
     return strategy
 
 

@@ -366,6 +366,7 @@ WRONG = {
     "run and checkpoint": (["--checkpoint", "x"], "either --run RUN, or --checkpoint CKPT with --config CONFIG"),
     "an oracle": (["--strategy", "LowestMiou"], r"a strategy that reads no labels, .* got LowestMiou\. Name another"),
     "an oracle inside": (["--strategy", "{class_path: Inverse, init_args: {strategy: MostIncorrect}}"], "reads no labels"),
+    "an argument twice": (["--strategy", "{class_path: Power, init_args: {strategy: Margin, beta: 1, beta: 2}}"], "got beta twice"),
     "no strategy": (["--strategy", "Entropyy"], r"one of BALD, .*got 'Entropyy'"),
     "another order": (["--strategy", "{class_path: FromFile, init_args: {order: a.txt}}"], "a.txt"),
     "no device": (["--devices", "gpu"], "--devices of this machine, like cpu, cuda or cuda:1, got gpu"),

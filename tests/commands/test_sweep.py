@@ -191,6 +191,8 @@ def test_agents_of_weights_and_biases_get_the_settings_and_the_folder(write):
         (["--wandb", "x.yaml", "--jobs", "2", "--list"], r"Expected --wandb without --jobs, --list: agents take their runs from"),
         (["--only", "seed_everything=9"], r"Expected --only AXIS=LABEL from seed_everything=0, got 'seed_everything=9'"),
         (["--set", "x"], r"Expected --set KEY=VALUE, got 'x'"),
+        (["--set", "x={a: 1, a: 2}"], r"Expected each key once in '{a: 1, a: 2}', got a twice"),
+        (["--set", "x=[&a [*a]]"], r"Expected --set KEY=VALUE with a value in YAML, .* stands inside itself"),
         (["--jobs", "0"], r"argument --jobs: expected a number of at least 1 and at most 10,000, got 0"),
     ],
 )
