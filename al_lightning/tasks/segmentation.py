@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -108,13 +109,24 @@ class SegmentationTask(Task):
         """The optimizer with the polynomial decay of ``poly_power``."""
         if self.poly_power is None:
             return super().own_schedule(optimizer)
-        if not math.isfinite(steps := self.trainer.estimated_stepping_batches):
+        if not math.isfinite(steps := self._steps_of_a_fit()):
             raise UserError(
                 "Expected trainer.max_epochs or trainer.max_steps, over which the learning rate decays, got neither. Set one of them, or a "
                 "model.init_args.lr_scheduler, or model.init_args.poly_power to null for a constant rate."
             )
         scheduler = PolynomialLR(optimizer, total_iters=int(steps), power=self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_of_a_fit(self) -> float:
+        """The number of optimizer steps. Lightning's estimate takes no notice of a GradientAccumulationScheduler."""
+        trainer: Any = self.trainer
+        steps: float = trainer.estimated_stepping_batches
+        found = [callback for callback in trainer.callbacks if isinstance(callback, GradientAccumulationScheduler)]
+        if not found or trainer.max_epochs == -1:
+            return steps
+        accumulated = map(found[0].get_accumulate_grad_batches, range(trainer.max_epochs))
+        counted: int = sum(math.ceil(trainer.num_training_batches / batches) for batches in accumulated)
+        return min(steps, counted)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the confusion matrix."""

@@ -6,6 +6,7 @@ import scipy.stats
 import sklearn.metrics
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
@@ -76,14 +77,24 @@ def test_the_loss_ignores_what_is_ignored():
     assert float(task.loss(images, torch.full_like(targets, 255))) == 0
 
 
-def test_the_rate_decays_polynomially_to_zero(tmp_path):
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({}, [0, 1, 2, 3, 4, 5]),
+        ({"accumulate_grad_batches": 2}, [0, 0, 1, 1, 2, 2]),
+        ({"callbacks": GradientAccumulationScheduler({1: 2})}, [0, 1, 2, 2, 3, 3]),
+        ({"callbacks": GradientAccumulationScheduler({0: 2, 2: 1})}, [0, 0, 1, 1, 2, 3]),
+        ({"callbacks": GradientAccumulationScheduler({1: 2}), "max_steps": 3}, [0, 1, 2, 2]),
+    ],
+)
+def test_the_rate_decays_polynomially_to_zero(tmp_path, trainer, steps):
     data = make_data(cache=str(tmp_path / "scenes"))
     task = SegmentationTask(Tiny)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
     rates = []
     task.on_train_batch_start = lambda *_: rates.append(task.trainer.optimizers[0].param_groups[0]["lr"])
-    Trainer(accelerator="cpu", max_epochs=3, **quiet).fit(task, datamodule=data)
-    np.testing.assert_allclose(rates, [0.007 * (1 - step / 6) ** 0.9 for step in range(6)])
+    Trainer(accelerator="cpu", max_epochs=3, **quiet, **trainer).fit(task, datamodule=data)
+    np.testing.assert_allclose(rates, [0.007 * (1 - step / (1 + steps[-1])) ** 0.9 for step in steps])
 
 
 def test_a_decay_without_an_end_is_refused(tmp_path):
