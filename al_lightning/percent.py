@@ -66,5 +66,15 @@ def told(metric: str, value: float) -> str:
     return f"{metric} {percent(value) if _is_fraction(metric) else format(value, '.4f')}"
 
 
+def is_loss(metric: str) -> bool:
+    """Whether a metric is a loss: lower is better, and it is no fraction.
+
+    Example:
+        >>> is_loss("val/loss"), is_loss("val/iou/floss")
+        (True, False)
+    """
+    return "loss" in metric.rpartition("/")[2] and "/iou/" not in metric
+
+
 def _is_fraction(metric: str) -> bool:
-    return not metric.rpartition("/")[2].endswith("loss")
+    return not is_loss(metric)

@@ -65,6 +65,17 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
+def shortened_apart(texts: Sequence[str], longest: int) -> list[str]:
+    """Texts of at most so many characters, see :func:`shortened`; of as many more as it takes for different ones to look different.
+
+    Example:
+        >>> shortened_apart(["f(alpha=1)", "f(alpha=2)", "g"], 6), shortened_apart(["f(1, 2, 3)", "f(1, 4, 3)"], 6)
+        (['f(a…1)', 'f(a…2)', 'g'], ['f(1, 2, 3)', 'f(1, 4, 3)'])
+    """
+    short = [shortened(text, longest) for text in texts]
+    return short if len({*short}) == len({*texts}) else shortened_apart(texts, longest + 2)
+
+
 def _code(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file's name (PEP 383)
         return f"\\x{ord(character) - 0xDC00:02x}"

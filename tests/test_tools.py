@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,16 +45,28 @@ def test_kinds_and_neighbours_are_counted(what_was_queried):
     }
 
 
+def asked(folder, name, seed, **settings):
+    record(folder, [0.3, 0.5], strategy(name), seed, initial=1, query_size=2, **settings)
+    rows = [(0, 0, 0, "a_1"), (1, 0, 1, "ab"[seed % 2] + "_2"), (1, 1, 2, "b_3")]
+    lines = [f"{cycle},{rank},{index},{item},0.5" for cycle, rank, index, item in rows]
+    (folder / "queries.csv").write_text("\n".join(["cycle,rank,index,item,score", *lines, ""]))
+
+
+def counted(folder):
+    found = folder / "found.csv"
+    command = [sys.executable, TOOLS / "what_was_queried.py", folder, "--kind", "[a-z]", "--out", found]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return {row["strategy"]: row for row in csv.DictReader(found.open())} if ended.returncode == 0 else ended.stderr
+
+
 def test_the_runs_of_a_strategy_are_one_row(tmp_path):
     for name, seeds in (("Random", 2), ("Entropy", 3)):
         for seed in range(seeds):
-            folder = tmp_path / f"{name}-seed{seed}"
-            record(folder, [0.3, 0.5], strategy(name), seed, initial=1, query_size=2, active_learning__initial_run=f"runs/begun-seed{seed}")
-            rows = [(0, 0, 0, "a_1"), (1, 0, 1, "ab"[seed % 2] + "_2"), (1, 1, 2, "b_3")]
-            lines = [f"{cycle},{rank},{index},{item},0.5" for cycle, rank, index, item in rows]
-            (folder / "queries.csv").write_text("\n".join(["cycle,rank,index,item,score", *lines, ""]))
-    found = tmp_path / "found.csv"
-    options = ["--kind", "[a-z]", "--out", found]
-    subprocess.run([sys.executable, TOOLS / "what_was_queried.py", tmp_path, *options], check=True)
-    rows = {row["strategy"]: row for row in csv.DictReader(found.open())}
-    assert {name: (row["runs"], row["kind a"]) for name, row in rows.items()} == {"Random": ("2", "25.00"), "Entropy": ("3", "33.33")}
+            asked(tmp_path / f"{name}-seed{seed}", name, seed, active_learning__initial_run=f"runs/begun-seed{seed}")
+    rows = {name: (row["runs"], row["kind a"]) for name, row in counted(tmp_path).items()}
+    assert rows == {"Random": ("2", "25.00"), "Entropy": ("3", "33.33")}
+    asked(tmp_path / "again", "Random", 1)
+    assert "Expected one run of each strategy and seed, got " in counted(tmp_path)
+    shutil.rmtree(tmp_path / "again")
+    asked(tmp_path / "other", "Random", 5, trainer__max_epochs=77)
+    assert "they differ in trainer.max_epochs: count them apart" in counted(tmp_path)

@@ -9,12 +9,15 @@ Pixels are those of `cycles/NNN/queried.csv`.
 
 import argparse
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from al_lightning import settings
+from al_lightning.analysis.numbers.recorded import Run, read_runs
 from al_lightning.files import as_csv, write_atomically
 from al_lightning.run_tables import QUERIED_COLUMNS, Labeled
 from al_lightning.runs import RunDirectory
@@ -66,6 +69,29 @@ def of_run(run: RunDirectory, kind: str | None, frames: int | None, rare: Sequen
     return found | pixels(run, len(curve), rare)
 
 
+def by_strategy(counted: Mapping[Run, Mapping[str, float]]) -> list[list[str | int]]:
+    """A table with the mean counts of each strategy's runs.
+
+    Raises:
+        SystemExit: the runs can't be put together.
+    """
+    if keys := settings.differing([run.comparable for run in counted]):
+        sys.exit(f"Expected runs that differ in strategy and seed alone, but they differ in {', '.join(keys)}: count them apart.")
+    columns = list(dict.fromkeys(name for found in counted.values() for name in found))
+    alike: dict[Any, dict[int, Run]] = defaultdict(dict)
+    for run, found in counted.items():
+        twin = alike[settings.key_of(run.choice)].setdefault(run.seed, run)
+        if twin is not run:
+            sys.exit(f"Expected one run of each strategy and seed, got {twin.path} and {run.path}.")
+        if not any(name.startswith("pixels ") for name in found) and any(name.startswith("pixels ") for name in columns):
+            sys.exit(f"Expected the pixels of what was queried (cycles/NNN/queried.csv) in {run.path}, as in other runs.")
+    groups = [[*by_seed.values()] for by_seed in alike.values()]
+    labels = settings.labels([its[0].choice for its in groups])
+    means = [[fmean(counted[run].get(name, 0.0) for run in its) for name in columns] for its in groups]
+    rows = [[label, len(its), *(f"{mean:.2f}" for mean in row)] for label, its, row in zip(labels, groups, means, strict=True)]
+    return [["strategy", "runs", *columns], *rows]
+
+
 def _place(name: str) -> tuple[str, int]:
     found = _FRAME.fullmatch(name)
     assert found, f"{name} does not end with the number of a frame"
@@ -80,18 +106,10 @@ if __name__ == "__main__":
     parser.add_argument("--rare", nargs="+", default=[], metavar="CLASS", help="the classes whose pixels are counted; all by default")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    runs = [RunDirectory(path.parent) for folder in given.folders for path in sorted(folder.glob("*/learning_curve.csv"))]
-    choices = [settings.choice(flat := settings.flat(run.read_config()), flat[settings.SEED]) for run in runs]
-    different = {settings.key_of(choice): choice for choice in choices}
-    labels = dict(zip(different, settings.labels([*different.values()]), strict=True))
-    by_strategy = defaultdict(list)
-    for run, choice in zip(runs, choices, strict=True):
-        if found := of_run(run, given.kind, given.frames, given.rare):
-            by_strategy[labels[settings.key_of(choice)]].append(found)
-    columns = list(dict.fromkeys(name for found in by_strategy.values() for each in found for name in each))
-    table = [
-        [label, len(found), *(f"{fmean(each.get(name, 0.0) for each in found):.2f}" for name in columns)]
-        for label, found in by_strategy.items()
-    ]
-    write_atomically(given.out, as_csv([["strategy", "runs", *columns], *table]).encode())
+    runs, skipped = read_runs(given.folders)
+    for path, reason in skipped.items():
+        print(f"{path} is left out: {reason}", file=sys.stderr)
+    counted = {run: found for run in runs if (found := of_run(RunDirectory(run.path), given.kind, given.frames, given.rare))}
+    table = by_strategy(counted)
+    write_atomically(given.out, as_csv(table).encode())
     print(given.out.read_text(), end="")

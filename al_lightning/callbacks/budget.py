@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from al_lightning.acquisition import selection
 from al_lightning.data import Pool
 from al_lightning.errors import UserError
+from al_lightning.percent import is_loss
 from al_lightning.run_tables import VALIDATED
 
 
@@ -35,7 +36,7 @@ class Budget:
         for name, values in {"query_size": self.query_sizes, "stride": self.strides}.items():
             if not values:
                 raise UserError(f"Expected active_learning.{name} to be a number or a list of at least one, got an empty list.")
-        if target is not None and (not target or any("loss" in name or not name.startswith(VALIDATED) for name in target)):
+        if target is not None and (not target or any(is_loss(name) or not name.startswith(VALIDATED) for name in target)):
             raise UserError(
                 f"Expected active_learning.target to name metrics val/... of which more is better, like val/accuracy, got {target}."
             )

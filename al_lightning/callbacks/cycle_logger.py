@@ -17,6 +17,7 @@ from al_lightning.analysis.numbers import alc
 from al_lightning.callbacks.cycle import FinishedCycle, Query
 from al_lightning.data import PoolDataModule
 from al_lightning.numbers import NonNegativeInt, checked
+from al_lightning.percent import is_loss
 from al_lightning.runs import RunDirectory
 from al_lightning.text import printable
 
@@ -108,7 +109,7 @@ def _summary(run: RunDirectory) -> dict[str, float]:
     for name in cycles[-1].metrics:
         curve = [row.metrics[name] for row in cycles]
         summary[f"final/{name}"] = curve[-1]
-        if spent and "loss" not in name and name.count("/") < 2 and np.isfinite(curve).all():
+        if spent and not is_loss(name) and name.count("/") < 2 and np.isfinite(curve).all():
             summary[f"alc/{name}"] = alc(curve, labeled, spent / (len(cycles) - 1))
     return summary
 

@@ -17,7 +17,7 @@ from al_lightning.analysis.numbers.curves import Values, normalized
 from al_lightning.analysis.numbers.findings import Contrast, curve, mean_curve
 from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.percent import in_percent, unsigned
-from al_lightning.text import shortened
+from al_lightning.text import printable, shortened_apart
 
 # Eight colours that people with any colour vision can tell apart: six by Okabe and Ito (2008), two by Tol (2021).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
@@ -157,7 +157,7 @@ def penalty_map(labels: Sequence[str], shares: Values, paper: Paper) -> Figure:
         if not np.isnan(share):
             color = "white" if share > 0.55 else "black"
             axes.text(column, row, unsigned(float(share), ".0f"), ha="center", va="center", fontsize=size, color=color)
-    names = [shortened(legend_name(name), 22 if paper.narrow else 60) for name in labels]
+    names = shortened_apart([printable(name) for name in labels], 22 if paper.narrow else 60)
     axes.set_xticks(range(len(labels)), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=0.8 * paper.size)
     axes.set_yticks(range(len(labels)), names, fontsize=0.8 * paper.size)
     axes.set(xlabel="... this one, at so many % of budgets", ylabel="this strategy beats ...")

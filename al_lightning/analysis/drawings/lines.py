@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from al_lightning.analysis.drawings.paper import Paper
 from al_lightning.analysis.drawings.rendering import legend_name
 from al_lightning.analysis.numbers.curves import Values
+from al_lightning.text import printable
 
 Style = Mapping[str, Any]
 """How matplotlib draws a line."""
@@ -20,7 +21,7 @@ FEW = 4
 """The largest number of lines that share one axes, not counting the reference lines."""
 _GREY: Style = {"color": "0.8", "linewidth": 0.7, "zorder": 1}
 _LETTERS = 24  # the longest line of text in a label
-_LINES = 3  # the most lines of text in a label
+_LINES = 3  # the most lines of text in a label, if that tells it from others
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _together(lines: Sequence[Line], references: Sequence[Line], paper: Paper, x
 
 def _apart(lines: Sequence[Line], references: Sequence[Line], paper: Paper, xlabel: str, ylabel: str) -> Figure:
     columns = 2 if paper.narrow else min(4, -(-len(lines) // 2))
-    titles = [_wrapped(line.name, 22 if paper.narrow else _LETTERS) for line in lines]
+    titles = _wrapped([line.name for line in lines], 22 if paper.narrow else _LETTERS)
     figure, grid = _grid(len(lines), columns, 1 + max(title.count("\n") for title in titles), paper)
     for axes, line, title in zip(grid, lines, titles, strict=True):
         for other in lines:
@@ -167,7 +168,7 @@ def _name_ends(axes: Axes, lines: Sequence[Line], size: float, height: float) ->
         height: approximate height of the axes in inches.
     """
     shown = sorted((line for line in lines if len(line.mean)), key=lambda line: line.mean[-1])
-    names = [_wrapped(line.name, _LETTERS) for line in shown]
+    names = _wrapped([line.name for line in shown], _LETTERS)
     tall = [1.3 * size * (name.count("\n") + 1) / 72 / height for name in names]
     low, high = axes.get_ylim()
     places = apart([float((line.mean[-1] - low) / (high - low)) for line in shown], tall)
@@ -212,8 +213,11 @@ def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
     return found
 
 
-def _wrapped(name: str, letters: int) -> str:
-    """Breaks a name into lines."""
-    shown = legend_name(name)
-    breakable = shown if len(shown) <= letters else shown.replace("(", " (")
-    return "\n".join(textwrap.wrap(breakable, letters, max_lines=_LINES, placeholder=" …")) or name
+def _wrapped(names: Sequence[str], letters: int) -> list[str]:
+    """Breaks names into a few lines each, and cuts off the rest; into more lines if different names would look alike."""
+    breakable = [shown if len(shown := printable(name)) <= letters else shown.replace("(", " (") for name in names]
+    for most in range(_LINES, max(map(len, names), default=0) + _LINES + 1):
+        wrapped = ["\n".join(textwrap.wrap(name, letters, max_lines=most, placeholder=" …")) or name for name in breakable]
+        if len({*wrapped}) == len({*names}):
+            break
+    return wrapped

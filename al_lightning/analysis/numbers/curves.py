@@ -11,6 +11,8 @@ import numpy.typing as npt
 from al_lightning.errors import UserError
 from al_lightning.percent import in_percent
 
+_ROUNDING = 1e-6  # of metrics, which are measured in float32: with as many items right, means differ by so much
+
 Values = npt.NDArray[np.floating[Any]]
 
 
@@ -96,8 +98,7 @@ def first_crossing(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.
 def _differences(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> tuple[Values, Values]:
     y, x = _curve(values, labeled)
     other = _curve(baseline, labeled)[0]
-    # Metrics are measured in float32: with as many items right, means differ by rounding.
-    return np.where(np.isclose(y, other, rtol=1e-6, atol=0), 0, y - other), x
+    return np.where(np.isclose(y, other, rtol=_ROUNDING, atol=0), 0, y - other), x
 
 
 def _crossing(difference: Values, x: Values, above: int) -> float:
@@ -120,13 +121,14 @@ def labels_to_reach(level: float, values: npt.ArrayLike, labeled: npt.ArrayLike)
         UserError: the curve has fewer than 2 points, or ``labeled`` does not rise.
     """
     y, x = _curve(values, labeled)
-    reached = np.flatnonzero(y >= level)
+    reached = np.flatnonzero((y >= level) | np.isclose(y, level, rtol=_ROUNDING, atol=0))
     if len(reached) == 0:
         return None
     first = int(reached[0])
     if first == 0:
         return float(x[0])
-    return float(x[first - 1] + (x[first] - x[first - 1]) * (level - y[first - 1]) / (y[first] - y[first - 1]))
+    share = (level - y[first - 1]) / (y[first] - y[first - 1])
+    return float(x[first - 1] + (x[first] - x[first - 1]) * min(share, 1.0))
 
 
 def _curve(values: npt.ArrayLike, labeled: npt.ArrayLike) -> tuple[Values, Values]:

@@ -12,6 +12,7 @@ import numpy as np
 from al_lightning import settings as names
 from al_lightning.analysis.numbers import stopping
 from al_lightning.errors import UserError
+from al_lightning.percent import is_loss
 from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.settings import Settings
@@ -194,13 +195,13 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
     Raises:
         UserError: at least half of the runs do not have the metric, or it is a loss. The message lists the metrics that all runs have.
     """
-    if wanted is not None and "loss" in wanted:
+    if wanted is not None and is_loss(wanted):
         raise UserError(f"Expected a metric that is better when it is higher, got {wanted}. Name another one with --metric.")
     having = Counter(name for run in runs for name in run.rows[0].metrics)
     for name in [wanted] if wanted is not None else stopping.METRICS:
         if 2 * having[name] > len(runs):
             return name
-    common = [name for name, count in having.items() if count == len(runs) and "loss" not in name]
+    common = [name for name, count in having.items() if count == len(runs) and not is_loss(name)]
     expected = wanted or " or ".join(stopping.METRICS[2:])
     raise UserError(
         f"Expected the metric {expected} in every run, got {', '.join(common) or 'none'} in all of them. "

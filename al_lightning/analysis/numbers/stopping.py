@@ -143,9 +143,10 @@ def metric_with_interval(run: RunDirectory) -> MetricWithInterval | None:
 
 
 def _evaluates_a_part(run: RunDirectory) -> bool:
-    """Whether Lightning leaves out evaluation images: it is not recorded which."""
+    """Whether Lightning leaves out evaluation images: it is not recorded which. 1 is one batch, and 1.0 all of them."""
     settings = flat(run.read_config())
-    return any(settings.get(f"trainer.limit_{what}_batches", 1.0) != 1.0 for what in ("val", "test"))
+    limits = [settings.get(f"trainer.limit_{what}_batches") for what in ("val", "test")]
+    return any(limit is not None and (isinstance(limit, int) or limit != 1) for limit in limits)
 
 
 def metric_of(row: CycleRow) -> str | None:
@@ -175,7 +176,7 @@ def compared(strategy: npt.NDArray[np.float64], random: npt.NDArray[np.float64])
     if min(len(strategy), len(random)) < _LEAST:
         return None
     variances = [float(its.var(ddof=1)) / len(its) for its in (strategy, random)]
-    difference, half = float(strategy.mean() - random.mean()), 0.0
+    difference, half = float(strategy.mean() - random.mean()), math.nan  # errors that are all alike do not say how much others would vary
     if sum(variances) > 0:
         freedom = sum(variances) ** 2 / sum(v**2 / (len(its) - 1) for v, its in zip(variances, (strategy, random), strict=True))
         half = float(scipy.special.stdtrit(freedom, 1 - _TAIL)) * sum(variances) ** 0.5
@@ -197,8 +198,8 @@ def in_words(run: RunDirectory) -> list[str]:
     if (both := picks(run)) is not None:
         found.append(
             f"wrong on {percent(both.strategy, '.1f')} of what the strategy picked ({both.counts[0]} labels) and "
-            f"{percent(both.random, '.1f')} of what was drawn at random ({both.counts[1]}), difference {points(both.low, '+z.1f')} to "
-            f"{points(both.high, '+z.1f')} points"
+            f"{percent(both.random, '.1f')} of what was drawn at random ({both.counts[1]})"
+            + (f", difference {points(both.low, '+z.1f')} to {points(both.high, '+z.1f')} points" if math.isfinite(both.low) else "")
         )
     return found
 

@@ -92,7 +92,8 @@ def within_panels(comparison: Comparison) -> list[Trend]:
                 continue
             points = _points(panel, {series.label: float(series.choice[key]) for series in members})
             line = sorted(points.values(), key=lambda point: point.value)
-            trends.append(Trend(_last(key), panel.name, panel.baseline.label, {strategy: line}, [panel]))
+            if len(line) > 1:
+                trends.append(Trend(_last(key), panel.name, panel.baseline.label, {strategy: line}, [panel]))
     return trends
 
 

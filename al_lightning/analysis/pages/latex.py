@@ -69,4 +69,6 @@ def _with_half_interval(row: Mapping[str, Any], name: str, form: columns.Format)
     value, high = row[name], row[f"{name}_high"]
     if value is None or math.isnan(value):
         return "--"
-    return form(value) if high is None or math.isnan(high) else rf"${form(value)} \pm {form(high - value)}$"
+    if high is None or math.isnan(high):
+        return form(value)
+    return rf"${form(value)} \pm {form(high - value)}$".replace(",", "{,}")  # TeX puts a space after a bare comma in mathematics

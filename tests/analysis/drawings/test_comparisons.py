@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from al_lightning.analysis.drawings import comparisons
-from al_lightning.analysis.drawings.lines import apart
+from al_lightning.analysis.drawings.lines import Line, apart, drawn
 from al_lightning.analysis.drawings.paper import PHONE, SCREEN, Paper
 from al_lightning.analysis.drawings.rendering import rendered
 from al_lightning.analysis.numbers import findings
@@ -102,6 +102,18 @@ def test_the_penalty_map_says_its_numbers():
     axes = comparisons.penalty_map(["A", "B"], shares, SCREEN).axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((1, 0), "25"), ((0, 1), "50")}
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("this strategy beats ...", "... this one, at so many % of budgets")
+
+
+def test_different_strategies_have_different_names_in_narrow_figures():
+    odin = [f"Odin(temperature={t}, epsilon={e})" for t in (0.1, 10, 1000) for e in (0, 0.0014)]
+    axes = comparisons.penalty_map(odin, np.full((6, 6), np.nan), PHONE).axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert len({label.get_text() for label in labels}) == 6
+    inner = [f"Diverse(ClassStratified(Entropy(CountAbove(threshold={t}))), candidates={c})" for t, c in ((0.25, 5), (0.5, 10), (0.5, 5))]
+    for paper in (PHONE, SCREEN):
+        curves = [Line(name, [1, 2], np.zeros(2), np.zeros(2), np.zeros(2), {"color": "C0"}) for name in [*odin, *inner]]
+        figure = drawn(curves, [], paper, "", "")
+        assert len({axes.get_title() for axes in figure.axes}) == 9
 
 
 def test_trends_mark_what_never_leads(tmp_path):

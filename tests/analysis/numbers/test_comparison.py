@@ -205,6 +205,8 @@ def test_the_metric(tmp_path):
     assert choose_metric(runs) == "val/miou"
     with pytest.raises(UserError, match="better when it is higher"):
         choose_metric(runs, "val/loss")
+    with pytest.raises(UserError, match="the metric val/iou/glossy in every run"):
+        choose_metric(runs, "val/iou/glossy")
     with pytest.raises(UserError, match=r"Expected the metric val/f1 .* got val/miou in all"):
         choose_metric(runs, "val/f1")
     record(tmp_path / "b", [0.1], seed=1)

@@ -60,6 +60,8 @@ def test_labels_to_reach_worked_by_hand():
     assert labels_to_reach(0.22, curve, LABELED) == pytest.approx(90)
     assert labels_to_reach(0.1, curve, LABELED) == 50
     assert labels_to_reach(0.7, curve, LABELED) is None
+    assert labels_to_reach(0.7, [0.5, 0.6, float(np.float32(0.7))], [10, 20, 30]) == 30  # a little less than 0.7
+    assert labels_to_reach(0.7, [float(np.float32(0.7)), 0.6], [10, 20]) == 10
 
 
 @pytest.mark.parametrize(("values", "labeled"), [([0.1], [1]), ([0.1, 0.2], [2, 2]), ([0.1, 0.2], [1, 2, 3])])

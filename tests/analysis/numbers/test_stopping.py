@@ -27,7 +27,7 @@ def test_a_comparison_of_picks_is_welchs():
     found = stopping.compared(chosen, drawn)
     welch = scipy.stats.ttest_ind(chosen, drawn, equal_var=False).confidence_interval()
     assert (found.low, found.high) == (pytest.approx(welch.low), pytest.approx(welch.high)) and found.counts == (40, 12)
-    assert stopping.compared(chosen, drawn[:9]) is None and stopping.compared(np.ones(10), np.zeros(10)).low == 1
+    assert stopping.compared(chosen, drawn[:9]) is None and np.isnan(stopping.compared(np.ones(10), np.zeros(10)).low)
 
 
 def test_a_bootstrap_is_one_of_images():
@@ -91,7 +91,19 @@ def test_who_decides_when_a_run_stops():
     assert all(stopping.is_watched(its) for its in ({"active_learning.oracle": "human"}, {"active_learning.random_share": 0.1}))
 
 
-def test_a_part_of_the_evaluation_set_gives_no_interval(tmp_path, capsys):
-    run = watched(tmp_path, "part", trainer__limit_val_batches=2)
+def test_errors_that_are_all_alike_have_no_interval(tmp_path, capsys):
+    """Ten right answers of ten do not say that there is no wrong one."""
+    run = watched(tmp_path, "run", trainer__limit_val_batches=1.0)
+    for cycle in range(2):
+        table = run.errors(cycle)
+        table.write_text("".join(line if not n else f"{line.rpartition(',')[0]},0\n" for n, line in enumerate(table.open())))
+    said = command(capsys, "status", str(run.path))[1]
+    assert "95 % interval" in said and "drawn at random (20), finished" in said and "0.0 % of what was drawn" in said
+
+
+@pytest.mark.parametrize("limit", [{"val": 2}, {"test": 1}, {"val": 0.5}])  # 1 is one batch, 1.0 all of them
+def test_a_part_of_the_evaluation_set_gives_no_interval(tmp_path, capsys, limit):
+    ((what, size),) = limit.items()
+    run = watched(tmp_path, "part", **{f"trainer__limit_{what}_batches": size})
     said = command(capsys, "status", str(run.path))[1]
     assert "val/accuracy 70.00 %" in said and "interval" not in said

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from al_lightning import commands
 from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.trends import across_panels, within_panels
@@ -42,6 +43,17 @@ def test_other_settings_that_are_no_numbers_have_trends_of_their_own(tmp_path):
     assert sorted(found) == ["retrain=scratch", "retrain=warm"]  # at one width there is no trend
     assert [point.value for point in found["retrain=warm"].lines["Entropy"]] == [8, 16, 32]
     assert {panel.name for panel in found["retrain=scratch"].panels} == {"retrain=scratch, width=8", "retrain=scratch, width=32"}
+
+
+def test_without_common_seeds_there_is_no_trend_but_a_report(tmp_path):
+    runs = [("Random", 0), ("Random", 1), *((strategy("Odin", temperature=t, epsilon=0.0), s) for t, s in ((0.1, 2), (10.0, 3)))]
+    for number, (name, seed) in enumerate(runs):
+        record(tmp_path / "runs" / f"{number}", [0.1, 0.2, 0.3], name, seed)
+    assert within_panels(read(tmp_path / "runs")) == []
+    commands.main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert "no common seed" in (tmp_path / "out" / "report.html").read_text()
+    record(tmp_path / "runs" / "one", [0.1, 0.2, 0.3], strategy("Odin", temperature=1.0, epsilon=0.0), 0)
+    assert within_panels(read(tmp_path / "runs")) == []  # a point is no trend
 
 
 def test_over_the_one_number_that_a_class_differs_in(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.recorded import read_runs
+from al_lightning.analysis.pages import columns, latex
 from al_lightning.analysis.pages.report import Report
 from al_lightning.analysis.pages.sheet import Proposal, contact_sheet
 from tests.analysis.pages.test_markup import Reader
@@ -144,6 +145,10 @@ def test_given_levels_are_told(tmp_path, monkeypatch):
         ("Entropy", "0.3", pytest.approx(25)),
         ("Entropy", "0.45", pytest.approx(28.75)),
     ]
+
+
+def test_thousands_have_no_gap_in_latex():
+    assert latex._with_half_interval({"alc": 1634.5, "alc_high": 1640.0}, "alc", columns.decimal) == r"$1{,}634.50 \pm 5.50$"
 
 
 def test_the_summary_is_latex_that_a_paper_can_take_in(folder):
