@@ -44,15 +44,18 @@ class Aggregation(ABC):
             logs: ``(B, *)``.
 
         Returns:
-            ``(B,)`` in the order of the aggregated scores: their logarithms if the aggregation :attr:`scales`, else the scores themselves.
+            ``(B,)`` in the order of the aggregated scores: their logarithms if the aggregation :attr:`scales` (for a score of 0 the lowest
+            finite number), else the scores themselves.
         """
+        lowest = torch.finfo(logs.dtype).min
+        logs = logs.clamp_min(lowest)  # keys are finite, and a score of 0 has none that is
         if logs.ndim == 1:
             return logs
         if not self.scales:
             return self(logs.exp())
         largest_B1 = logs.flatten(1).amax(dim=1, keepdim=True)
         relative = (logs - largest_B1.reshape(-1, *[1] * (logs.ndim - 1))).exp()
-        return self(relative).log() + largest_B1.squeeze(1)
+        return (self(relative).log() + largest_B1.squeeze(1)).clamp_min(lowest)
 
 
 class Mean(Aggregation):

@@ -1,7 +1,7 @@
 """Live dropout: it drops while the network is in eval mode, with masks that belong to items.
 
-Hooks on the dropout layers apply the masks, so that no module changes its mode: batch norm stays in eval mode. Dropout that hooks can't
-reach, or can't repeat as it is in training, is refused.
+Hooks on the dropout layers apply the masks, so that no module changes its mode: batch norm stays in eval mode. Dropout that the hooks can't
+repeat as it is in training is refused, as far as a network shows it: what is no layer (functional dropout, stochastic depth) stays off.
 """
 
 from collections import Counter
@@ -63,12 +63,14 @@ class LiveDropout:
 
     Attributes:
         varied: whether passes had different masks; False may be chance, None says that no layer has run.
+        idle: the names of layers that have not run.
     """
 
     def __init__(self, layers: dict[str, _DropoutNd], drop: float | None, seed: int, shared: bool = False) -> None:
         self.layers, self.drop, self.seed, self.shared = layers, drop, seed, shared
         self.active = False
         self.varied: bool | None = None
+        self.idle = {*layers}
         self._first: dict[int, Tensor] = {}  # the masks of a batch's first pass, by draw
         self.indices = self.passes = torch.empty(0, dtype=torch.int64)
         self.calls: Counter[int] = Counter()
@@ -100,6 +102,7 @@ class LiveDropout:
             # A layer that is run again in the same pass draws again, as it does in training.
             draw = number + len(self.layers) * self.calls[number]
             self.calls[number] += 1
+            self.idle.discard(name)
             rate = _rate(module, self.drop)
             mask_KBF = keep_mask(self.seed + draw, self.indices, self.passes, features.numel(), rate)
             self._compare(draw, mask_KBF)

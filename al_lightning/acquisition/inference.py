@@ -5,6 +5,7 @@ included, changes its mode.
 """
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from al_lightning.acquisition.dropout import LiveDropout, droppable, refuse_hidden
 from al_lightning.errors import UserError
 from al_lightning.states import network_weights
+from al_lightning.text import listed
 
 # Several passes run as one batch of up to so many elements of the cached prefix: this keeps a device busy, and memory does not grow with K.
 _ELEMENTS_AT_ONCE = 2**18
@@ -274,6 +276,12 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
         for number, (name, layer) in enumerate(layers.items()):
             hooks.callback(layer.register_forward_hook(live.hook(number, name)).remove)
         yield logits_of
+    if varied and live.idle:
+        warnings.warn(
+            f"{listed(sorted(live.idle))}: these dropout layers of {type(network).__name__} did not run in the passes, in which nothing is "
+            "dropped there. Attention that is fused, for example, takes a layer's rate and not the layer.",
+            stacklevel=2,
+        )
     if seen and not varied and (live.varied is not False or passes == 1):  # if all masks are the same by chance, so are the logits
         raise UserError(
             f"Expected {passes} different passes, but all passes agree on every item: {type(network).__name__}'s dropout does not "

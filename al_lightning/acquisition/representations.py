@@ -21,6 +21,10 @@ from al_lightning.errors import UserError
 
 _IMPOSSIBLE = -1e30  # in place of -inf, the logarithm of 0, as rows have to be finite
 
+# Layers that say on which axis features lie where there are three.
+_FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm)
+_FEATURES_SECOND = (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.GroupNorm)
+
 Rows = tuple[Tensor, ...]
 """The parts of a representation, each ``(n, *)``: one row is one item."""
 
@@ -39,9 +43,18 @@ class Entered(NamedTuple):
     leaving: int = 0
 
     def pixels(self) -> Tensor:
-        """The input as ``(B, D, P)`` of P pixels or tokens, in float32 or float64. D is the second axis, but the last of a linear layer."""
+        """The input as ``(B, D, P)`` of P pixels or tokens, in float32 or float64.
+
+        Raises:
+            UserError: the input has three axes, and the layer does not say which of them are features.
+        """
         values = self.values if self.values.dtype == torch.float64 else self.values.float()
-        if isinstance(self.layer, nn.Linear):
+        if values.ndim == 3 and not isinstance(self.layer, (*_FEATURES_LAST, *_FEATURES_SECOND)):
+            raise UserError(
+                f"Expected a linear, convolutional or norm layer, which says which axis of {tuple(values.shape)} are features, got a "
+                f"{type(self.layer).__name__}. Name another layer."
+            )
+        if isinstance(self.layer, _FEATURES_LAST):
             values = values.movedim(-1, 1)
         return values.flatten(2) if values.ndim > 2 else values.flatten(1).unsqueeze(2)
 
@@ -113,11 +126,12 @@ class Tap:
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         values = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if values is not None:
-            self._entered = Entered(values.detach(), layer)
+            values = values.detach()
+            self._entered = Entered(values.clone() if getattr(layer, "inplace", False) else values, layer)
 
     def _note_output(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._entered is not None and self._entered.layer is layer and isinstance(output, Tensor) and output.ndim > 1:
-            self._entered = self._entered._replace(leaving=output.shape[-1 if isinstance(layer, nn.Linear) else 1])
+            self._entered = self._entered._replace(leaving=output.shape[-1 if isinstance(layer, _FEATURES_LAST) else 1])
 
     def _name_of(self, layer: nn.Module) -> str:
         names: list[str] = [name for network in self._networks for name, part in network.named_modules() if part is layer]
@@ -167,7 +181,8 @@ class Features(Representation):
     differ by less become equal, and a feature of 65,520 or more is refused.
 
     Args:
-        layer: name of another layer, whose input is taken instead.
+        layer: name of another layer, whose input is taken instead. Features are its second axis, for a linear layer and ``LayerNorm`` the
+            last.
         pool: how the pixels of a scene are pooled: their ``mean``, or ``mean_and_max``, which gives twice as many features.
         half: whether features are kept in half precision; else in single precision.
     """

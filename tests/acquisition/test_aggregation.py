@@ -3,8 +3,14 @@ import math
 import pytest
 import torch
 
-from al_lightning.acquisition import CountAbove, Max, Mean, PatchMax, Sum, TopMean, aggregation
+from al_lightning.acquisition import Aggregation, CountAbove, Max, Mean, PatchMax, Sum, TopMean, aggregation
 from al_lightning.errors import UserError
+
+
+class Median(Aggregation):
+    def __call__(self, scores):
+        return scores.flatten(1).median(dim=1).values if scores.ndim > 1 else scores
+
 
 ALL = [Mean(), Sum(), Max(), CountAbove(0.5), TopMean(0.5), PatchMax(2)]
 
@@ -43,7 +49,19 @@ def test_aggregates_of_logarithms(aggregate):
     if aggregate.scales:  # far below what a float can hold
         torch.testing.assert_close(aggregate.of_logarithms(scores.log() - 5000), found - 5000)
     single = torch.tensor([-2.0, -9000.0])
-    assert aggregate.of_logarithms(single) is single
+    assert torch.equal(aggregate.of_logarithms(single), single)
+
+
+@pytest.mark.parametrize("aggregate", [*ALL, Median()], ids=lambda a: type(a).__name__)
+def test_a_score_of_0_is_a_finite_key_below_all_others(aggregate):
+    scores = torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
+    scores[1] = 0
+    scores[2, :2] = 0  # of a part of the image
+    keys = aggregate.of_logarithms(scores.log())
+    assert keys.isfinite().all() and keys[1] < keys[0] and keys[1] <= keys[2]
+    assert keys.double().exp()[1] < 1e-30 or not aggregate.scales
+    alone = aggregate.of_logarithms(torch.tensor([-1.0, -torch.inf, torch.nan]))
+    assert alone[1].isfinite() and alone[2].isnan()
 
 
 def test_patches_cover_the_edges_and_small_images():

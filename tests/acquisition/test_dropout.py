@@ -129,6 +129,25 @@ def test_what_hooks_can_not_get_right_is_refused(network, shape, said):
         passes_of(network, torch.rand(shape))
 
 
+class Fused(nn.Module):
+    """Takes the rate of a layer, and does not run it."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn_drop, self.head = nn.Dropout(0.4), nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3))
+
+    def forward(self, inputs):
+        rate = self.attn_drop.p if self.training else 0.0
+        return self.head(nn.functional.scaled_dot_product_attention(inputs, inputs, inputs, dropout_p=rate)[:, 0])
+
+
+def test_a_layer_that_no_pass_runs_is_warned_of(recwarn):
+    with pytest.warns(UserWarning, match=r"^attn_drop: these dropout layers of Fused did not run in the passes"):
+        passes_of(Fused(), torch.rand(3, 4, 6))
+    passes_of(nn.Sequential(nn.Dropout(), nn.Linear(6, 3)), torch.rand(3, 6))
+    assert not recwarn.list
+
+
 def test_threads_do_not_fuse_for_each_other():
     """Several devices have a thread each: the last one to leave fuses again, and none before."""
     one, other = (LiveDropout({}, None, 0) for _ in range(2))

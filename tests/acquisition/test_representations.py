@@ -49,6 +49,15 @@ class Transposed(Tokens):
         return self.head(inputs.transpose(0, 1)).mean(0)
 
 
+class Normed(Tokens):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop = nn.LayerNorm(5), nn.Dropout()
+
+    def forward(self, inputs):
+        return self.head(self.drop(self.norm(inputs))).mean(1)
+
+
 class Functional(nn.Module):
     def __init__(self):
         super().__init__()
@@ -81,6 +90,15 @@ def test_pixels_and_tokens_are_pooled():
     torch.testing.assert_close(features_of(network, images), hidden.mean((2, 3)))
     torch.testing.assert_close(features_of(network, images, pool="mean_and_max"), torch.cat([hidden.mean((2, 3)), hidden.amax((2, 3))], 1))
     torch.testing.assert_close(features_of(Tokens(), tokens), tokens.mean(1))
+    torch.testing.assert_close(features_of(Normed(), tokens, layer="norm"), tokens.mean(1))
+    torch.testing.assert_close(features_of(nn.Sequential(nn.Conv1d(7, 2, 1)), tokens), tokens.mean(2))
+
+
+def test_a_layer_that_changes_its_input_is_looked_at_before():
+    torch.manual_seed(0)
+    network, inputs = nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace=True), nn.Linear(6, 4)), torch.rand(7, 5) - 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(features_of(network, inputs, layer="1"), network[0](inputs))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,7 @@ def test_pixels_and_tokens_are_pooled():
         (MLP(6, 0.3, 4, (7, 5)), {"layer": "hiden"}, "a layer of MLP, like hidden, .*got hiden"),
         (Functional(), {}, "runs a layer with weights .* but it never did"),
         (Functional(), {"layer": "unused"}, "runs its layer unused"),
+        (Normed(), {"layer": "drop"}, r"which says which axis of \(2, 7, 5\) are features, got a Dropout"),
         (Transposed(), {}, r"items along the first axis of what enters head, but that is \(7, 2, 5\) for 2 items"),
     ],
 )

@@ -239,6 +239,7 @@ def test_apart_against_a_plain_implementation():
             lambda: Apart(Entropy()).prepare(1, lambda index: "cat", None),
             "end with the number of a frame for Apart, .*got cat. Give Apart a pattern",
         ),
+        (lambda: Apart(Entropy(), pattern="[a-z]+(_(?P<frame>[0-9]+))?").prepare(1, lambda index: "intro", None), "as frame, got intro"),
         (lambda: Apart(Entropy(), pattern="(?P<frame>.*)").prepare(1, lambda index: "x", None), "with a whole number as frame, got x"),
         (lambda: Apart(Entropy(), pattern="("), "a regular expression"),
         (lambda: Apart(Entropy(), pattern="a"), r"a group \(\?P<frame>"),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, refuse_size
 from al_lightning.acquisition.batches.distances import TILE, Rows, first_largest, leading, squared_distances
+from al_lightning.acquisition.batches.precision import float32_products
 
 _CANDIDATES = 1024  # between two passes over all items, the next centers are searched among so many
 _TOGETHER = 256  # new centers whose distances one pass computes
@@ -39,6 +40,7 @@ def k_center(unlabeled: Tensor, labeled: Tensor, size: int) -> Tensor:
     return scored_k_center(unlabeled, labeled, size).indices
 
 
+@float32_products()
 def scored_k_center(unlabeled: Tensor, labeled: Tensor, size: int) -> Batch:
     """See :func:`k_center`; the scores are distances to the nearest labeled or chosen item; to the mean, if there is none."""
     refuse_size(size, len(unlabeled))

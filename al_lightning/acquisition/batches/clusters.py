@@ -15,6 +15,7 @@ from al_lightning.acquisition.batches.batch import (
     refuse_unless,
 )
 from al_lightning.acquisition.batches.distances import TILE, Rows, leading, squared_distances
+from al_lightning.acquisition.batches.precision import float32_products
 
 _MOST_CLUSTERS = 500
 _SMALLEST = 5  # a cluster of at most so many items counts as outliers
@@ -53,6 +54,7 @@ def typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Ge
     return scored_typiclust(unlabeled, labeled, size, generator).indices
 
 
+@float32_products()
 def scored_typiclust(unlabeled: Tensor, labeled: Tensor, size: int, generator: torch.Generator) -> Batch:
     """See :func:`typiclust`; the scores are typicalities, 1 / mean distance (at most 1e5)."""
     refuse_size(size, len(unlabeled))
@@ -99,6 +101,7 @@ def _by_typicality(rows: Rows, members: Tensor, generator: torch.Generator) -> t
     return members[order].tolist(), typicality[order].tolist()
 
 
+@float32_products()
 def cluster_margin(
     uncertainties: Tensor, features: Tensor, size: int, generator: torch.Generator, candidates: int = 10, clusters: int | None = None
 ) -> Tensor:
@@ -148,6 +151,7 @@ def cluster_margin(
     return considered[order[:size]]
 
 
+@float32_products()
 def k_means(matrix: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     """The cluster of each row ``(n, D)``, int64 ``(n,)``: Lloyd's rounds, begun with the seeds of k-means++.
 

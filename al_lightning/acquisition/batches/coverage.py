@@ -10,6 +10,7 @@ from al_lightning.acquisition.batches.batch import Batch, refuse_not_finite, ref
 from al_lightning.acquisition.batches.centers import Farthest
 from al_lightning.acquisition.batches.distances import TILE, Rows, squared_distances
 from al_lightning.acquisition.batches.lazy import LazyGreedy
+from al_lightning.acquisition.batches.precision import float32_products
 
 _TILE = 2**20  # numbers of a kernel matrix held at once
 _ROUNDING = 2.0**-18  # growth of an item's coverage that counts as rounding
@@ -45,6 +46,7 @@ def prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | Non
     return scored_prob_cover(unlabeled, labeled, size, delta).indices
 
 
+@float32_products()
 def scored_prob_cover(unlabeled: Tensor, labeled: Tensor, size: int, delta: float | None = None) -> Batch:
     """See :func:`prob_cover`; the scores are the numbers of items newly covered."""
     radius = coverage_radius(unlabeled, labeled, size) if delta is None else delta
@@ -76,6 +78,7 @@ def max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | No
     return scored_max_herding(unlabeled, labeled, size, sigma).indices
 
 
+@float32_products()
 def scored_max_herding(unlabeled: Tensor, labeled: Tensor, size: int, sigma: float | None = None) -> Batch:
     """See :func:`max_herding`; the score of an item is what it adds to the mean over the unlabeled items."""
     return _herding(unlabeled, labeled, size, kernel_width(unlabeled) if sigma is None else sigma, None)
@@ -104,6 +107,7 @@ def uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertain
     return scored_uncertainty_herding(unlabeled, labeled, size, uncertainties, sigma).indices
 
 
+@float32_products()
 def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, uncertainties: Tensor, sigma: float | None = None) -> Batch:
     """See :func:`uncertainty_herding`; the score of an item is what it adds to the weighted mean."""
     refuse_other_length("an uncertainty", uncertainties, len(unlabeled))
@@ -115,6 +119,7 @@ def scored_uncertainty_herding(unlabeled: Tensor, labeled: Tensor, size: int, un
     return _herding(unlabeled, labeled, size, width, uncertainties)
 
 
+@float32_products()
 def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     """The radius within which a typical item has ``k = N / (m + size)`` of all N items.
 
@@ -135,6 +140,7 @@ def coverage_radius(unlabeled: Tensor, labeled: Tensor, size: int) -> float:
     return float(torch.cat(radii).sqrt().median())
 
 
+@float32_products()
 def kernel_width(unlabeled: Tensor) -> float:
     """Root of the mean squared distance of the unlabeled items from their mean; 1 if that is 0, or without items.
 
@@ -144,6 +150,7 @@ def kernel_width(unlabeled: Tensor) -> float:
     return float((norms.sum(dtype=torch.float64) / max(1, len(norms))).sqrt()) or 1.0
 
 
+@float32_products()
 def uncertainty_width(unlabeled: Tensor, labeled: Tensor) -> float:
     """The smallest distance above 0 of two labeled items, as in the paper, but at most :func:`kernel_width`.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import Batch, drawn, refuse_not_finite, refuse_other_length, refuse_size
 from al_lightning.acquisition.batches.distances import RESOLUTION, TILE, first_largest
+from al_lightning.acquisition.batches.precision import float32_products
 
 
 def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -38,6 +39,7 @@ def badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.G
     return scored_badge(probabilities, features, size, generator).indices
 
 
+@float32_products()
 def scored_badge(probabilities: Tensor, features: Tensor, size: int, generator: torch.Generator) -> Batch:
     """See :func:`badge`; the scores are distances from the nearest item chosen before; for the first choice, from 0."""
     refuse_size(size, len(features))

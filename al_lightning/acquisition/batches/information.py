@@ -7,6 +7,7 @@ from torch import Tensor
 
 from al_lightning.acquisition.batches.batch import NotFinite, refuse_size
 from al_lightning.acquisition.batches.lazy import LazyGreedy
+from al_lightning.acquisition.batches.precision import float32_products
 
 _ENUMERATED = 4096  # configurations of labels, at most
 _DRAWN = 2048  # configurations where there would be more
@@ -16,6 +17,7 @@ _SETTLED = 1e-9  # nats: a configuration that is so sure about the pass has noth
 _USED_UP = 1e-3  # share of log K: if no more is left to learn, drawn configurations tell little but noise
 
 
+@float32_products()
 def batch_bald(logits: Tensor, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Greedy maximum of the mutual information between the batch's labels and the weights.
 
@@ -24,8 +26,9 @@ def batch_bald(logits: Tensor, size: int, generator: torch.Generator | None = No
     them while they are at most 4,096, then 2,048 drawn ones. Information is submodular, so an item is computed again only while what it
     added earlier could still win; with drawn configurations, this is true up to their noise.
 
-    With K passes, the joint information is at most log K. Once drawn configurations leave less than a thousandth of that to learn, the
-    rest of the batch are the items with the most information of their own (BALD), and the joint information stays as it is.
+    With K passes, the joint information is at most log K. Once nothing of that is left to learn, or less than a thousandth where
+    configurations are drawn, the rest of the batch are the items with the most information of their own (BALD), and the joint information
+    stays as it is.
 
     Source: Kirsch et al., BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning, NeurIPS 2019.
 
@@ -109,8 +112,8 @@ class _Table:
 
     @property
     def used_up(self) -> bool:
-        """Whether less is left to learn than drawn configurations can tell."""
-        return self.drawn_by is not None and self.left <= _USED_UP * math.log(self.logs_MK.shape[1])
+        """Whether nothing is left to learn, or less than drawn configurations can tell."""
+        return not self.rows or (self.drawn_by is not None and self.left <= _USED_UP * math.log(self.logs_MK.shape[1]))
 
     def information(self, logs_KCb: Tensor) -> Tensor:
         """What items ``(K, C, b)`` add to the joint information, in nats, float64 ``(b,)``."""

@@ -68,7 +68,7 @@ class Apart(Wrapped):
         groups = found.groupdict() if found else {}
         try:
             return groups.get("sequence") or "", _SNIPPET * int(groups.get("snippet") or 0) + int(groups["frame"])
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"Expected names that end with the number of a frame for Apart, like 0001TP_006690 or aachen_000000_000019, got {name}. "
                 "Give Apart a pattern that says where the number is."

@@ -91,6 +91,24 @@ def test_what_new_tensors_are_by_default_changes_nothing(choose, default):
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def lowered():
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("choose", ALL)
+def test_a_lowered_precision_of_products_changes_nothing(choose, lowered):
+    """On a processor with bfloat16, copies would lie apart."""
+    copies = torch.arange(20).repeat_interleave(torch.arange(1, 21))
+    unlabeled, labeled = rows(20, 3, 128)
+    low = choose(unlabeled[copies], labeled, 9)
+    assert torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision("highest")
+    assert torch.equal(low, choose(unlabeled[copies], labeled, 9))
+
+
 @pytest.mark.parametrize("choose", ALL)
 def test_other_blocks_choose_the_same(choose, monkeypatch):
     unlabeled, labeled = rows(50, 7, 18)

@@ -66,6 +66,16 @@ def test_once_all_is_known_the_rest_come_by_their_own_information():
     assert float(bald[steady[-1]]) >= float(bald.index_fill(0, indices, -1.0).max())
 
 
+def test_once_all_is_known_exactly_the_rest_come_by_their_own_information():
+    """Item 0 tells the pass, and no configuration is drawn."""
+    logits = torch.randn(2, 40, 2, generator=random(3))
+    logits[:, 0] = torch.tensor([[60.0, -60.0], [-60.0, 60.0]])
+    chosen, found = batch_bald(logits, 8)
+    own = torch.tensor([joint(logits, [item]) for item in range(40)])
+    assert chosen.tolist() == own.argsort(descending=True)[:8].tolist() and chosen[0] == 0
+    assert found.tolist() == pytest.approx([math.log(2)] * 8)
+
+
 def test_a_batch_does_not_ask_twice_for_the_same():
     logits = torch.tensor([[[4.0, -4], [4, -4], [1, 0]], [[-4, 4], [-4, 4], [0, 0]]])  # the first two say the same
     indices, found = batch_bald(logits, 3)
