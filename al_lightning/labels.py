@@ -163,12 +163,13 @@ class ClassMap(NamedTuple):
     def look_like_train_ids(self, ids: Collection[int]) -> bool:
         """Whether the ids of many label files look like Cityscapes' training ids (those of ``labelTrainIds`` files), not like label ids.
 
-        None of the ids is above 18, where half of the classes have their label ids; and some, read as label ids, mean pixels that nobody
-        labels, such as the car of the camera.
+        None of the ids is above 18, where half of the classes have their label ids; there is 0, which is road; and some, read as label ids,
+        mean pixels that nobody labels, such as the car of the camera.
         """
         if bool(self.known.all()):  # every id may occur: those without a name are ignored
             return False
-        return max(set(ids) - {IGNORED}, default=_TRAIN_IDS) < _TRAIN_IDS and bool(set(ids) & self.ignored - {0, IGNORED})
+        found = set(ids) - {IGNORED}
+        return 0 in found and max(found) < _TRAIN_IDS and bool(found & self.ignored - {0})
 
 
 def _ranges(numbers: Sequence[int]) -> str:

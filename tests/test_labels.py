@@ -69,6 +69,7 @@ def test_ids_without_a_meaning_are_refused_with_their_source():
         (None, {0, 1, 2, 3, 7, 8, 11, 21, 23, 26}, False),
         (None, {0, 7, 8, 11}, False),
         (None, {0, 255}, False),
+        (None, {1, 7, 11}, False),  # no road among training ids
         (["road", "parking"], {0, 7, 9}, False),
     ],
 )

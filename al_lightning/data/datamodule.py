@@ -92,6 +92,15 @@ class PoolDataModule(LightningDataModule, ABC):
         """The number of this process, from 0, and the number of all processes; (0, 1) without a trainer."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
+    def require_share(self, images: int, whose: str) -> None:
+        """Refuses fewer images to evaluate on than processes: those without any would end, and the others wait for them.
+
+        Raises:
+            UserError: a process would have none.
+        """
+        if images < (world := self.rank_and_world[1]):
+            raise UserError(f"Expected at least one image of {whose} for each of {world} processes, got {images}. Use fewer devices.")
+
     @property
     def device(self) -> torch.device:
         """The device on which this process computes; the CPU without a trainer."""
@@ -128,13 +137,14 @@ class PoolDataModule(LightningDataModule, ABC):
         Args:
             pool: the pool, in which nothing is labeled yet.
             labels: classes for a class-balanced draw, see :func:`draw_initial`; None for a uniform one.
-            staying: indices that are not drawn for validation, such as those of copies. Listed initial items are not drawn either.
+            staying: indices that are not drawn for evaluation or validation, such as those of copies. For validation, listed initial items
+                are not drawn either.
 
         Raises:
             UserError: the list can't be read or is of other data, or there are not enough candidates.
         """
         items, self.validation = self.initial_items, torch.zeros(0, dtype=torch.int64)
-        self.pool = pool
+        self.pool, self._staying = pool, {*staying}
         self.evaluate_on(self._items_to_evaluate_on())
         if items is None and not len(pool.candidates):
             return
@@ -178,7 +188,9 @@ class PoolDataModule(LightningDataModule, ABC):
 
     def _drawn_for_evaluation(self, size: int, asks: bool) -> list[int]:
         """Draws the evaluation set from the whole pool, in whole groups if there are groups."""
-        indices = (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()
+        staying = {self.group_of(index) for index in self._staying}
+        free = (self.pool.unlabeled_indices if asks else self.pool.candidates).tolist()
+        indices = [index for index in free if not staying or self.group_of(index) not in staying]
         if size >= len(indices):
             raise UserError(f"Expected active_learning.evaluation_first below the {len(indices)} images of the pool, got {size}.")
         return self.draw_share(indices, size / len(indices))

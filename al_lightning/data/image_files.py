@@ -101,7 +101,7 @@ def _rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise UserError(f"Expected an image of 8 or 16 bits a channel in {path}, got {kind}, whose range is unknown. Scale it to 8 bits.")
     pixels: _Array = np.array(image.convert("RGB"))
-    if ";16" in stored:  # Pillow keeps the upper 8 bits
+    if ";16" in stored and not _is_black_of_16_bits(pixels, path):  # Pillow keeps the upper 8 bits
         _refuse_few_bits(int(pixels.max()) * 256 + 255, path)
     return pixels
 
@@ -178,6 +178,16 @@ def _stored(image: ImageFile.ImageFile) -> str:
     arguments = image.tile[0][3] if image.tile else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
+
+
+def _is_black_of_16_bits(upper: npt.NDArray[np.uint8], path: Path) -> bool:
+    """Whether a colour image has no light at all: its upper 8 bits, which are given, and its lower ones."""
+    if upper.any():
+        return False
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels is not None and pixels.dtype == np.uint16 and not pixels[..., :3].any()
 
 
 def _scaled_grey(image: ImageFile.ImageFile, full: int, path: Path) -> npt.NDArray[np.uint8]:

@@ -133,6 +133,12 @@ def test_what_is_no_such_image_is_one_error_with_its_name(tmp_path, kind):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_black_image_of_16_bits_is_black(tmp_path):
+    for kind, channels in ((0, 1), (2, 3), (6, 4)):
+        (tmp_path / "black.png").write_bytes(png(16, kind, [b"\0" * 6 * channels] * 2))
+        assert not decode_image(tmp_path / "black.png").any()
+
+
 def with_palette(path):
     image = Image.fromarray(IDS, "P")
     image.putpalette([*range(255, -1, -1), *range(256), *[9] * 256])

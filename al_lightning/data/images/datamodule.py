@@ -54,14 +54,15 @@ class ResidentDataModule(PoolDataModule):
 
     def val_dataloader(self) -> ResidentLoader:
         """Batches of the images for validation: those that are held out, or else those for evaluation."""
-        return self._shared(self._train, self.validation) if len(self.validation) else self.test_dataloader()
+        return self._shared(self._train, self.validation, "the validation set") if len(self.validation) else self.test_dataloader()
 
     def test_dataloader(self) -> ResidentLoader:
         """Batches of evaluation images."""
-        return self._shared(self._eval, torch.arange(len(self._eval)))
+        return self._shared(self._eval, torch.arange(len(self._eval)), "the evaluation set")
 
-    def _shared(self, data: ResidentImages, indices: Tensor) -> ResidentLoader:
+    def _shared(self, data: ResidentImages, indices: Tensor, whose: str) -> ResidentLoader:
         """Batches of images in their order; several processes share them, and none is repeated."""
+        self.require_share(len(indices), whose)
         data.move_to(self.device)
         rank, world = self.rank_and_world
         its = indices[rank::world]

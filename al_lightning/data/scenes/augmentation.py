@@ -1,6 +1,8 @@
 """How an image is changed before a network sees it: augmentation and normalisation."""
 
+import math
 import os
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +28,14 @@ class Augmentation:
     def __init__(self, crop: int, scale: tuple[float, float], step: float | None = None) -> None:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks a server for its newest version
         import albumentations
+        import cv2
 
         self.crop, self.scale = crop, scale
         self.step = step
         # The small term keeps the largest factor among them, whatever the rounding.
         self.steps = 0 if step is None else int((scale[1] - scale[0]) / step + 1e-6)
-        self.resize = albumentations.Resize
+        # OpenCV's other nearest neighbour rounds down, which shifts a label against its image by up to half a pixel.
+        self.resize = partial(albumentations.Resize, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT)
         self.transform = albumentations.Compose(
             [
                 albumentations.PadIfNeeded(crop, crop, border_mode=0, fill=0, fill_mask=IGNORED),
@@ -52,10 +56,10 @@ class Augmentation:
         """
         draw = np.random.default_rng(seed)
         factor = draw.uniform(*self.scale) if self.step is None else self.scale[0] + self.step * draw.integers(0, self.steps + 1)
-        edges = [min(max(1, round(self.crop / factor)), edge) for edge in label.shape]
+        edges = [min(math.ceil(self.crop / factor), edge) for edge in label.shape]
         part = Box(*(int(draw.integers(0, whole - edge + 1)) for whole, edge in zip(label.shape, edges, strict=True)), *edges)
-        resize = self.resize(*(max(1, min(self.crop, round(edge * factor))) for edge in edges))
-        resized = resize(image=np.ascontiguousarray(part.of(image)), mask=np.ascontiguousarray(part.of(label)))
+        size = [max(1, min(self.crop, round(edge * factor))) for edge in edges]
+        resized = self.resize(*size)(image=np.ascontiguousarray(part.of(image)), mask=np.ascontiguousarray(part.of(label)))
         self.transform.set_random_seed(seed % 2**32)
         done = self.transform(image=resized["image"], mask=resized["mask"])
         return done["image"], done["mask"]

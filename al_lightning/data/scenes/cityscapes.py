@@ -37,6 +37,8 @@ class CityscapesDataModule(SceneDataModule):
 def list_scenes(root: Path, split: str) -> list[Scene]:
     """The scenes of a split, sorted by path. Only the headers of images are read, for their size; labels are not opened.
 
+    A scene is called as its image. If two cities have images of one name, all scenes have their city before it, with a slash.
+
     Raises:
         UserError: there are none, an image is unreadable, or a label file is missing. The message names it.
     """
@@ -47,10 +49,11 @@ def list_scenes(root: Path, split: str) -> list[Scene]:
     if not images:
         raise UserError(f"Expected images {folder}/<city>/<city>_<seq>_<frame>{_IMAGE}, found none. Set data.init_args.root to their root.")
     scenes = []
+    alike = len({image.name for image in images}) < len(images)
     for image in images:
         name = image.name.removesuffix(_IMAGE)
         label = root / "gtFine" / split / image.parent.name / f"{name}{_LABEL}"
         if not label.is_file():
             raise UserError(f"Expected the label {label} of the image {image}, but there is no such file.")
-        scenes.append(Scene(name, image, label, size_of(image)))
+        scenes.append(Scene(f"{image.parent.name}/{name}" if alike else name, image, label, size_of(image)))
     return scenes

@@ -233,7 +233,9 @@ class SceneDataModule(PoolDataModule):
 
     def _shared(self, scenes: Sequence[Scene], once: bool = False) -> DataLoader[Any]:
         """Whole labeled images; several processes share them, and none is repeated."""
-        self._survey.require_classes(scenes, "the evaluation set" if scenes is self._eval else "the validation set")
+        whose = "the evaluation set" if scenes is self._eval else "the validation set"
+        self._survey.require_classes(scenes, whose)
+        self.require_share(len(scenes), whose)
         rank, world = self.rank_and_world
         dataset = LabeledScenes(scenes, self._files, self.classes, self.normalization)
         sampler = ShareSampler(len(dataset), rank, world)

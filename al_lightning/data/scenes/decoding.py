@@ -6,8 +6,6 @@ pixels only.
 
 import hashlib
 import mmap
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from PIL import Image
 
 from al_lightning.data.scenes.scene import Pixels, Scene, check_labels, decode_image, decode_label, resized
 from al_lightning.errors import UserError
-from al_lightning.files import require_regular
+from al_lightning.files import replacing, require_regular
 
 _RULES = 3  # version of the decoding rules, to be raised when the same file is decoded to other numbers
 
@@ -158,6 +156,8 @@ class OnDisk(SceneFiles):
         try:
             mapped: Pixels = np.load(kept, mmap_mode="r")
             return mapped
+        except PermissionError:  # another user keeps it to himself
+            return decode(path)
         except (OSError, ValueError, EOFError):  # the array is missing or incomplete
             pixels = decode(path)
             self._keep(kept, pixels)
@@ -173,16 +173,10 @@ class OnDisk(SceneFiles):
         return self._keys[path]
 
     def _keep(self, kept: Path, pixels: Pixels) -> None:
-        partial = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
-                partial = Path(file.name)
+            with replacing(kept) as file:
                 np.save(file, pixels)
-            os.replace(partial, kept)
         except OSError as error:
-            if partial is not None:
-                partial.unlink(missing_ok=True)
             raise UserError(
                 f"Expected to write a decoded image into {self.folder}, but: {error.strerror}. Make room, name another "
                 "data.init_args.cache_folder, or use decoded_cache=none."

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class LabelSurvey:
     def __init__(self, files: SceneFiles, classes: ClassMap) -> None:
         self.files, self.classes = files, classes
         self._counted: dict[tuple[Any, ...], npt.NDArray[np.int64]] = {}
+        self._ids: dict[Path, set[int]] = {}
         self._pixels: dict[str, npt.NDArray[np.int64]] = {}  # pixels of each class, and ignored ones at last, by ``whose``
         self._warned: dict[str, set[str]] = {}  # the missing classes of the last warning, likewise
 
@@ -43,10 +45,10 @@ class LabelSurvey:
         ids = np.flatnonzero(counts).tolist()
         of = f"the label files of {whose} ({len(scenes)}, the first {scenes[0].label})"
         found = f"the ids {', '.join(map(str, ids))}"
-        if self.classes.look_like_train_ids(ids):
+        if self.classes.look_like_train_ids(whole := self._ids_in_files(scenes)):
             raise UserError(
-                f"Expected label ids in {of}, but they look like trainIds: {found}, none above 18. Cityscapes' ids are in "
-                "*_gtFine_labelIds.png, where road is 7 and not 0."
+                f"Expected label ids in {of}, but they look like trainIds: the ids {', '.join(map(str, whole))}, none above 18. "
+                "Cityscapes' ids are in *_gtFine_labelIds.png, where road is 7 and not 0."
             )
         if not counts[self.classes.table.numpy() != IGNORED].any():
             raise UserError(f"Expected pixels of at least one class in {of}, but all are ignored: they hold {found} only.")
@@ -64,6 +66,16 @@ class LabelSurvey:
                 counts += f"; ignored {pixels[-1]:,}" if pixels[-1] else ""
                 log.warning("WARNING: no pixel of %s in %s. Pixels by class: %s", ", ".join(sorted(missing)), whose, counts)
             self._warned[whose] = missing
+
+    def _ids_in_files(self, scenes: Sequence[Scene]) -> list[int]:
+        """The ids in whole label files, sorted: a crop may show few of them."""
+        ids: set[int] = set()
+        for scene in scenes:
+            if scene.label not in self._ids:
+                counted = self._count(scene) if scene.box is None else self.files.label(scene._replace(box=None)).ravel()
+                self._ids[scene.label] = {*(np.flatnonzero(counted) if scene.box is None else np.unique(counted)).tolist()}
+            ids |= self._ids[scene.label]
+        return sorted(ids)
 
     def _count(self, scene: Scene) -> npt.NDArray[np.int64]:
         """Pixels of each id in an item, ``(256,)``."""

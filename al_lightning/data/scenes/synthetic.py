@@ -4,8 +4,8 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,8 @@ class SyntheticScenesDataModule(CityscapesDataModule):
             return
         self.root.parent.mkdir(parents=True, exist_ok=True)
         log.info("drawing synthetic scenes into %s", self.root)
-        partial = Path(tempfile.mkdtemp(dir=self.root.parent))
+        partial = self.root.with_name(f"{self.root.name}-{secrets.token_hex(4)}.tmp")
+        partial.mkdir()
         try:
             for split in ("train", "val"):
                 for sequence in range(self.settings[split]):

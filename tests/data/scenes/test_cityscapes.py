@@ -53,6 +53,31 @@ def test_listing_is_sorted_and_items_have_names(root):
     assert [data.origin(index) for index in range(5)] == [{"city": "aachen"}] * 2 + [{"city": "ulm"}] * 3
 
 
+def test_scenes_of_one_name_in_two_cities_can_be_told_apart(root):
+    for folder in ("leftImg8bit", "gtFine"):
+        for path in sorted((root / folder / "train" / "ulm").iterdir()):
+            path.rename(path.with_name(path.name.replace("ulm_", "")))
+        for path in sorted((root / folder / "train" / "aachen").iterdir()):
+            path.rename(path.with_name(path.name.replace("aachen_000001", "000000")))
+    Path("first.txt").write_text("ulm/000000_000019\naachen/000000_000019\n")
+    data = ready(root, initial_items="first.txt")
+    names = [data.item(index) for index in range(5)]
+    assert len({*names}) == 5 and names[0] == "aachen/000000_000019"
+    assert sorted(names[index] for index in data.pool.labeled_indices.tolist()) == ["aachen/000000_000019", "ulm/000000_000019"]
+
+
+def test_a_crop_that_shows_few_ids_is_not_taken_for_training_ids(root):
+    for number in range(5):
+        (path,) = (root / "gtFine" / "train").rglob(f"*_{number:06d}_*_labelIds.png")
+        label = np.array(Image.open(path))
+        label[:20] = 23  # sky
+        label[20:] = [[0, 1, 7, 1] * 14][0][: label.shape[1]]
+        Image.fromarray(label).save(path)
+    for seed in range(6):
+        data = ready(root, query_crop=8, initial_size=1, seed=seed)
+        assert len(list(data.train_dataloader())) == 1
+
+
 def test_images_and_labels_are_those_of_the_files(tmp_path):
     image, label = write_scene(tmp_path, "train", "ulm", 3, (6, 9))
     (scene,) = list_scenes(tmp_path, "train")
@@ -113,6 +138,21 @@ def test_the_crop_chosen_first_is_a_crop_of_the_resized_image(factor):
     assert len(lefts) > 10  # crops lie anywhere
     flips = [pixels[24, 24, 1] > pixels[24, 25, 1] for pixels, _ in seen]
     assert 8 < sum(flips) < 32
+
+
+@pytest.mark.parametrize("factor", [0.6, 0.7, 1.0, 1.3, 1.9, 2.0])  # at 0.5, each place lies between two labels
+def test_a_label_is_not_shifted_against_its_image(factor):
+    """A ramp is its own label, but for OpenCV's rounding; there is no padding, either, where the image is large enough."""
+    y, x = np.mgrid[:128, :127].astype(np.uint8)
+    augmentation = Augmentation(63, (factor, factor))
+    for ramp in (y, x):
+        shifts = []
+        for seed in range(20):
+            image, label = augmentation(np.stack([2 * ramp] * 3, axis=2), ramp, seed)
+            inner = label[2:-2, 2:-2].astype(float) - image[2:-2, 2:-2, 0] / 2
+            shifts.append(inner.mean() * factor)
+            assert (label != 255).all()
+        assert abs(np.mean(shifts)) < 0.15
 
 
 def test_padding_of_a_small_image_is_ignored():
@@ -260,6 +300,22 @@ def test_a_crop_of_a_file_on_disk_reads_no_more_than_the_crop(root, tmp_path):
     files.image(scene)
     assert isinstance(files.image(scene), np.memmap)
     assert isinstance(files.label(scene), np.ndarray) and not files.image(scene).flags.writeable
+
+
+def test_decoded_files_are_for_all_who_may_read_the_folder(root, tmp_path, monkeypatch):
+    (scene, *_) = list_scenes(root, "train")
+    files = OnDisk(tmp_path / "decoded")
+    image = files.image(scene)
+    (kept,) = (tmp_path / "decoded").iterdir()
+    (tmp_path / "plain").touch()
+    assert kept.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+    def refuses(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(np, "load", refuses)  # another user's, who keeps it to himself
+    monkeypatch.setattr(np, "save", refuses)
+    assert np.array_equal(OnDisk(tmp_path / "decoded").image(scene), image)
 
 
 def test_a_cache_that_can_not_be_kept_is_one_error(root, tmp_path):
