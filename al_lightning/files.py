@@ -90,6 +90,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def move_to_disk(written: Path, path: Path) -> None:
+    """Renames a file when its content is on the disk, so that no crash of the machine leaves the name with a part of it."""
+    with written.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(written, path)
+
+
 def remove_unfinished(folder: Path, kinds: Sequence[str]) -> None:
     """Removes the temporary files of processes that were killed while writing; no other process may be writing there.
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
 import al_lightning
@@ -15,12 +16,11 @@ from al_lightning.errors import UserError
 from tests.experiments import same_weights, weights
 
 
-def experiment(strategy, *, width=7, **arguments):
+def experiment(strategy, *, width=7, callbacks=(), trainer=None, **arguments):
     """As a notebook would say it."""
     learning = al_lightning.ActiveLearningCallback(strategy, 50, **{"cycles": 2, **arguments})
-    trainer = al_lightning.Trainer(
-        callbacks=[learning], max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
-    )
+    settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = al_lightning.Trainer(callbacks=[learning, *callbacks], **settings, **(trainer or {}))
     data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600, seed=arguments.get("seed", 0))
     trainer.fit(al_lightning.ClassificationTask(partial(al_lightning.MLP, width=width)), datamodule=data)
     return al_lightning.RunDirectory(trainer.default_root_dir)
@@ -85,6 +85,13 @@ def test_it_goes_on_by_the_same_script_alone(tmp_path, monkeypatch, capsys):
         experiment(al_lightning.Entropy(), cycles=3, seed=5)
     with pytest.raises(UserError, match=r"but this script's differ: model.init_args.network.init_args.width was 7 and is 8"):
         experiment(al_lightning.Entropy(), cycles=3, seed=5, width=8, resume=True)
+    for trainer, callbacks, differs in (
+        ({"limit_train_batches": 1}, (), "trainer.limit_train_batches was None and is 1"),
+        ({"val_check_interval": 0.5}, (), "trainer.val_check_interval was None and is 0.5"),
+        ({}, (EarlyStopping("val/loss", patience=7),), r"trainer.callbacks was None and is \[.*EarlyStopping.*'patience': 7"),
+    ):
+        with pytest.raises(UserError, match=f"but this script's differ: {differs}"):
+            experiment(al_lightning.Entropy(), cycles=3, seed=5, resume=True, trainer=trainer, callbacks=callbacks)
     run = experiment(al_lightning.Entropy(), cycles=3, seed=5, resume=True)
     assert run.queries.read_bytes() == whole.queries.read_bytes() and same_weights(weights(run, 2), weights(whole, 2))
 

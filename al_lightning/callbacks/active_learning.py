@@ -23,7 +23,7 @@ from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import parts_of, refuse_callbacks, refuse_unkept
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
-from al_lightning.callbacks.weights import best_weights, refuse_reopening, weights_of_cycle_0
+from al_lightning.callbacks.weights import best_weights, refuse_no_best, refuse_reopening, weights_of_cycle_0
 from al_lightning.errors import UserError
 from al_lightning.layer_settings import LayerSettings, unchanged
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
@@ -198,7 +198,7 @@ class ActiveLearningCallback(Callback):
     def _take_over(self) -> None:
         """Loads the initial run's weights, in place of cycle 0's training."""
         assert self.initial_run is not None
-        self.task.load_state_dict(weights_of_cycle_0(self.initial_run, self.task))
+        self.restart.load_trained(weights_of_cycle_0(self.initial_run, self.task))
 
     def _draw_weights(self) -> None:
         if self.retrain == "scratch" or self.cycle == 0:
@@ -213,7 +213,7 @@ class ActiveLearningCallback(Callback):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # no step: the initial run's weights, which it queried with
-            self.task.load_state_dict(best_weights(self.trainer, self.record.id, self.cycle, self.task))
+            self.restart.load_trained(best_weights(self.trainer, self.record.id, self.cycle, self.task))
             self.evaluation.forget()
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
@@ -270,6 +270,8 @@ class ActiveLearningCallback(Callback):
             return
         self.trainer, (self.task, self.data) = trainer, parts_of(trainer)
         refuse_callbacks(trainer.callbacks, self.task)  # type: ignore[attr-defined]
+        if self.query_weights == "best" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            refuse_no_best(trainer)
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, self.data, self.oracle, self.run)
         self.evaluation = Evaluation(self.restart, self.data, self.task)

@@ -22,6 +22,7 @@ from al_lightning.callbacks.oracles import Oracle
 from al_lightning.callbacks.recovery import finished_part
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
+from al_lightning.files import move_to_disk
 from al_lightning.run_files import INITIAL, MADE_IN_PYTHON
 from al_lightning.run_tables import CycleRow, Labeled, indices_by_cycle
 from al_lightning.runs import RunDirectory
@@ -166,7 +167,7 @@ class RunRecord:
         partial = self.on_rank_zero(lambda: path.with_name(f"partial-{os.getpid()}.ckpt"))
         try:
             self.trainer.save_checkpoint(partial, weights_only=False)
-            self.on_rank_zero(lambda: os.replace(partial, path))
+            self.on_rank_zero(lambda: move_to_disk(partial, path))
         finally:
             if self.trainer.is_global_zero:
                 partial.unlink(missing_ok=True)
@@ -232,7 +233,8 @@ class RunRecord:
         """
 
         def read() -> tuple[list[int], list[int]]:
-            again = self.run.still_asked(cycle - 1 if cycle else INITIAL)[:most]
+            asked = self.run.still_asked(cycle - 1 if cycle else INITIAL)
+            again = [index for index in asked if self.data.pool.unlabeled[index]][:most]  # others may be held out for evaluation
             return again, sorted(self.run.read_random(cycle - 1) & {*again} if cycle else [])
 
         return self.on_rank_zero(read)

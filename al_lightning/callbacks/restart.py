@@ -15,11 +15,12 @@ import torch
 import torch.distributed
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, OnExceptionCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, OnExceptionCheckpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from al_lightning.callbacks.plain_attributes import WatchedCallback
 from al_lightning.errors import UserError
@@ -63,7 +64,8 @@ class FitRestart:
         module = trainer.lightning_module
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         self._training = [(part, part.training) for part in module.modules()]
-        self._callbacks = [(callback, self._copied_state(vars(callback))) for callback in self._restarted()]
+        begun_anew = [callback for callback in self._restarted() if not getattr(callback, "across_cycles", False)]
+        self._callbacks = [(callback, self._copied_state(callback)) for callback in begun_anew]
         self._new_loops()
         self._rest: dict[str, Any] | None = None
 
@@ -148,9 +150,8 @@ class FitRestart:
             checkpoint: made by :meth:`checkpoint`; the fit continues from there, once :meth:`restore_rest` is called.
         """
         for callback, state in self._callbacks:
-            if not getattr(callback, "across_cycles", False):
-                vars(callback).clear()
-                vars(callback).update(self._copied_state(state))
+            vars(callback).clear()
+            vars(callback).update(self._copied(state))
         for parameter, requires_grad in self._requires_grad:
             parameter.requires_grad_(requires_grad)
         self._layers.restore()
@@ -170,6 +171,13 @@ class FitRestart:
         self.module.on_fit_start()
         if checkpoint is not None:
             self._restore_training(checkpoint)
+
+    def load_trained(self, weights: dict[str, Tensor]) -> None:
+        """Gives the module other weights after a training, and those callbacks that evaluate and save an average of its weights, too."""
+        self.module.load_state_dict(weights)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+                callback._average_model.module.load_state_dict(weights)
 
     def aim_checkpoints(self, directory: str) -> None:
         """Gives a directory to the checkpoint callbacks without a ``dirpath``."""
@@ -303,7 +311,16 @@ class FitRestart:
         """Callbacks that begin anew in each cycle; a progress bar and the model's summary do not."""
         return [c for c in self.trainer.callbacks if c is not self.owner and not isinstance(c, (ProgressBar, ModelSummary))]  # type: ignore[attr-defined]
 
-    def _copied_state(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _copied_state(self, callback: Callback) -> dict[str, Any]:
+        try:
+            return self._copied(vars(callback))
+        except Exception as error:  # what can't be copied (an open file, a lock) says so in its own way
+            raise UserError(
+                f"Expected callbacks that can be copied, as each cycle begins with them as they were, but {type(callback).__name__} says: "
+                f"{' '.join(str(error).split())}. Set across_cycles = True in its class if it goes on through all cycles."
+            ) from error
+
+    def _copied(self, state: dict[str, Any]) -> dict[str, Any]:
         trainer = self.trainer
         shared = [trainer, trainer.lightning_module, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks]  # type: ignore[attr-defined]
         if "_fs" in state:  # ModelCheckpoint's file system

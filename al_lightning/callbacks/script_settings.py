@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelCheckpoint,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 from torch import nn
 
 from al_lightning.callbacks.budget import Budget
@@ -17,6 +27,28 @@ from al_lightning.run_files import MADE_IN_PYTHON
 from al_lightning.tasks import Task
 
 _TRAINER = ("max_epochs", "max_steps", "precision", "gradient_clip_val", "accumulate_grad_batches")
+# Left out where they are as the trainer has them by default.
+_DEFAULTS = {
+    "min_epochs": None,
+    "min_steps": None,
+    "limit_train_batches": 1.0,
+    "limit_val_batches": 1.0,
+    "limit_test_batches": 1.0,
+    "overfit_batches": 0.0,
+    "val_check_interval": 1.0,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_algorithm": None,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+_CHANGING = (
+    BaseFinetuning,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 _PLAIN = (bool, int, float, str, type(None))
 _DEEPEST = 4  # levels of objects in objects that are described
 
@@ -48,12 +80,28 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
     settings = {
         MADE_IN_PYTHON: True,
         "seed_everything": learning.seed,
-        "trainer": {name: _as_yaml(getattr(trainer, name, None)) for name in _TRAINER},
+        "trainer": _trainer(trainer),
         "model": model,
         "data": _data(data),
         "active_learning": {name: value for name, value in experiment.items() if name not in ("seed", "resume")},
     }
     return yaml.safe_dump(settings, sort_keys=False)
+
+
+def _trainer(trainer: Trainer) -> dict[str, Any]:
+    told = {name: _as_yaml(getattr(trainer, name, None)) for name in _TRAINER}
+    told |= {
+        name: _as_yaml(its)
+        for name, default in _DEFAULTS.items()
+        if (type(its := getattr(trainer, name, default)), its) != (type(default), default)  # 1 is one batch, 1.0 all of them
+    }
+    callbacks = [callback for callback in trainer.callbacks if _counts(callback)]  # type: ignore[attr-defined]
+    return told | ({"callbacks": [*map(_class, callbacks)]} if callbacks else {})
+
+
+def _counts(callback: Callback) -> bool:
+    """Whether a callback is one of Lightning's that change a training, or choose its weights. What other callbacks do is not known."""
+    return isinstance(callback, _CHANGING) or (isinstance(callback, ModelCheckpoint) and callback.monitor is not None)
 
 
 def _class(thing: Any, depth: int = 0) -> dict[str, Any]:

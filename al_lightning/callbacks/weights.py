@@ -10,6 +10,8 @@ from al_lightning.callbacks.record import RunRecord, marked_weights
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 
+_EXPECTED = "Expected a ModelCheckpoint with a monitored metric among trainer.callbacks for active_learning.query_weights=best"
+
 
 def weights_of_cycle_0(run: RunDirectory, module: nn.Module) -> dict[str, Tensor]:
     """The state of a module in the checkpoint of another run's cycle 0.
@@ -35,16 +37,26 @@ def best_weights(trainer: Trainer, run: str | None, cycle: int, module: nn.Modul
         module: the module in training.
 
     Raises:
-        UserError: there is no such callback, or it has written no checkpoint.
+        UserError: it has written no checkpoint.
     """
-    monitoring = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
-    if not monitoring or not monitoring[0].best_model_path:
-        raise UserError(
-            "Expected a ModelCheckpoint with a monitored metric among trainer.callbacks for active_learning.query_weights=best, "
-            f"and at least one checkpoint of it, got {'no checkpoint' if monitoring else 'no such callback'}."
-        )
-    best = monitoring[0]
+    best = _monitoring(trainer)[0]
+    if not best.best_model_path:
+        raise UserError(f"{_EXPECTED}, and at least one checkpoint of it in each training, got none in cycle {cycle}.")
     return marked_weights(Path(best.best_model_path), None if best.save_weights_only else run, cycle, module)
+
+
+def refuse_no_best(trainer: Trainer) -> None:
+    """Makes sure that there will be best weights, before a training of hours.
+
+    Raises:
+        UserError: no callback keeps them.
+    """
+    if not (found := _monitoring(trainer)) or found[0].save_top_k == 0:
+        raise UserError(f"{_EXPECTED}, got {'one with save_top_k 0' if found else 'no such callback'}.")
+
+
+def _monitoring(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
 
 
 def refuse_reopening(record: RunRecord, cycle: int, warm: bool, initial_run: RunDirectory | None, module: nn.Module) -> None:

@@ -256,13 +256,19 @@ class Task(LightningModule, ABC):
                 raise UserError(f"Block training can't be used with {type(part).__name__}. Set model.init_args.block to 1.")
 
     def _watching(self, scheduler: ReduceLROnPlateau) -> LRSchedulerConfigType:
-        """The configuration of a scheduler that watches a metric: it steps whenever that metric has a new value."""
+        """The configuration of a scheduler that watches a metric: it steps at the end of each epoch that has a new value of it."""
         monitor: str | None = getattr(scheduler, "monitor", None)
         if monitor is None:  # torch's own class has none
             raise UserError(
                 "Expected ReduceLROnPlateau to name what it watches. Use lightning.pytorch.cli.ReduceLROnPlateau with a monitor."
             )
-        epochs = self.trainer.check_val_every_n_epoch or 1 if monitor.startswith("val/") else 1
+        validated = monitor.startswith("val/")
+        if validated and self.trainer.check_val_every_n_epoch is None:
+            raise UserError(
+                "Expected trainer.check_val_every_n_epoch to be a number for ReduceLROnPlateau, which steps at the end of epochs, to watch "
+                f"{monitor}, got none. Set it to 1, or watch train/loss."
+            )
+        epochs = (self.trainer.check_val_every_n_epoch or 1) if validated else 1
         return {"scheduler": scheduler, "monitor": monitor, "frequency": epochs}
 
     @property

@@ -7,10 +7,12 @@ import pandas
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 
 from al_lightning.acquisition import BALD, Entropy, FromFile, Margin, MaxSoftmax, MostIncorrect, Order, Random
 from al_lightning.callbacks import ActiveLearningCallback
+from al_lightning.callbacks.budget import Budget
+from al_lightning.data import Pool
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
@@ -274,9 +276,83 @@ def test_best_weights_query(tmp_path):
         assert float(row["val/accuracy"]) == pytest.approx(float(score))
 
 
-def test_best_weights_without_a_monitor_are_refused(tmp_path):
-    with pytest.raises(UserError, match="ModelCheckpoint with a monitored metric"):
-        run_experiment(tmp_path, query_weights="best")
+def accuracy_of(state):
+    data = make_data()
+    data.setup("fit")
+    network = MLP(width=7)
+    network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+    with torch.no_grad():
+        return float(torch.cat([network(x).argmax(1) == y for x, y, _ in data.val_dataloader()]).float().mean())
+
+
+def averaging():
+    return EMAWeightAveraging(decay=0.9, update_starting_at_step=0)
+
+
+def test_best_weights_are_in_row_and_checkpoint_with_averaging_too(tmp_path):
+    """The average of a later epoch is not what was queried with."""
+
+    class Spoil(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            if trainer.current_epoch == 2:
+                module.network.output.weight.data.mul_(-5)
+
+    run = run_experiment(
+        tmp_path,
+        MaxSoftmax(),
+        callbacks=(Spoil(), averaging(), ModelCheckpoint(monitor="val/accuracy", mode="max")),
+        query_weights="best",
+        cycles=2,
+        trainer={"check_val_every_n_epoch": 1, "max_epochs": 3},
+    )
+    for cycle, row in enumerate(run.read_cycles()):
+        (best,) = [path for path in run.cycle(cycle).iterdir() if path.suffix == ".ckpt" and path.name != "last.ckpt"]
+        assert same_weights(torch.load(best, weights_only=True)["state_dict"], weights(run, cycle))
+        assert float(row["val/accuracy"]) == pytest.approx(accuracy_of(weights(run, cycle)), abs=1e-6)
+
+
+def test_an_initial_run_s_weights_are_in_row_and_checkpoint_with_averaging_too(tmp_path):
+    first = run_experiment(tmp_path / "first", callbacks=(averaging(),), cycles=1)
+    run = run_experiment(tmp_path / "run", callbacks=(averaging(),), cycles=2, initial_run=str(first.path))
+    assert run.read_cycles()[0]["val/accuracy"] == first.read_cycles()[0]["val/accuracy"]
+    assert same_weights(weights(run, 0), weights(first, 0))
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "got"), [((), "no such callback"), ((ModelCheckpoint(monitor="val/loss", save_top_k=0),), "save_top_k 0")]
+)
+def test_best_weights_without_a_monitor_are_refused_before_a_training(tmp_path, callbacks, got, monkeypatch):
+    monkeypatch.setattr("al_lightning.tasks.Task.training_step", lambda *_: pytest.fail("a training began"))
+    with pytest.raises(UserError, match=f"ModelCheckpoint with a monitored metric .*got .*{got}"):
+        run_experiment(tmp_path, query_weights="best", callbacks=callbacks)
+
+
+class Unique:
+    def __deepcopy__(self, memo):
+        raise TypeError("there is one of it")
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_callback_that_can_not_be_copied_is_refused_or_goes_through_all_cycles(tmp_path, across):
+    class Holding(Callback):
+        across_cycles = across
+
+        def __init__(self):
+            self.held = Unique()
+
+    if across:
+        assert run_experiment(tmp_path, callbacks=(Holding(),), cycles=2).is_finished()
+    else:
+        with pytest.raises(UserError, match=r"callbacks that can be copied, .* but Holding says: there is one of it. Set across_cycles"):
+            run_experiment(tmp_path, callbacks=(Holding(),), cycles=2)
+
+
+def test_a_target_that_is_reached_exactly_is_reached(tmp_path):
+    """90 of 100 are a little less than 0.9 in float32, and in a table."""
+    budget, pool = Budget(10, 1, None, None, {"val/accuracy": 0.9}), Pool(50)
+    for measured in (float(torch.tensor(90.0) / 100), float(f"{float(torch.tensor(90.0) / 100):.9g}"), 0.91):
+        assert budget.reason_to_stop(pool, {"val/accuracy": measured}) == "the target is reached"
+    assert budget.reason_to_stop(pool, {"val/accuracy": 0.8999}) is None
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("all", [0, 1, 2]), ("last", [2]), ("none", [])])

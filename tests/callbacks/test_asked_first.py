@@ -82,6 +82,19 @@ def test_an_evaluation_set_is_whole_before_a_run_goes_on(folder):  # noqa: F811
     assert len(wanted(fit("run", **settings))) == 4
 
 
+def test_what_is_held_out_for_evaluation_is_not_asked_for_again(folder):  # noqa: F811
+    only()
+    settings = {"evaluation": 0.4, "unanswered": "asked", "enough": 0.5}
+    asked = wanted(fit("run", **settings))
+    label(*asked)
+    again = wanted(fit("run", **settings))
+    held = {row.item for row in RunDirectory("run").read_evaluation()}
+    assert held and not held & {*again} and len(again) == 4
+    for _ in range(4):
+        label(*wanted(fit("run", **settings)))
+    assert RunDirectory("run").is_finished()
+
+
 # Written are environment.json, images.csv, README.txt and asked.csv of what is evaluated on; then, in processes of their own,
 # evaluation.csv and the same of the initial set; queries.csv.
 DEATHS = [
