@@ -26,6 +26,7 @@ from al_lightning.settings.keys import (
     ROOT,
     SEED,
     STRATEGY,
+    TARGET,
 )
 from al_lightning.settings.naming import (
     aggregation,
@@ -61,6 +62,7 @@ __all__ = [
     "ROOT",
     "SEED",
     "STRATEGY",
+    "TARGET",
     "Settings",
     "aggregation",
     "as_list",

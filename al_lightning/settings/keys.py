@@ -19,7 +19,8 @@ ENCODER_WEIGHTS = "model.init_args.network.init_args.encoder_weights"
 LABEL_BUDGET = "active_learning.label_budget"
 FILE_SUFFIXES = (".ckpt", ".csv", ".pt", ".pth", ".safetensors", ".txt")  # of files that settings name
 # How far a run goes. This may differ, as the comparison uses only the range that all runs have reached; and a run may go further.
-BUDGET = (CYCLES, LABEL_BUDGET, "active_learning.target")
+TARGET = "active_learning.target"
+BUDGET = (CYCLES, LABEL_BUDGET, TARGET)
 # Cycle 0 does not depend on these keys, nor on those below them.
 LATER_CYCLES = (
     *(STRATEGY, STRIDE, QUERY_SIZE, *BUDGET, RANDOM_SHARE),

@@ -151,7 +151,7 @@ class _Table:
 def epig(pool: Tensor, targets: Tensor) -> Tensor:
     """Expected predictive information gain: the mutual information of an item's label and a target's label, averaged over targets.
 
-    Time: ``n t K C ** 2``.
+    Time: ``n t K C ** 2``; memory beside the arguments: ``K t C``, and a few times a million numbers, or ``C ** 2`` if that is more.
 
     Source: Bickford Smith et al., Prediction-Oriented Bayesian Active Learning, AISTATS 2023, equations 5 and 7.
 
@@ -168,11 +168,13 @@ def epig(pool: Tensor, targets: Tensor) -> Tensor:
     _refuse("unlabeled", pool)
     _refuse("target", targets)
     passes, count, classes = targets.shape
-    targets_KT = _log_probabilities(targets).exp().view(passes, -1)
+    targets_KT = _log_probabilities(targets).exp().transpose(1, 2).reshape(passes, -1)  # the classes of a target side by side
     of_targets = _entropies(targets_KT.mean(0)).sum() / count
+    targets_at_once = classes * max(1, _ENTRIES // classes**2)
     scores = [torch.zeros(0, dtype=torch.float64, device=pool.device)]
     for part in pool.split(max(1, _ENTRIES // (classes * targets_KT.shape[1])), dim=1):
         pool_KCb = _log_probabilities(part).exp()
-        joint = _entropies(targets_KT.T @ pool_KCb.view(passes, -1) / passes).sum(0).view(classes, -1).sum(0) / count
+        joint_MB = (some.T @ pool_KCb.view(passes, -1) / passes for some in targets_KT.split(targets_at_once, dim=1))
+        joint = torch.stack([_entropies(each).sum(0).view(classes, -1).sum(0) for each in joint_MB]).sum(0) / count
         scores.append(_entropies(pool_KCb.mean(0)).sum(0) + of_targets - joint)
     return torch.cat(scores).clamp_min(0)

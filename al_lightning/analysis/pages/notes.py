@@ -227,6 +227,11 @@ def _budgets(panel: Panel) -> Iterator[str]:
             + (f"; without {listed([f'{labeled:,}' for labeled in without], _NAMED)}, where some have no number" if without else "")
             + (f"; without {', '.join(cut)}, which lack some of these." if cut else ".")
         )
+    if (ends or cut) and any(settings.value(run.settings, settings.TARGET) for series in panel.compared for run in series.runs.values()):
+        yield (
+            "Runs end where they reach a target (active_learning.target): of a larger number of labels there are the slower seeds only, so "
+            "that curves and means over them are too low for strategies that are fast."
+        )
     if first in panel.queried:
         yield f"Not all strategies have a number for cycle 0: means over the budgets after cycle 0 begin with {first:,} labeled items."
 

@@ -29,6 +29,7 @@ def test_nothing_to_say_about_a_clean_comparison(tmp_path):
         ({"seed": 0, "trainer__max_epochs": 3}, "differ in more than strategy and seed: trainer.max_epochs"),
         ({"seed": 0, "finished": False}, "1 run is not finished"),
         ({"seed": 0, "values": [0.1, float("nan"), 0.3]}, "no number for val/accuracy in 1 cycle, left out"),
+        ({"seed": 0, "values": [0.1, 0.2, 0.3], "active_learning__target": {"val/accuracy": 0.3}}, "there are the slower seeds only"),
         ({"seed": 0, "values": [0.1, 0.2, 0.3]}, "end at 30 to 40 labeled items. Numbers of whole curves are over 20 to 30"),
         ({"seed": 0, "values": [0.1]}, "Entropy has finished one cycle only: it is drawn, but not compared"),
         ({"seed": 0, "values": [float("nan")] * 2}, "Entropy has no number for the metric in any cycle: it is not compared"),
