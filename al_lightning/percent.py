@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+ROUNDING = 1e-6
+"""Relative difference of metrics that counts as none: they are measured in float32, in which 90 of 100 are a little less than 0.9."""
+
 _Number = TypeVar("_Number", float, "npt.NDArray[Any]")
 
 

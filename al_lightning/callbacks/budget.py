@@ -6,10 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from al_lightning.acquisition import selection
 from al_lightning.data import Pool
 from al_lightning.errors import UserError
-from al_lightning.percent import is_loss
+from al_lightning.percent import ROUNDING, is_loss
 from al_lightning.run_tables import VALIDATED
-
-_ROUNDING = 1e-6  # of metrics, which are measured in float32 and stored with 9 digits: 90 of 100 are a little less than 0.9
 
 
 class Budget:
@@ -88,7 +86,7 @@ class Budget:
         """
         if self.target is not None:
             self.refuse_other_target(metrics)
-            if all(metrics[name] >= value or math.isclose(metrics[name], value, rel_tol=_ROUNDING) for name, value in self.target.items()):
+            if all(metrics[name] >= value or math.isclose(metrics[name], value, rel_tol=ROUNDING) for name, value in self.target.items()):
                 return "the target is reached"
         if any(limit is not None and pool.cycle + 1 >= limit for limit in (self.cycles, most_cycles)):
             return "all cycles are done"

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from al_lightning.errors import UserError
-from al_lightning.percent import in_percent
-
-_ROUNDING = 1e-6  # of metrics, which are measured in float32: with as many items right, means differ by so much
+from al_lightning.percent import ROUNDING, in_percent
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -98,7 +96,7 @@ def first_crossing(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.
 def _differences(values: npt.ArrayLike, baseline: npt.ArrayLike, labeled: npt.ArrayLike) -> tuple[Values, Values]:
     y, x = _curve(values, labeled)
     other = _curve(baseline, labeled)[0]
-    return np.where(np.isclose(y, other, rtol=_ROUNDING, atol=0), 0, y - other), x
+    return np.where(np.isclose(y, other, rtol=ROUNDING, atol=0), 0, y - other), x
 
 
 def _crossing(difference: Values, x: Values, above: int) -> float:
@@ -121,7 +119,7 @@ def labels_to_reach(level: float, values: npt.ArrayLike, labeled: npt.ArrayLike)
         UserError: the curve has fewer than 2 points, or ``labeled`` does not rise.
     """
     y, x = _curve(values, labeled)
-    reached = np.flatnonzero((y >= level) | np.isclose(y, level, rtol=_ROUNDING, atol=0))
+    reached = np.flatnonzero((y >= level) | np.isclose(y, level, rtol=ROUNDING, atol=0))
     if len(reached) == 0:
         return None
     first = int(reached[0])
