@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 SCALARS = (type(None), bool, int, float, str)
 
+Buffers = dict[str, tuple[Tensor | None, bool]]
+"""A layer's buffers by name, each with whether it is part of the ``state_dict``."""
+
 
 def settings(part: nn.Module) -> dict[str, Any]:
     """A layer's public attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability."""
@@ -31,8 +34,8 @@ class LayerSettings:
         """Gives the layers what they had."""
         for part, values, buffers in self._layers:
             vars(part).update(values)
-            for name, value in buffers.items():
-                _put_back(part, name, value)
+            for name, (value, persistent) in buffers.items():
+                _put_back(part, name, value, persistent)
 
 
 @contextmanager
@@ -45,15 +48,20 @@ def unchanged(module: nn.Module) -> Iterator[None]:
         kept.restore()
 
 
-def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> dict[str, Tensor]:
-    own = part.named_buffers(recurse=False)
-    return {name: buffer.clone() for name, buffer in own if (f"{prefix}.{name}" if prefix else name) not in left_out}
+def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> Buffers:
+    """A layer's own buffers. One that is None until a forward pass fills it is in no ``state_dict``."""
+    own = {name: buffer for name, buffer in part._buffers.items() if (f"{prefix}.{name}" if prefix else name) not in left_out}
+    fleeting = part._non_persistent_buffers_set
+    return {name: (None if buffer is None else buffer.clone(), name not in fleeting) for name, buffer in own.items()}
 
 
-def _put_back(part: nn.Module, name: str, value: Tensor) -> None:
-    buffer = getattr(part, name)
-    if buffer is None or buffer.shape != value.shape:
-        setattr(part, name, value.clone())
+def _put_back(part: nn.Module, name: str, value: Tensor | None, persistent: bool) -> None:
+    if name not in part._buffers:  # the network has deleted it, or put something else in its place
+        vars(part).pop(name, None)
+        part.register_buffer(name, None, persistent)
+    buffer = part._buffers[name]
+    if buffer is None or value is None or buffer.shape != value.shape:
+        setattr(part, name, None if value is None else value.clone())
         return
     with torch.no_grad():
         buffer.copy_(value)  # in place: DDP and recorded steps know the tensor

@@ -40,7 +40,7 @@ class Labeled:
         rank: its place in the query, from 0.
         index: position in the data set.
         item: the name that a person knows it by.
-        score: None for the initial set.
+        score: None where no strategy chose it (the data module drew it), or where scores would tell which items were drawn at random.
     """
 
     cycle: int

@@ -72,8 +72,9 @@ def shortened_apart(texts: Sequence[str], longest: int) -> list[str]:
         >>> shortened_apart(["f(alpha=1)", "f(alpha=2)", "g"], 6), shortened_apart(["f(1, 2, 3)", "f(1, 4, 3)"], 6)
         (['f(a…1)', 'f(a…2)', 'g'], ['f(1, 2, 3)', 'f(1, 4, 3)'])
     """
-    short = [shortened(text, longest) for text in texts]
-    return short if len({*short}) == len({*texts}) else shortened_apart(texts, longest + 2)
+    while len({*(short := [shortened(text, longest) for text in texts])}) < len({*texts}):
+        longest += 2
+    return short
 
 
 def _code(character: str) -> str:

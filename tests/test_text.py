@@ -19,7 +19,7 @@ import al_lightning
 from al_lightning.commands import main
 from al_lightning.data import SyntheticScenesDataModule
 from al_lightning.runs import RunDirectory
-from al_lightning.text import decoded, encoded, is_unicode, print_any_name
+from al_lightning.text import decoded, encoded, is_unicode, print_any_name, shortened_apart
 
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 IMAGES = [b"a\nb", b'q"u,o', b"\xff\x80", "ü".encode(), b"$x$_$y$", b"_under", b"<script>", b"\x1b[31mcr\r"]
@@ -29,6 +29,12 @@ def test_bytes_come_back():
     content = bytes(range(256))
     assert encoded(decoded(content)) == content and not is_unicode(decoded(content))
     assert encoded("ü\u2028") == b"\xc3\xbc\xe2\x80\xa8" and is_unicode("ü\u2028")
+
+
+def test_long_texts_that_differ_in_the_middle_alone_look_different():
+    texts = [f"{'a' * 3000}{middle}{'b' * 3000}" for middle in "xy"]
+    short = shortened_apart([*texts, "c"], 20)
+    assert short[0] != short[1] and all(map(len, short)) and short[2] == "c"
 
 
 def test_what_can_not_be_printed_is_printed_as_its_code(monkeypatch):

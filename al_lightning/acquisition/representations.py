@@ -22,7 +22,8 @@ from al_lightning.errors import UserError
 _IMPOSSIBLE = -1e30  # in place of -inf, the logarithm of 0, as rows have to be finite
 
 # Layers that say on which axis features lie where there are three.
-_FEATURES_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm)
+_LAST_NORMS = (nn.LayerNorm, nn.RMSNorm)
+_FEATURES_LAST = (nn.Linear, *_LAST_NORMS)
 _FEATURES_SECOND = (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.GroupNorm)
 
 Rows = tuple[Tensor, ...]
@@ -54,9 +55,7 @@ class Entered(NamedTuple):
                 f"Expected a linear, convolutional or norm layer, which says which axis of {tuple(values.shape)} are features, got a "
                 f"{type(self.layer).__name__}. Name another layer."
             )
-        if isinstance(self.layer, _FEATURES_LAST):
-            values = values.movedim(-1, 1)
-        return values.flatten(2) if values.ndim > 2 else values.flatten(1).unsqueeze(2)
+        return values.movedim(_channels(self.layer, values), 1).flatten(2) if values.ndim > 2 else values.flatten(1).unsqueeze(2)
 
 
 class Tap:
@@ -124,27 +123,43 @@ class Tap:
         self._handles.close()
 
     def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        values = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        if values is not None:
+        if (values := first_tensor(args, kwargs)) is not None:
             values = values.detach()
             self._entered = Entered(values.clone() if getattr(layer, "inplace", False) else values, layer)
 
     def _note_output(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._entered is not None and self._entered.layer is layer and isinstance(output, Tensor) and output.ndim > 1:
-            self._entered = self._entered._replace(leaving=output.shape[-1 if isinstance(layer, _FEATURES_LAST) else 1])
+            self._entered = self._entered._replace(leaving=output.shape[_channels(layer, output)])
 
     def _name_of(self, layer: nn.Module) -> str:
         names: list[str] = [name for network in self._networks for name, part in network.named_modules() if part is layer]
         return names[0]
 
 
-def has_weights(part: nn.Module) -> bool:
-    """Whether a module itself mixes channels, by weights of 2 or more axes. The weights of norms are vectors, and only scale channels.
+def _channels(layer: nn.Module, values: Tensor) -> int:
+    """The axis of a layer's input or output on which features lie.
 
-    Weights that are computed from others (``torch.nn.utils.parametrizations``) are the module's, too.
+    Norms of images (``LayerNorm2d`` of torchvision and timm, or a ``LayerNorm`` of several axes) have them second, as convolutions do.
     """
-    own = [*part.parameters(recurse=False), *(part.get_submodule("parametrizations").parameters() if is_parametrized(part) else ())]
-    return not isinstance(part, ParametrizationList) and any(parameter.ndim > 1 for parameter in own)
+    if isinstance(layer, _LAST_NORMS) and values.ndim > 3:
+        is_last = type(layer) in _LAST_NORMS or values.shape[1] != layer.normalized_shape[0]
+        return -1 if is_last and len(layer.normalized_shape) == 1 else 1
+    return -1 if isinstance(layer, _FEATURES_LAST) else 1
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The first tensor that enters a layer."""
+    return next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+
+
+def own_parameters(part: nn.Module) -> list[nn.Parameter]:
+    """A module's own parameters, with those that its weights are computed from (``torch.nn.utils.parametrizations``)."""
+    return [*part.parameters(recurse=False), *(part.get_submodule("parametrizations").parameters() if is_parametrized(part) else ())]
+
+
+def has_weights(part: nn.Module) -> bool:
+    """Whether a module itself mixes channels, by weights of 2 or more axes. The weights of norms are vectors, and only scale channels."""
+    return not isinstance(part, ParametrizationList) and any(parameter.ndim > 1 for parameter in own_parameters(part))
 
 
 class Representation(ABC):
@@ -182,7 +197,7 @@ class Features(Representation):
 
     Args:
         layer: name of another layer, whose input is taken instead. Features are its second axis, for a linear layer and ``LayerNorm`` the
-            last.
+            last (a ``LayerNorm2d`` has the second).
         pool: how the pixels of a scene are pooled: their ``mean``, or ``mean_and_max``, which gives twice as many features.
         half: whether features are kept in half precision; else in single precision.
     """

@@ -23,7 +23,7 @@ from al_lightning.callbacks.record import MARKED_BY, RunRecord
 from al_lightning.callbacks.refused import parts_of, refuse_callbacks, refuse_unkept
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
-from al_lightning.callbacks.weights import best_weights, refuse_no_best, refuse_reopening, weights_of_cycle_0
+from al_lightning.callbacks.weights import best_weights, refuse_no_best, refuse_reopening, refuse_used, weights_of_cycle_0
 from al_lightning.errors import UserError
 from al_lightning.layer_settings import LayerSettings, unchanged
 from al_lightning.numbers import NonNegativeFloat, NonNegativeInt, PositiveInt, Share, checked
@@ -272,6 +272,10 @@ class ActiveLearningCallback(Callback):
         refuse_callbacks(trainer.callbacks, self.task)  # type: ignore[attr-defined]
         if self.query_weights == "best" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             refuse_no_best(trainer)
+        earlier: FitRestart | None = getattr(self, "restart", None)
+        if earlier is not None:
+            earlier.restore_callbacks()  # a second fit of the same callbacks begins as the first
+        refuse_used(trainer)
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, self.data, self.oracle, self.run)
         self.evaluation = Evaluation(self.restart, self.data, self.task)
@@ -285,9 +289,10 @@ class ActiveLearningCallback(Callback):
         if self.initial_run is None:
             choose = first_choice(self.initial_strategy, self.data, self.task, self.oracle.asks, self.budget.query_sizes[0])
         cycles = self.record.open(self.seed, self.resume, self.initial_run, choose)
-        if self.cycle < 0:
+        if self.record.waiting and not cycles:
             if trainer.fast_dev_run:  # type: ignore[attr-defined]
-                raise UserError("Expected labels to try two cycles with (trainer.fast_dev_run), but nothing is labeled. Label some images.")
+                lacking = "nothing is labeled" if self.cycle < 0 else "the images of active_learning.evaluation_first have none"
+                raise UserError(f"Expected labels to try two cycles with (trainer.fast_dev_run), but {lacking}. Label some images.")
             self.record.settle()
             self._say(str(self.record.waiting))
             raise WaitsForLabels

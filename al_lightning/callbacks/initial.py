@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from al_lightning import seeds
 from al_lightning.acquisition import Features, Random, Strategy
 from al_lightning.acquisition.inference import ByExpert
-from al_lightning.acquisition.representations import has_weights
+from al_lightning.acquisition.representations import first_tensor, has_weights, own_parameters
 from al_lightning.callbacks.choosing import ScoredPool, refuse_not_finite, seeded_order
 from al_lightning.callbacks.gathering import Gathered
 from al_lightning.callbacks.scoring import batches_of, score_batches
@@ -162,17 +163,18 @@ def _first_drawn(network: nn.Module, other: nn.Module, example: Tensor, strategy
     others = dict(other.named_modules())
     ran: list[tuple[str, int]] = []
 
-    def note(layer: nn.Module, values: tuple[Tensor, ...]) -> None:
-        ran.append((names[layer], values[0].ndim))
+    def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if (entered := first_tensor(args, kwargs)) is not None:
+            ran.append((names[layer], entered.ndim))
 
-    hooks = [part.register_forward_pre_hook(note) for part in names]
+    hooks = [part.register_forward_pre_hook(note, with_kwargs=True) for part in names]
     with torch.inference_mode():
         network.eval()(example)
     for hook in hooks:
         hook.remove()
     for place, (name, axes) in enumerate(ran):
-        own, its = network.get_submodule(name), others[name]
-        if all(torch.equal(a, b) for a, b in zip(own.parameters(recurse=False), its.parameters(recurse=False), strict=True)):
+        own, its = own_parameters(network.get_submodule(name)), own_parameters(others[name])
+        if all(torch.equal(a, b) for a, b in zip(own, its, strict=True)):
             continue
         if place == 0 and axes > 2:
             raise UserError(

@@ -59,6 +59,14 @@ class Oracle(ABC):
             UserError: an image can't be read, or the oracle can't label such data.
         """
 
+    def mention(self, data: PoolDataModule, asked: Sequence[Labeled]) -> None:  # noqa: B027  a simulation takes what it asks for
+        """Logs how many labels have come that nobody has asked for, when a run goes on.
+
+        Args:
+            data: the data module.
+            asked: all items that were asked for.
+        """
+
     @abstractmethod
     def answer(self, data: PoolDataModule, asked: Sequence[Labeled]) -> list[Labeled]:
         """The asked items that are labeled, ranked anew from 0; empty if it is too early to continue.
@@ -119,6 +127,8 @@ class HumanOracle(Oracle):
     def ask(self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], network: nn.Module | None) -> None:
         """Writes the images to label, a README.txt, the tools' files, and asked.csv at last.
 
+        Images that have a label already are in asked.csv alone.
+
         If some items were drawn at random, none of these files has scores, which would give the random ones away; random.csv has them.
 
         Raises:
@@ -128,19 +138,33 @@ class HumanOracle(Oracle):
         if run.read_random(cycle):
             asked = [replace(row, score=None) for row in asked]
         folder = run.package(cycle)
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # of a start that failed, which may have asked for others
+        folder.mkdir(parents=True)
         names = package_names(data, [*run.read_asked(), *asked])
-        for row in asked:
+        to_label = [row for row in asked if not data.is_answered(row.index)]
+        for row in to_label:
             image, _ = data.image_and_label(row.index)
             shutil.copyfile(image, folder / names[row.index])  # no link: what a tool does to these files must not reach the data
-        write_atomically(folder / "README.txt", encoded(_readme(run, data, asked, names)))
-        self._write_tools(run, data, asked, names, network)
+        write_atomically(folder / "README.txt", encoded(_readme(run, data, to_label, names)))
+        self._write_tools(run, data, to_label, names, network)
         run.write_asked(cycle, asked)
+
+    def mention(self, data: PoolDataModule, asked: Sequence[Labeled]) -> None:
+        """See :meth:`Oracle.mention`."""
+        known = {row.index for row in asked}
+        others = [index for index in data.pool.unlabeled.nonzero().flatten().tolist() if index not in known and data.is_answered(index)]
+        if others:
+            log.info(
+                "%d images of the pool have a label that this run has not asked for, %s among them: it counts once the run asks for it, or "
+                "in a run that begins later",
+                len(others),
+                data.item(others[0]),
+            )
 
     def _write_tools(
         self, run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], names: Mapping[int, str], network: nn.Module | None
     ) -> None:
-        if {*self.tools} == {PLAIN}:
+        if {*self.tools} == {PLAIN} or not asked:
             return
 
         def item(row: Labeled) -> Item:
@@ -233,6 +257,8 @@ def package_names(data: PoolDataModule, asked: Sequence[Labeled]) -> dict[int, s
 
 
 def _readme(run: RunDirectory, data: PoolDataModule, asked: Sequence[Labeled], names: Mapping[int, str]) -> str:
+    if not asked:
+        return "All images that the run asks for have a label already.\n"
     files, places = [names[row.index] for row in asked], [data.image_and_label(row.index)[1] for row in asked]
     if data.answers_in_table:
         lines = [f"  {file}" for file in files]

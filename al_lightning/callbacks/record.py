@@ -278,6 +278,7 @@ class RunRecord:
         if answered:
             run.append_answers(answered)
         self.data_record.go_on([*labeled, *answered], len(cycles))
+        self.oracle.mention(self.data, [*labeled, *run.read_asked()])
         waiting = self.oracle.request(run, self.data, asked) if asked and not answered else None
         return Opened(known.get("run"), cycles, [*labeled, *answered], waiting)
 

@@ -135,6 +135,12 @@ class FitRestart:
         self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
         self._layers = LayerSettings(self.module, persistent=False)
 
+    def restore_callbacks(self) -> None:
+        """Gives the other callbacks the state that they were made with."""
+        for callback, state in self._callbacks:
+            vars(callback).clear()
+            vars(callback).update(self._copied(state))
+
     def end(self) -> None:
         """Does what a trainer does after a fit: calls the closing hooks of all callbacks and of the module."""
         self._call("on_fit_end")
@@ -149,9 +155,7 @@ class FitRestart:
             checkpoint_dir: directory for checkpoint callbacks without a ``dirpath``.
             checkpoint: made by :meth:`checkpoint`; the fit continues from there, once :meth:`restore_rest` is called.
         """
-        for callback, state in self._callbacks:
-            vars(callback).clear()
-            vars(callback).update(self._copied(state))
+        self.restore_callbacks()
         for parameter, requires_grad in self._requires_grad:
             parameter.requires_grad_(requires_grad)
         self._layers.restore()

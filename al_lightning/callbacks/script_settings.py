@@ -5,6 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import yaml
@@ -48,6 +49,17 @@ _CHANGING = (
     ModelPruning,
     StochasticWeightAveraging,
     WeightAveraging,
+)
+# Where a callback's files lie, and what it says.
+_APART = (
+    "auto_insert_metric_name",
+    "device",
+    "dirpath",
+    "enable_version_counter",
+    "filename",
+    "log_rank_zero_only",
+    "save_last",
+    "verbose",
 )
 _PLAIN = (bool, int, float, str, type(None))
 _DEEPEST = 4  # levels of objects in objects that are described
@@ -96,12 +108,32 @@ def _trainer(trainer: Trainer) -> dict[str, Any]:
         if (type(its := getattr(trainer, name, default)), its) != (type(default), default)  # 1 is one batch, 1.0 all of them
     }
     callbacks = [callback for callback in trainer.callbacks if _counts(callback)]  # type: ignore[attr-defined]
-    return told | ({"callbacks": [*map(_class, callbacks)]} if callbacks else {})
+    return told | ({"callbacks": [*map(_callback, callbacks)]} if callbacks else {})
 
 
 def _counts(callback: Callback) -> bool:
     """Whether a callback is one of Lightning's that change a training, or choose its weights. What other callbacks do is not known."""
     return isinstance(callback, _CHANGING) or (isinstance(callback, ModelCheckpoint) and callback.monitor is not None)
+
+
+def _callback(callback: Callback) -> dict[str, Any]:
+    """As :func:`_class`; Lightning's callbacks keep many arguments with an underscore in front."""
+    told = _class(callback)
+    hidden = {name: _as_yaml(vars(callback).get(f"_{name}", _UNKNOWN)) for name in _arguments(type(callback))}
+    if isinstance(callback, WeightAveraging):
+        hidden |= {name: _function(value) for name, value in callback._kwargs.items()}
+    known = told["init_args"] | {name: value for name, value in hidden.items() if value is not _UNKNOWN}
+    return told | {"init_args": {name: value for name, value in known.items() if name not in _APART}}
+
+
+def _function(function: Any) -> Any:
+    """A function's name, and the numbers that it was made with, such as the decay of an average; a plain value as it is."""
+    if not isinstance(function, FunctionType):
+        return _as_yaml(function)
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    made_with = inspect.getclosurevars(function).nonlocals
+    return {"class_path": _path(function), "init_args": {name: value for name, value in made_with.items() if isinstance(value, _PLAIN)}}
 
 
 def _class(thing: Any, depth: int = 0) -> dict[str, Any]:

@@ -55,6 +55,22 @@ def refuse_no_best(trainer: Trainer) -> None:
         raise UserError(f"{_EXPECTED}, got {'one with save_top_k 0' if found else 'no such callback'}.")
 
 
+def refuse_used(trainer: Trainer) -> None:
+    """Makes sure that no ModelCheckpoint goes on where an earlier fit has left it: in another cycle's folder, with its best score.
+
+    Raises:
+        UserError: one does.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        place = Path(getattr(callback, "dirpath", None) or ".").absolute()
+        run = RunDirectory(place.parent.parent)
+        if place.name.isdecimal() and place == run.cycle(int(place.name)).absolute() and run.holds_run():
+            raise UserError(
+                f"Expected a ModelCheckpoint that was made for this run, but one has kept checkpoints in {place}. Make it anew, beside the "
+                "ActiveLearningCallback."
+            )
+
+
 def _monitoring(trainer: Trainer) -> list[ModelCheckpoint]:
     return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
 

@@ -59,7 +59,7 @@ class ClassIntake:
         self._table = data.image_and_label(0)[1]
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()
-        self._noted: dict[int, str] = {}  # what the source says of each image, also where that is there already
+        self._said: dict[int, list[str]] = {}  # all classes that the source gives to each image
         self._replaces = False
 
     def take(self, source: Path, may_be_empty: bool) -> tuple[int, dict[str, str]]:
@@ -85,11 +85,17 @@ class ClassIntake:
         try:
             remove_unfinished(self._table.parent, [".csv"])
             self.data.read_answers()  # other processes, and people, write into the table, too
+            self._listen(given)
             refused = {each.shown: why for each in given if (why := self._refusal(each)) is not None}
             self._write()
         finally:
             locks.unlock(self._table.parent / _LOCK)
         return len(given), refused
+
+    def _listen(self, given: Sequence[Given]) -> None:
+        for each in given:
+            if each.label and len(names := self._spellings.all_of(each.image)) == 1:
+                self._said.setdefault(self._indices[next(iter(names))], []).append(each.label)
 
     def _refusal(self, given: Given) -> str | None:
         """Notes a class to be written, or returns the reason why it is refused."""
@@ -99,13 +105,12 @@ class ClassIntake:
         index = self._indices[next(iter(names))]
         if given.label not in self.data.class_names:
             return f"expected {self.data.label_key()}, got {given.label or 'none'}"
-        if (noted := self._noted.get(index)) is not None:
-            return None if noted == given.label else f"the source gives it the class {noted}, too"
+        if others := [label for label in self._said[index] if label != given.label]:
+            return f"the source gives it the class {others[0]}, too"
         if (there := self.data.class_of(index)) is not None and there != given.label:
             if (why := self._refusal_to_replace(index, there)) is not None:
                 return why
             self._replaces = True
-        self._noted[index] = given.label
         if there != given.label:
             self.taken[index] = given.label
         return None

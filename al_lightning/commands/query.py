@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     given = _parser(arguments[0]).parse_args(shipped.located_in(arguments[1:]))
     out, devices, model = Path(given.out), devices_by_name(given.devices), _model(given)
-    folder = ImageFolder(Path(given.images), model.data.is_mask)
+    folder = ImageFolder(Path(given.images), model.data.masks_among)
     strategies = _strategies(model, given.strategy)
     if given.package:
         refuse_tools(given.package, classes_of(model.data), folder.paths)

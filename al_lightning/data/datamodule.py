@@ -286,9 +286,9 @@ class PoolDataModule(LightningDataModule, ABC):
         """A person's own image files that have a label now, whether a run knows it or not; otherwise empty. Needs no ``setup``."""
         return []
 
-    def is_mask(self, file: Path) -> bool:
-        """Whether a file that lies beside a person's own images is a mask, by its name."""
-        return False
+    def masks_among(self, files: Sequence[Path]) -> set[Path]:
+        """Those files of a folder of a person's own images that are masks, by their names."""
+        return set()
 
     def boxes(self) -> Sequence[tuple[int, int, int, int]] | None:
         """Top, left, height and width, in pixels, of the part of each image that is the item; None if items are whole images."""

@@ -14,13 +14,14 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """Suffixes of image files; other files are ignored."""
 
 
-def by_name(root: Path, pattern: str) -> dict[str, Path]:
+def by_name(root: Path, pattern: str, left_out: Collection[Path] = ()) -> dict[str, Path]:
     """The image files that match a pattern, sorted by name.
 
     Args:
         root: folder in which the pattern begins.
         pattern: a path with one ``*`` in its last part, which stands for the name; a suffix may follow: ``images/*``,
             ``masks/*_mask.png``.
+        left_out: files that match and are no images.
 
     Raises:
         UserError: the pattern has not one ``*`` there or leaves the folder, or two files have the same name.
@@ -36,7 +37,7 @@ def by_name(root: Path, pattern: str) -> dict[str, Path]:
     for path in sorted(folder.glob("*")):
         match = _matched(last, path)
         # Systems put files with a dot in front beside images: macOS's "._x.png" is no image.
-        if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if match is None or path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or path in left_out:
             continue
         if (other := found.setdefault(match[1], path)) is not path:
             raise UserError(f"Expected one file of each name in {folder}, got {other.name} and {path.name}. Remove or rename one.")

@@ -16,12 +16,11 @@ def test_draws_are_uniform_and_streams_uncorrelated():
     assert scipy.stats.kstest(bits.flatten() / 2**32 + 0.5, "uniform").pvalue > 0.01
     flat = bits.reshape(-1, 64)
     others = [
-        bits.transpose(0, 1).reshape(-1, 64),
         flat.roll(1, 0),
         flat.roll(1, 1),
         hashing.random_bits(2, torch.arange(200), torch.arange(10), 64).double().reshape(-1, 64),
     ]
-    for other in others[1:]:
+    for other in others:
         assert abs(torch.corrcoef(torch.stack([flat.flatten(), other.flatten()]))[0, 1]) < 0.01
     assert len(hashing.random_bits(1, torch.arange(3000), torch.arange(1), 1).unique()) > 2990
 

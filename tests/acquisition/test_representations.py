@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.convnext import LayerNorm2d
 
 from al_lightning.acquisition import BADGE, BALD, EPIG, BatchBALD, CoreSet, Diverse, Entropy, Expert, Features, Margin, Odin, UHerding
 from al_lightning.acquisition.hashing import keep_mask
@@ -92,6 +93,18 @@ def test_pixels_and_tokens_are_pooled():
     torch.testing.assert_close(features_of(Tokens(), tokens), tokens.mean(1))
     torch.testing.assert_close(features_of(Normed(), tokens, layer="norm"), tokens.mean(1))
     torch.testing.assert_close(features_of(nn.Sequential(nn.Conv1d(7, 2, 1)), tokens), tokens.mean(2))
+
+
+def test_norms_of_images_have_features_second_and_those_of_tokens_last():
+    torch.manual_seed(0)
+    images, tokens = torch.rand(2, 3, 5, 8), torch.rand(2, 5, 8, 3)
+    for norm, inputs, axes in (
+        (LayerNorm2d(3), images, (2, 3)),
+        (nn.LayerNorm([3, 5, 8]), images, (2, 3)),
+        (nn.RMSNorm(3), tokens, (1, 2)),
+    ):
+        network = nn.Sequential(norm, nn.Flatten(), nn.Linear(120, 4))
+        torch.testing.assert_close(features_of(network, inputs, layer="0"), inputs.mean(axes))
 
 
 def test_a_layer_that_changes_its_input_is_looked_at_before():

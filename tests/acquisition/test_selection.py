@@ -52,3 +52,12 @@ def test_tied_share():
     assert selection.tied_share(torch.tensor([1.0, 2.0, 1.0, 3.0, 1.0])) == pytest.approx(0.6)
     assert selection.tied_share(torch.tensor([1.0, 2.0])) == 0
     assert selection.tied_share(torch.tensor([])) == 0
+
+
+def test_drawn_items_are_at_any_place_and_ranked_ones_in_their_order():
+    counts = torch.zeros(10)
+    for seed in range(300):
+        found = selection.mixed(torch.arange(7), torch.arange(7, 10), torch.Generator().manual_seed(seed))
+        assert found[found < 7].tolist() == [*range(7)] and sorted(found.tolist()) == [*range(10)]
+        counts += found >= 7
+    assert counts.min() > 60 and counts.max() < 120  # 90 each, with a deviation of 8

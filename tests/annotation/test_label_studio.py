@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.path import Path as Polygon
 
 from al_lightning.annotation import label_studio
 from al_lightning.annotation.items import Item, Rules
@@ -139,3 +140,12 @@ def test_neighbours_share_no_pixel_and_leave_none_out():
         cut = [tuple(point) for point in rng.uniform((0, 0), (14, 9), (2, 2))]
         left, right = [(0, 0), *cut, (0, 9)], [(14, 0), (14, 9), (0, 9), *cut[::-1], (0, 0)]
         assert np.array_equal(polygon(SIZE, left) ^ polygon(SIZE, right), np.ones(SIZE, bool))
+
+
+def test_a_polygon_has_the_pixels_whose_centres_it_contains():
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    for _ in range(40):
+        corners = rng.uniform((0, 0), (SIZE[1], SIZE[0]), (3, 2))
+        inside = Polygon(corners, closed=False).contains_points(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(SIZE)
+        assert np.array_equal(polygon(SIZE, [tuple(corner) for corner in corners]), inside)

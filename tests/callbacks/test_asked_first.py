@@ -144,3 +144,51 @@ def test_a_share_of_what_is_labeled_first_is_for_evaluation_by_groups(folder):  
     held, initial = ({row.item for row in rows} for rows in (run.read_evaluation(), run.read_queries()))
     assert held and initial and held | initial == {row.item for row in run.read_asked_by(-1)}
     assert not {name[:2] for name in held} & {name[:2] for name in (*initial, *wanted(run))}
+
+
+def test_an_evaluation_set_is_asked_for_where_some_images_have_labels(folder, capsys):  # noqa: F811
+    """What is labeled already is not asked for again; the rest begins the run."""
+    only(*EVERY[::2])
+    settings = {"evaluation_first": 5, "evaluation": 0.4, "size": "all", "cycles": 2}
+    run = fit("run", **settings)
+    asked = wanted(run)
+    there = {*asked} & {*EVERY[::2]}
+    assert len(asked) == 5 and 0 < len(there) < 5 and not run.finished()
+    assert f"{len(there)} of 5 labels of images drawn for evaluation are there" in capsys.readouterr().out
+    named = {line.split()[0] for line in (run.package(-2) / "README.txt").read_text().splitlines() if "->" in line}
+    assert named == {path.name for path in run.package(-2).glob("*.png")} == {f"{name}.png" for name in {*asked} - there}
+    assert wanted(fit("run", **settings)) == asked and not run.finished()
+    label(*asked)
+    run = fit("run", **settings)
+    assert [row.item for row in run.read_evaluation()] == asked and run.read_curve()[0].labeled == 9 - len(there)
+    label(*wanted(run))
+    assert fit("run", **settings).is_finished()
+
+
+def test_all_that_is_asked_for_is_labeled_already(folder):  # noqa: F811
+    only(*EVERY)
+    run = fit("run", evaluation_first=5, evaluation=0.4, cycles=1, size="all")
+    assert run.is_finished() and len(run.read_evaluation()) == 5
+    assert (run.package(-2) / "README.txt").read_text() == "All images that the run asks for have a label already.\n"
+
+
+def test_a_start_that_failed_leaves_no_image_to_label(folder):  # noqa: F811
+    only()
+    left = RunDirectory("run").package(-1) / "s99.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"cut short")
+    run = fit("run", evaluation=0.4)
+    assert {path.stem for path in left.parent.glob("*.png")} == {*wanted(run)}
+
+
+def test_labels_that_nobody_has_asked_for_are_mentioned(folder, caplog):  # noqa: F811
+    only()
+    asked = wanted(fit("run", evaluation=0.4))
+    label(*asked)
+    asked += wanted(fit("run", evaluation=0.4))
+    other = min({*EVERY} - {*asked})
+    label(other)
+    with caplog.at_level("INFO"):
+        fit("run", evaluation=0.4)
+    (said,) = [record.getMessage() for record in caplog.records if "has not asked for" in record.getMessage()]
+    assert said.startswith(f"1 images of the pool have a label that this run has not asked for, {other} among them")

@@ -275,6 +275,23 @@ class Convolutional(torch.nn.Module):
         return self.head(self.body(inputs).relu().mean((2, 3)))
 
 
+class Parametrized(torch.nn.Module):
+    """A pretrained layer, then drawn ones: weights that are computed from others, without a bias, and attention called by keywords."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.body = torch.nn.Conv2d(1, width, 5, stride=4)
+        with torch.no_grad():
+            for values in self.body.parameters():
+                values.copy_(torch.linspace(-1, 1, values.numel()).sin().view_as(values))
+        self.scaled = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(width, width, 1, bias=False))
+        self.attention, self.head = torch.nn.MultiheadAttention(width, 1, batch_first=True), torch.nn.Linear(width, 10)
+
+    def forward(self, inputs):
+        tokens = self.scaled(self.body(inputs)).flatten(2).mT
+        return self.head(self.attention(query=tokens, key=tokens, value=tokens, need_weights=False)[0].mean(1))
+
+
 COLD = "--active_learning.initial_strategy"
 
 
@@ -294,6 +311,7 @@ def test_a_cold_start_by_pixels_and_by_a_pretrained_layer(tmp_path):
     assert len({*map(tuple, by_pixels)}) == 4
     assert chosen(TypiClust(), seed=2) == by_pixels[1]
     assert chosen(TypiClust(), Pretrained) == chosen(TypiClust(), Pretrained, seed=2) != by_pixels[1]
+    assert chosen(TypiClust(), Parametrized) == chosen(TypiClust(), Parametrized, seed=2) != by_pixels[1]
 
 
 def test_a_cold_start_of_scenes_by_a_pretrained_encoder(tmp_path):

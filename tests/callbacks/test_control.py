@@ -5,16 +5,22 @@ import signal
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from al_lightning.acquisition import CoreSet, Random
 from al_lightning.analysis.numbers import stopping
+from al_lightning.data import FolderSegmentationDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from tests.callbacks.test_asked_first import FIRST, fit, wanted
 from tests.callbacks.test_oracles import EVERY, assert_same, folder, label, only  # noqa: F401
 from tests.callbacks.test_resume import dies_at
 from tests.commands.test_ingest import command
-from tests.experiments import in_child
+from tests.experiments import in_child, weights
+from tests.tasks.test_segmentation import Tiny
+
+PICTURES = FolderSegmentationDataModule("data", {"ground": 0, "cell": 7})
 
 
 def table(path):
@@ -47,6 +53,14 @@ def test_random_picks_are_marked_and_compared_as_they_are_labeled(folder, capsys
         assert scores == sorted(scores, reverse=True)  # what the strategy chose is in its order
         errors = {int(row["index"]): row for row in table(run.errors(cycle))}
         assert {index for index, row in errors.items() if row["by"] == "random"} == drawn and {*errors} == {row.index for row in queried}
+        network = Tiny(2)
+        network.load_state_dict({name.removeprefix("network."): value for name, value in weights(run, cycle).items()})
+        for row in errors.values():
+            mask = np.array(Image.open(f"data/masks/{row['item']}.png"))
+            inputs = PICTURES.inputs_of(np.array(Image.open(f"data/images/{row['item']}.png")))
+            with torch.no_grad():
+                wrong = network.eval()(inputs[None])[0].argmax(0).numpy() != mask // 7
+            assert float(row["error"]) == pytest.approx(wrong[mask != 255].mean()) and 0.2 < (mask != 255).mean() < 0.9
         assert {row["score"] for row in table(run.asked(cycle))} == {""}  # an empty score, or one out of order, would tell which
     named = [line.split()[0] for line in (run.package(0) / "README.txt").read_text().splitlines() if "->" in line]
     assert named == [f"{row.item}.png" for row in run.read_asked_by(0)]  # nothing else is said of any

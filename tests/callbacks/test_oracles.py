@@ -45,7 +45,7 @@ trainer:
 
 def draw(folder, name):
     rng = np.random.default_rng(list(name.encode()))
-    for kind, pixels in (("images", rng.integers(0, 256, (24, 20, 3))), ("masks", rng.choice([0, 7], (24, 20)))):
+    for kind, pixels in (("images", rng.integers(0, 256, (24, 20, 3))), ("masks", rng.choice([0, 7, 255], (24, 20), p=[0.4, 0.4, 0.2]))):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{name}.png")
 

@@ -5,10 +5,13 @@ import torch
 from torch import nn
 
 from al_lightning import cli
-from al_lightning.acquisition import BALD
+from al_lightning.acquisition import BALD, Entropy, Power, Random
+from al_lightning.callbacks import querying
+from al_lightning.callbacks.choosing import seeded_order
+from al_lightning.callbacks.querying import _drawn
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
-from tests.experiments import run_experiment
+from tests.experiments import make_data, run_experiment
 from tests.test_cli import TINY
 
 FIT = ["fit", "--config", "tiny.yaml", "--run_dir=run", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
@@ -48,6 +51,49 @@ def test_what_does_not_fit_is_refused_before_a_training(config, argument, messag
     monkeypatch.chdir(tmp_path)
     if config == TINY and "target" in argument:
         cli.main([*FIT, "--active_learning.cycles=1"])  # the run is not in the way of a corrected one
+
+
+def test_random_picks_are_any_items():
+    counts = torch.zeros(10)
+    for seed in range(300):
+        drawn = _drawn(torch.arange(3, 13), 3, 20, seed, 1)
+        assert len({*drawn.tolist()}) == 3
+        counts[drawn - 3] += 1
+    assert counts.min() > 60 and counts.max() < 120  # 90 each, with a deviation of 8
+    assert _drawn(torch.arange(9), 4, 9, 0, 1).tolist() != _drawn(torch.arange(9), 4, 9, 0, 2).tolist()
+
+
+def test_ties_fall_by_the_seed_whatever_else_is_in_the_pool(tmp_path):
+    def generator(seed=0):
+        return torch.Generator().manual_seed(seed)
+
+    whole, some = seeded_order(torch.arange(40), 40, generator()).tolist(), torch.arange(3, 40, 2)
+    assert seeded_order(some, 40, generator()).tolist() == [item for item in whole if item in {*some.tolist()}]
+    assert sorted(whole) == [*range(40)] != whole != seeded_order(torch.arange(40), 40, generator(1)).tolist()
+    queries = []
+    for seed in (1, 2):
+        run = run_experiment(tmp_path / str(seed), Same(), data=make_data(), seed=seed, cycles=2, trainer={"max_epochs": 0})
+        queries.append([row.index for row in run.read_queries() if row.cycle == 1])
+    assert all(query != sorted(query) for query in queries) and queries[0] != queries[1]
+
+
+class Same(Random):
+    """Says the same of all items."""
+
+    def ranking_keys(self, values, indices, seed):
+        return torch.full((len(indices),), 0.25)
+
+
+def test_what_is_random_in_a_choice_has_the_seed_of_the_experiment(tmp_path, monkeypatch):
+    """Two runs with the same network and the same order of what ties."""
+    first = run_experiment(tmp_path / "first", data=make_data(), seed=1, cycles=1, keep="all")
+    monkeypatch.setattr(querying, "seeded_order", lambda candidates, *_: candidates)
+    queries = []
+    for seed in (1, 2):
+        named = {"initial_run": first.path, "cycles": 2, "trainer": {"max_epochs": 0}}
+        run = run_experiment(tmp_path / str(seed), Power(Entropy(), 1e-6), data=make_data(), seed=seed, **named)
+        queries.append({row.index for row in run.read_queries() if row.cycle == 1})
+    assert queries[0] != queries[1]
 
 
 class OfItsBatch(nn.Sequential):

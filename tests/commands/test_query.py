@@ -289,6 +289,20 @@ def test_masks_that_lie_beside_their_images_are_no_images(run, tmp_path):
     assert sorted(by_stem(rows)) == ["1"]
 
 
+def test_an_ending_tells_masks_from_images_where_they_lie_side_by_side(run, tmp_path):
+    for name in ("0.jpg", "0.png", "1.jpg", "1.png", "2.jpg"):
+        draw(tmp_path / "own" / name)
+    settings = yaml.safe_load((run.path.parent / "run.yaml").read_text())
+    settings["data"]["init_args"] |= {"root": "own", "images": "*.jpg", "masks": "*.png"}
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+    rows, _ = ask("--checkpoint", run.checkpoint(1), "--config", "own.yaml", "--images", "own")
+    assert sorted(by_stem(rows)) == ["2"]
+    for name in ("3.png", "4.png"):
+        draw(tmp_path / "new" / name)
+    rows, _ = ask("--checkpoint", run.checkpoint(1), "--config", "own.yaml", "--images", "new", out="others")
+    assert sorted(by_stem(rows)) == ["3", "4"]  # no image has these names: they are the images
+
+
 @pytest.mark.parametrize(("kind", "group"), [("masks", "^v[0-9]"), ("classes", "/v[0-9]")])
 def test_what_a_run_holds_out_by_groups_is_not_asked_for(tmp_path, capsys, kind, group):
     """Nobody could train on it; a name that tells of no group is of none."""

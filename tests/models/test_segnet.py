@@ -43,3 +43,16 @@ def test_the_encoder_is_vgg16_bn_from_a_file(tmp_path):
         torch.testing.assert_close(values, vgg(images))
     with pytest.raises(UserError, match="no such file"):
         SegNet(encoder_weights="nowhere.pth")
+
+
+def test_values_go_back_to_where_poolings_took_them_from(network):
+    pool, unpool = torch.nn.MaxPool2d(2, return_indices=True), torch.nn.MaxUnpool2d(2)
+    images = torch.rand(2, 3, 64, 32)
+    with torch.no_grad():
+        values, places = images, []
+        for stage in network.encoder:
+            values, where = pool(stage(values))
+            places.append(where)
+        for stage in network.decoder:
+            values = stage(unpool(values, places.pop()))
+        torch.testing.assert_close(network(images), network.head(values))

@@ -119,7 +119,19 @@ def test_a_network_whose_answer_depends_on_the_rest_of_the_batch_is_found(networ
     assert all(part.training for part in network.modules())
 
 
-def test_numbers_are_not_put_where_a_network_takes_integers():
+class LooksUp(nn.Module):
+    """Takes numbers from 0 to 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.colours = nn.Embedding(256, 3)
+
+    def forward(self, inputs):
+        return self.colours((inputs.flatten(1) * 255).long()).mean(1)
+
+
+def test_numbers_are_not_put_where_a_network_takes_integers_or_not_these():
+    assert not depends_on_others(LooksUp(), torch.rand(1, 1, 4, 4))
     assert not depends_on_others(nn.Embedding(4, 5), torch.tensor([[3]]))
 
 

@@ -62,7 +62,7 @@ def given_classes(path: Path) -> list[tuple[str, str]]:
     Raises:
         UserError: the table can't be read, or lacks one of these columns.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path).removeprefix(_MARK), newline=""))
+    rows = csv.DictReader(io.StringIO(read_text(path).removeprefix(_MARK), newline=""), strict=True)  # an open quote is an error
     try:
         if not {"name", "class"} <= set(rows.fieldnames or ()):
             raise UserError(f"Expected the columns name and class in the first row of {path}, got {','.join(rows.fieldnames or ())!r}.")

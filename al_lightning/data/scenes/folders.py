@@ -130,9 +130,17 @@ class FolderSegmentationDataModule(SceneDataModule):
         annotated = read_coco(self.root / self.annotations) if self.annotations else {}
         return [path for name, path in by_name(self.root, self.images).items() if name in masks or path.stem in annotated]
 
-    def is_mask(self, file: Path) -> bool:
-        """See :meth:`PoolDataModule.is_mask`; where masks lie beside images, their pattern tells them apart."""
-        return Path(self.masks).parent == Path(self.images).parent and matches(self.masks, file)
+    def masks_among(self, files: Sequence[Path]) -> set[Path]:
+        """See :meth:`PoolDataModule.masks_among`; where masks lie beside images, their pattern tells them apart.
+
+        A pattern that is an ending alone, as in ``*.png``, does so if one of the files that it fits has the name of an image beside it.
+        """
+        if Path(self.masks).parent != Path(self.images).parent:
+            return set()
+        fitting = {file: name_by(self.masks, file) for file in files if matches(self.masks, file)}
+        images = {name_by(self.images, file) for file in files if file not in fitting}
+        tells = any(name != file.stem or name in images for file, name in fitting.items())
+        return {*fitting} if tells else set()
 
     def is_answered(self, index: int) -> bool:
         """See :meth:`PoolDataModule.is_answered`."""
@@ -161,7 +169,7 @@ def list_folder(folder: Path, images: str, masks: str, argument: str) -> list[Sc
     if lossy := [path for path in labels.values() if path.suffix.lower() not in _MASKS]:
         raise UserError(f"Expected masks as {', '.join(_MASKS)}, got {lossy[0]}: JPEG changes ids and colours. Export the masks anew.")
     mask_files = set(labels.values())
-    found = {name: path for name, path in by_name(folder, images).items() if path not in mask_files}
+    found = by_name(folder, images, mask_files)
     if not found:
         raise UserError(
             f"Expected images ({', '.join(SUFFIXES)}) in {(folder / images).parent}, found none. Set data.init_args.{argument}."

@@ -38,7 +38,7 @@ class ImageFolder:
 
     Args:
         folder: the folder. Files in folders below it, and files whose name begins with a dot, are left out.
-        is_mask: says of a file in the folder whether it is a mask, and no image.
+        masks_among: says which of the files in the folder are masks, and no images.
 
     Attributes:
         folder: the folder.
@@ -49,11 +49,11 @@ class ImageFolder:
         UserError: there is no image, or two images have the same name.
     """
 
-    def __init__(self, folder: Path, is_mask: Callable[[Path], bool] = lambda path: False) -> None:
+    def __init__(self, folder: Path, masks_among: Callable[[Sequence[Path]], set[Path]] = lambda files: set()) -> None:
         if not folder.is_dir():
             raise UserError(f"Expected a folder of images in {folder}, but {'that is a file' if folder.exists() else 'there is none'}.")
         self.folder = folder
-        found = {name: path for name, path in by_name(folder, "*").items() if not is_mask(path)}
+        found = by_name(folder, "*", masks_among([*folder.iterdir()]))
         if not found:
             below = sum(path.is_dir() for path in folder.iterdir())
             hint = f" Images in the {below} folders below it are not looked for: name one of these." if below else ""

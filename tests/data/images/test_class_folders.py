@@ -177,6 +177,7 @@ def test_a_changed_class_is_noticed_if_an_evaluation_image_has_the_name_too(caps
         ("name,class\n01,cat\n01.png,cat\n", {}, "each once, but 01.png in row 2 is named twice"),
         ("name,class\n", {}, "labels of some images, but none of 30 has one"),
         ("name,class\n01,cat\n02,cat\n", {}, "at least 2 classes in photos, each once, got cat"),
+        ('name,class,note\n01,ant,"unclear\n04,bee,\n', {}, "CSV in photos/labels.csv, but it can't be read: unexpected end"),
         (f"name,class\n01,{'x' * 2**18}\n", {}, "CSV in photos/labels.csv, but it can't be read: field larger"),
     ],
 )  # fmt: skip

@@ -99,6 +99,23 @@ def test_pool_batches_are_whole_images_of_any_size(root):
     assert [indices.tolist() for _, indices in loaded] == [[3], [0]]
 
 
+def test_a_training_input_is_the_normalised_image(root):
+    mean, std = np.reshape([0.5, 0.25, 0.0], (3, 1, 1)), np.reshape([0.5, 1, 0.2], (3, 1, 1))
+    data = ready(root, initial_size=5, scale=(1.0, 1.0), mean=mean.ravel().tolist(), std=std.ravel().tolist())
+
+    def is_part(image, label, index):
+        """Whether crops of an image and its label, as they are or mirrored, come from the same place."""
+        whole = torch.tensor((data.picture(index).transpose(2, 0, 1) / 255 - mean) / std).float()
+        classes = torch.tensor(data.targets(index))
+        height, width = (length - 32 for length in classes.shape)
+        places = [(slice(top, top + 32), slice(left, left + 32)) for top in range(height + 1) for left in range(width + 1)]
+        sides = [(image, label), (image.flip(-1), label.flip(-1))]
+        return [torch.allclose(whole[:, *p], its, atol=1e-5) for its, own in sides for p in places if torch.equal(classes[p], own)]
+
+    crops = [crop for batch in data.train_dataloader() for crop in zip(*batch[:2], batch[2].tolist(), strict=True)]
+    assert len(crops) == 4 and all(is_part(*crop) == [True] for crop in crops)
+
+
 def test_training_crops_depend_on_seed_cycle_epoch_and_item_only(root):
     def crops(data, epoch):
         loader = data.train_dataloader()
@@ -106,6 +123,9 @@ def test_training_crops_depend_on_seed_cycle_epoch_and_item_only(root):
         return {int(i): (x, y) for images, labels, indices in loader for x, y, i in zip(images, labels, indices, strict=True)}
 
     data = ready(root, initial_size=4)
+    twice = data.train_dataloader().dataset
+    twice.scenes = twice.scenes[:1] * 2
+    assert not torch.equal(twice[0, 0][0], twice[0, 1][0])
     first, again, later, workers = crops(data, 0), crops(data, 0), crops(data, 1), crops(ready(root, initial_size=4, num_workers=2), 0)
     assert len(first) == 4 and all(x.shape == (3, 32, 32) and y.shape == (32, 32) for x, y in first.values())
     for index, (image, label) in first.items():
@@ -186,6 +206,7 @@ def test_query_crops_are_the_items(root):
     boxes = data.boxes()
     assert boxes == again.boxes() != other.boxes()
     assert len(boxes) == 5 and {(box.height, box.width) for box in boxes} == {(24, 24)}
+    assert len({(box.top, box.left) for box in boxes[:3]}) > 1  # of images of one size
     for index, box in enumerate(boxes):
         whole = Uncached().image(data._train[index]._replace(box=None))
         assert box.top + 24 <= whole.shape[0] and box.left + 24 <= whole.shape[1]

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from itertools import islice
 from multiprocessing import Value
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from al_lightning import cli
 from al_lightning.analysis.drawings import plots
-from al_lightning.data.scenes.datasets import EpochSampler
+from al_lightning.data.scenes.datasets import EpochSampler, ShareSampler
 from al_lightning.data.scenes.loading import EpochLoader, end_where_nothing_can_be_sent
 from al_lightning.interpreter import run_and_leave
 from al_lightning.refusals import refusal
@@ -87,6 +88,15 @@ def test_epochs_are_what_they_are_alone_in_any_order_by_the_same_processes(num_w
 @pytest.mark.parametrize(("items", "batch_size", "world", "sizes"), [(7, 7, 1, [7]), (7, 9, 1, [7]), (7, 2, 2, [2, 2]), (7, 3, 2, [3])])
 def test_an_epoch_is_whole_batches_or_the_only_one(items, batch_size, world, sizes):
     assert [len(batch) for batch in epoch(epochs_of(0, items, batch_size, world), 1)[0]] == sizes
+
+
+def test_processes_share_the_items():
+    trained = [[*islice(EpochSampler(torch.arange(10, 18), rank, 2, 5, 2), 4)] for rank in range(2)]
+    assert sorted(item for keys in trained for _, item in keys) == [*range(10, 18)]
+    evaluated = [[*ShareSampler(7, rank, 3)] for rank in range(3)]
+    assert sorted(item for share in evaluated for item in share) == [*range(7)] and [
+        len(ShareSampler(7, rank, 3)) for rank in range(3)
+    ] == [3, 2, 2]
 
 
 def test_the_next_epoch_is_loaded_before_it_is_asked_for():
