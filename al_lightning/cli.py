@@ -162,7 +162,8 @@ class ActiveLearningCLI(LightningCLI):
         if not config.resume:
             run.refuse_run()
         stored = _stored_settings(run)
-        trainer = stored.get("trainer")
+        # A start that was killed, with other settings: it is another run for Weights & Biases.
+        trainer = stored.get("trainer") if run.holds_run() or self._is_the_same_but_for_loggers(stored) else None
         for logger, known in zip_longest(loggers, _listed(trainer.get("logger") if isinstance(trainer, dict) else None)):
             _identify_logger(logger, known)
         if run.holds_run():
@@ -175,6 +176,10 @@ class ActiveLearningCLI(LightningCLI):
             if config.resume and not stored:
                 print(f"There is no run in {run.path} to go on with: it begins now.", flush=True)
             run.write_config(self._to_store(config))
+
+    def _is_the_same_but_for_loggers(self, stored: dict[str, Any]) -> bool:
+        changed = differences(settings.flat(stored), self.resolved(self.config))
+        return all(line.startswith("trainer.logger") for line in changed)
 
     def _to_store(self, config: Namespace) -> str:
         begun = config.clone()

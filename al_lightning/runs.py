@@ -28,6 +28,8 @@ from al_lightning.run_tables import Labeled
 from al_lightning.settings import Settings, with_renewed
 from al_lightning.text import encoded
 
+WRITES_THERE = "Another process is writing into the run"
+
 
 class RunDirectory(RunReader):
     """Reads and writes a run's files, and makes sure that one process writes.
@@ -73,7 +75,7 @@ class RunDirectory(RunReader):
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"Expected {self.path} to be a run's directory, but there is a file in its place. Name another one.") from error
         if not locks.lock(self.lock):
-            raise UserError(f"Another process is writing into the run {self.path}. Wait for it, or end it.")
+            raise UserError(f"{WRITES_THERE} {self.path}. Wait for it, or end it.")
         self._held = True
         remove_unfinished(self.path, [".yaml", ".json", ".csv"])
 

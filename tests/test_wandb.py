@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
+from al_lightning.callbacks import CycleLogger
 from al_lightning.cli import main
 from al_lightning.commands import main as command
 from al_lightning.data import FashionMNISTSampleDataModule
@@ -139,3 +141,33 @@ def test_runs_that_may_be_compared_are_in_one_group_under_names_of_their_own():
     mine = {"name": "mine", "group": "ours", "job_type": "theirs", "tags": ["x"]}
     assert vars(named({}, **mine)) == mine
     assert hyperparameters(settings)["strategy"] == "Odin(temperature=0.1)" and "max_steps" not in hyperparameters(settings)
+
+
+def test_a_start_with_other_settings_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    Path("tiny.yaml").write_text(TINY.replace("  logger: false\n", "  logger: {class_path: WandbLogger, init_args: {offline: true}}\n"))
+    monkeypatch.setattr("al_lightning.tasks.Task.setup", lambda *_: sys.exit(9))
+    named = []
+    for rate in ("0.1", "0.1", "0.2"):
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", "tiny.yaml", "--run_dir=run", f"--model.init_args.network.init_args.dropout={rate}"])
+        named.append(RunDirectory("run").read_config()["trainer"]["logger"]["init_args"]["id"])
+    assert named[0] == named[1] != named[2]
+
+
+def test_a_run_that_is_complete_has_its_results_when_it_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["al_lightning"])
+    Path("tiny.yaml").write_text(TINY)
+    main(["fit", "--config", "tiny.yaml", "--run_dir=run"])
+
+    class Logger(WandbLogger):
+        experiment = SimpleNamespace(summary={})
+
+        def __init__(self):
+            pass
+
+    logger = Logger()
+    CycleLogger().on_resume(SimpleNamespace(default_root_dir="run", loggers=[logger], is_global_zero=True), None)
+    assert logger.experiment.summary["labels_spent"] > 0 and "alc/val/accuracy" in logger.experiment.summary

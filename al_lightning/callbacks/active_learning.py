@@ -213,7 +213,7 @@ class ActiveLearningCallback(Callback):
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         if self.query_weights == "best" and self.trainer.global_step > 0:  # no step: the initial run's weights, which it queried with
-            self.restart.load_trained(best_weights(self.trainer, self.record.id, self.cycle, self.task))
+            self.restart.load_trained(best_weights(self.trainer, self.record, self.cycle, self.task))
             self.evaluation.forget()
         if self.keep != "none":
             self.record.save_checkpoint(self.cycle)
@@ -295,7 +295,7 @@ class ActiveLearningCallback(Callback):
                 raise UserError(f"Expected labels to try two cycles with (trainer.fast_dev_run), but {lacking}. Label some images.")
             self.record.settle()
             self._say(str(self.record.waiting))
-            raise WaitsForLabels
+            raise WaitsForLabels if trainer.is_global_zero else SystemExit(0)  # Lightning kills the first process if another one fails
         if self.cycle == 0:
             refuse_no_query(self.data, self.budget.cycles, self.budget.labels)
         if cycles:

@@ -51,6 +51,13 @@ class CycleLogger(Callback):
                 logger.experiment.define_metric(X_AXIS)
                 logger.experiment.define_metric("active_learning/*", step_metric=X_AXIS)
 
+    def on_resume(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives Weights & Biases the results of a run that is complete: the process that finished it may have died before it did."""
+        run = RunDirectory(trainer.default_root_dir)
+        for logger in trainer.loggers if trainer.is_global_zero and run.is_finished() else ():
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(_summary(run))
+
     def on_cycle_end(self, trainer: Trainer, pl_module: LightningModule, finished: FinishedCycle) -> None:
         """Logs a finished cycle."""
         values = {

@@ -120,7 +120,9 @@ class DataRecord:
         Raises:
             UserError: see :meth:`changed_labels`.
         """
+        earlier = {label.file for label in self._labels() if label.cycle < cycle}  # as of copies; these are compared for finished cycles
         files = self.data.label_files((self.data.pool.labeled_in == cycle).nonzero().flatten().tolist())
+        files = [file for file in files if file not in earlier]
         return self.changed_labels(self.run, [cycle], files) if files else ""
 
     def go_on(self, labeled: Sequence[Labeled], finished: int) -> None:

@@ -157,6 +157,11 @@ class RunRecord:
         self.on_rank_zero(lambda: self.run.remove_cycle(cycle))
         self.begin(cycle)
 
+    def forget_training(self, cycle: int) -> None:
+        """Removes the checkpoint within a cycle's training, so that the cycle begins anew when the run goes on."""
+        if self.trainer.is_global_zero:
+            self.run.training(cycle).unlink(missing_ok=True)
+
     def mark(self) -> dict[str, Any]:
         """What is written into each checkpoint: the run and cycle that it belongs to."""
         return {} if self.id is None else {"run": self.id, "cycle": self.data.pool.cycle}

@@ -27,22 +27,28 @@ def weights_of_cycle_0(run: RunDirectory, module: nn.Module) -> dict[str, Tensor
     return marked_weights(path, run.read_environment().get("run"), 0, module)
 
 
-def best_weights(trainer: Trainer, run: str | None, cycle: int, module: nn.Module) -> dict[str, Tensor]:
+def best_weights(trainer: Trainer, record: RunRecord, cycle: int, module: nn.Module) -> dict[str, Tensor]:
     """The state of a module that was the best in this cycle, by a ModelCheckpoint with a monitored metric.
 
     Args:
         trainer: has the ModelCheckpoint among its callbacks.
-        run: the run's id.
+        record: of the run.
         cycle: the cycle's number.
         module: the module in training.
 
     Raises:
-        UserError: it has written no checkpoint.
+        UserError: it has written no checkpoint, or the best one is gone; then the cycle begins anew when the run goes on.
     """
     best = _monitoring(trainer)[0]
     if not best.best_model_path:
         raise UserError(f"{_EXPECTED}, and at least one checkpoint of it in each training, got none in cycle {cycle}.")
-    return marked_weights(Path(best.best_model_path), None if best.save_weights_only else run, cycle, module)
+    if not Path(best.best_model_path).is_file():
+        record.forget_training(cycle)
+        raise UserError(
+            f"Expected the best checkpoint {best.best_model_path} of cycle {cycle}, but a process that was killed has removed it for a "
+            "better one, which this training has not reached. Go on with --resume: the cycle begins anew."
+        )
+    return marked_weights(Path(best.best_model_path), None if best.save_weights_only else record.id, cycle, module)
 
 
 def refuse_no_best(trainer: Trainer) -> None:

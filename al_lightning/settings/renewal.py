@@ -24,7 +24,7 @@ def differences(then: Settings, now: Settings, indifferent: Collection[str] = ()
     return [
         f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
         for key in sorted({*then, *now} - {*indifferent})
-        if then.get(key) != now.get(key)
+        if repr(then.get(key)) != repr(now.get(key))  # 1 is one batch, 1.0 is all of them
     ]
 
 

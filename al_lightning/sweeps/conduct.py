@@ -18,7 +18,7 @@ from al_lightning.config_reader import ConfigReader
 from al_lightning.errors import UserError
 from al_lightning.loggers import refuse_unreachable
 from al_lightning.refusals import WAITS_FOR_LABELS
-from al_lightning.runs import RunDirectory
+from al_lightning.runs import WRITES_THERE, RunDirectory
 from al_lightning.sweeps.checked import CheckedRuns, shape
 from al_lightning.sweeps.launch import Job, Launcher, LocalLauncher, SubmititLauncher
 from al_lightning.sweeps.plan import INITIAL_RUN, REPORTING, SEED, PlannedRun, options
@@ -70,6 +70,7 @@ def conduct(
     say: Callable[[str], None],
     finished: Callable[[PlannedRun], None] = lambda run: None,
     renewed: Renewed = MappingProxyType({}),
+    refuse: Callable[[PlannedRun], None] = lambda run: None,
 ) -> dict[str, str]:
     """Starts runs, or goes on with them, until each has ended.
 
@@ -80,12 +81,13 @@ def conduct(
         say: called with a line whenever a run has ended.
         finished: called with each run that ended well.
         renewed: settings of runs that exist, which they are told.
+        refuse: called with a run that another process has begun meanwhile; raises a UserError if its settings are not the planned ones.
 
     Returns:
         The reasons why runs failed, by their names.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    work = _Work(runs, launcher, logs, say, finished, renewed)
+    work = _Work(runs, launcher, logs, say, finished, renewed, refuse)
     try:
         while work.waiting or work.started:
             work.collect()
@@ -119,6 +121,10 @@ def carry_out(
         KeyboardInterrupt: somebody pressed Ctrl-C.
     """
     checked, renewed = refuse_mistakes(runs, out)
+
+    def refuse(run: PlannedRun) -> None:
+        refuse_changed([run], partial(_changes, ConfigReader(), renewed))
+
     todo = outstanding(runs, _further(renewed))
     states = [run.state() for run in todo]
     at_a_time = jobs or (max(1, len(todo)) if cluster else 1)
@@ -132,7 +138,7 @@ def carry_out(
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the finally clauses, which end the runs
     try:
-        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]), renewed)
+        failures = conduct(todo, launcher, out / "logs", partial(print, flush=True), lambda run: checked.add([run]), renewed, refuse)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.")
         raise
@@ -147,7 +153,7 @@ def carry_out(
     return failures
 
 
-def refuse_mistakes(runs: Sequence[PlannedRun], out: Path) -> tuple[CheckedRuns, Renewed]:
+def refuse_mistakes(runs: Sequence[PlannedRun], out: Path) -> tuple[CheckedRuns, dict[str, Mapping[str, Any]]]:
     """Finds a mistake in any run before the first one starts.
 
     Of the runs that were checked before and have not changed, only one of each shape is parsed: that finds what new code changes.
@@ -228,10 +234,12 @@ class _Work:
         say: Callable[[str], None],
         finished: Callable[[PlannedRun], None],
         renewed: Renewed,
+        refuse: Callable[[PlannedRun], None],
     ) -> None:
         self.waiting, self.started, self.failures = list(runs), list[_Started](), dict[str, str]()
         self._all, self._launcher, self._logs, self._renewed = len(runs), launcher, logs, renewed
-        self._say, self._finished = say, finished
+        self._say, self._finished, self._refuse = say, finished, refuse
+        self._unseen = {run.name for run in runs if run.state() == "new"}  # whose settings were not compared, as there were none
         # In seconds, of runs of the grid (True) and of those that are only shared (False), which are short.
         self._took: dict[bool, list[float]] = {}
 
@@ -240,8 +248,10 @@ class _Work:
         for one in [one for one in self.started if one.job.done()]:
             self.started.remove(one)
             failure = _failure(one, self._logs)
-            if failure is not None and RunDirectory(one.run.directory).is_held():  # another process has taken the run meanwhile
+            taken = failure is not None and (RunDirectory(one.run.directory).is_held() or WRITES_THERE in failure)
+            if taken:  # another process has the run, or had it
                 self.waiting.append(one.run)
+                self._unseen.add(one.run.name)
             else:
                 self._note(one, failure)
 
@@ -261,13 +271,27 @@ class _Work:
             if RunDirectory(run.directory).is_held():  # by another sweep in the same folder, for example, which does the same
                 continue
             self.waiting.remove(run)
-            if run.state() != "finished" or run.name in _further(self._renewed):
+            if (why := self._other_settings(run)) is not None:
+                self.failures[run.name] = why
+                self._say(f"{run.name}: FAILED, {why}")
+            elif run.state() != "finished" or run.name in _further(self._renewed):
                 self._start(run, min(free))
+
+    def _other_settings(self, run: PlannedRun) -> str | None:
+        """Why a run that another process has begun since the sweep was checked is not the planned one; None if it is."""
+        if run.name not in self._unseen or run.state() == "new":
+            return None
+        try:
+            self._refuse(run)
+        except UserError as error:
+            return str(error)
+        return None
 
     def _start(self, run: PlannedRun, slot: int) -> None:
         log = log_of(run, self._logs)
         printed = log.stat().st_size if log.exists() else 0
         job = self._launcher.start(_arguments(run, self._renewed), log, slot)
+        self._unseen.discard(run.name)
         self.started.append(_Started(run, job, slot, time.monotonic(), printed))
 
     def _note(self, one: _Started, failure: str | None) -> None:

@@ -100,7 +100,9 @@ class LocalLauncher:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // jobs)))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["al_lightning.sweeps.preloaded"])
-        self._gpus = share_gpus(torch.cuda.device_count(), jobs)
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # their numbers, or names, on the whole machine
+        count = torch.cuda.device_count()
+        self._gpus = share_gpus(given[:count] if len(given) >= count and given[0] else [*map(str, range(count))], jobs)
 
     def start(self, arguments: Sequence[str], log: Path, slot: int) -> Job:
         """See :meth:`Launcher.start`."""
@@ -135,19 +137,19 @@ class _LocalJob:
             self._process.join()
 
 
-def share_gpus(count: int, jobs: int) -> list[str | None]:
+def share_gpus(visible: Sequence[str], jobs: int) -> list[str | None]:
     """CUDA_VISIBLE_DEVICES of each slot: an equal share of the GPUs, or a GPU that slots share if there are fewer GPUs than slots.
 
     Example:
-        >>> share_gpus(4, 2), share_gpus(2, 3), share_gpus(0, 2)
-        (['0,1', '2,3'], ['0', '1', '0'], [None, None])
+        >>> share_gpus("0123", 2), share_gpus(["3", "5"], 3), share_gpus([], 2)
+        (['0,1', '2,3'], ['3', '5', '3'], [None, None])
     """
-    if count == 0:
+    if not visible:
         return [None] * jobs
-    each = count // jobs
+    each = len(visible) // jobs
     if each == 0:
-        return [str(slot % count) for slot in range(jobs)]
-    return [",".join(str(slot * each + number) for number in range(each)) for slot in range(jobs)]
+        return [visible[slot % len(visible)] for slot in range(jobs)]
+    return [",".join(visible[slot * each : (slot + 1) * each]) for slot in range(jobs)]
 
 
 class SubmititLauncher:

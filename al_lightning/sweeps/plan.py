@@ -120,9 +120,10 @@ class Sweep:
         """
         axes = sorted(self.grid, key=lambda axis: axis != SEED)  # stable: the seed is the outermost loop, the other axes keep their order
         planned = [self._run(dict(zip(axes, labels, strict=True))) for labels in itertools.product(*(self.grid[axis] for axis in axes))]
-        if doubled := [name for name, count in Counter(run.name for run in planned).items() if count > 1]:
+        runs = self._with_shared_cycle_0(planned)
+        if doubled := [name for name, count in Counter(run.name for run in runs).items() if count > 1]:
             raise UserError(f"Expected a name of its own for each run of {self.path}, got {', '.join(sorted(doubled))} more than once.")
-        return self._with_shared_cycle_0(planned)
+        return runs
 
     def _run(self, labels: Mapping[str, str]) -> PlannedRun:
         settings = dict(self.settings)
@@ -148,17 +149,23 @@ class Sweep:
         for run in planned:
             groups.setdefault(json.dumps(_without(run.settings, [*LATER_CYCLES, *REPORTING]), sort_keys=True), []).append(run)
         runs = []
+        names = Counter(self._name_of_initial(group[0], False) for group in groups.values() if len(group) > 1)
         for group in groups.values():
             if len(group) == 1:
                 runs += group
                 continue
             first = group[0]
-            ignored = [*LATER_CYCLES, *REPORTING]
-            deciding = [label for axis, label in first.labels.items() if axis != SEED and _without(self.grid[axis][label], ignored)]
-            name = _directory_name("initial", *deciding, f"seed{self._seed(first.settings)}")
+            name = self._name_of_initial(first, names[self._name_of_initial(first, False)] > 1)
             initial = PlannedRun(name, self.base, _without(first.settings, LATER_CYCLES) | ONLY_CYCLE_0, self.out / name)
             runs += [initial, *(replace(run, initial=initial) for run in group)]
         return runs
+
+    def _name_of_initial(self, run: PlannedRun, by_axes: bool) -> str:
+        """The name of the run whose cycle 0 a run shares, after the values that decide on cycle 0; ``by_axes``: which axis has each."""
+        deciding = {axis: label for axis, label in run.labels.items() if axis != SEED}
+        deciding = {axis: label for axis, label in deciding.items() if _without(self.grid[axis][label], [*LATER_CYCLES, *REPORTING])}
+        parts = [f"{axis}={label}" for axis, label in deciding.items()] if by_axes else deciding.values()
+        return _directory_name("initial", *parts, f"seed{self._seed(run.settings)}")
 
 
 def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: Mapping[str, Any] | None = None) -> Sweep:

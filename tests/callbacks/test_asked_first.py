@@ -2,14 +2,16 @@
 
 import csv
 import itertools
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from torch.multiprocessing import ProcessExitedException
 
 from al_lightning import files
 from al_lightning.acquisition import Random
-from al_lightning.callbacks import oracles
+from al_lightning.callbacks import ActiveLearningCallback, oracles
 from al_lightning.data import FolderSegmentationDataModule
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import SegmentationTask
@@ -192,3 +194,30 @@ def test_labels_that_nobody_has_asked_for_are_mentioned(folder, caplog):  # noqa
         fit("run", evaluation=0.4)
     (said,) = [record.getMessage() for record in caplog.records if "has not asked for" in record.getMessage()]
     assert said.startswith(f"1 images of the pool have a label that this run has not asked for, {other} among them")
+
+
+def test_two_processes_wait(folder, monkeypatch):  # noqa: F811
+    """The second one ends with status 0: Lightning kills the first if another one fails, before it has closed its loggers."""
+    only()
+    first = {"devices": 2, "strategy": "ddp_fork", "max_epochs": 1, "check_val_every_n_epoch": 1}
+
+    setup = ActiveLearningCallback.setup
+
+    def noting(self, trainer, module, stage):
+        try:
+            setup(self, trainer, module, stage)
+        except SystemExit as end:
+            Path(f"end-{trainer.global_rank}").write_text(str(end.code))
+            raise
+
+    monkeypatch.setattr(ActiveLearningCallback, "setup", noting)
+
+    def waits():
+        try:
+            fit("run", evaluation=0.4, trainer=first)
+        except ProcessExitedException as error:
+            os._exit(error.exit_code)
+
+    assert in_child(waits) == 75
+    ends = {path.name: path.read_text() for path in Path().glob("end-*")}
+    assert ends == {"end-0": "75", "end-1": "0"} and len(RunDirectory("run").awaited()) == 6

@@ -7,15 +7,18 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from al_lightning import sources
 from al_lightning.acquisition import LowestMiou
 from al_lightning.analysis.drawings import plots
 from al_lightning.callbacks import ScenePictures, restart
+from al_lightning.callbacks.data_record import DataRecord
 from al_lightning.cli import main
 from al_lightning.commands.report import main as report
 from al_lightning.data import CityscapesDataModule
@@ -328,3 +331,19 @@ def test_queried_tables_are_read_as_numbers(whole):
         rows = list(csv.DictReader(file))
     assert [[*map(str, row.values())] for row in whole.read_queried(1)] == [[*row.values()] for row in rows]
     assert whole.read_queried(2) == []
+
+
+def test_a_label_that_an_earlier_cycle_has_read_is_no_other_label(tmp_path):
+    """A copy's label is its original's; an oracle has read those of the whole pool."""
+    run = RunDirectory(tmp_path / "run")
+    sources.write_labels(run.labels, [sources.ReadLabel(0, sources.POOL, "a.png", "1"), sources.ReadLabel(1, sources.POOL, "b.png", "2")])
+    hashes = {"a.png": "1", "b.png": "2"}
+    data = SimpleNamespace(
+        pool=SimpleNamespace(labeled_in=torch.tensor([0, 1, 1])),
+        label_files=lambda indices: [("a.png", "b.png", "a.png")[index] for index in indices],
+        label_sha256=hashes.get,
+    )
+    record = DataRecord(run, data)
+    assert record.changed_in_unfinished(1) == ""
+    hashes["b.png"] = "3"
+    assert "b.png" in record.changed_in_unfinished(1)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from lightning.pytorch.callbacks import (
 
 from al_lightning import cli
 from al_lightning.callbacks.plain_attributes import WatchedCallback
+from al_lightning.callbacks.weights import best_weights
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
@@ -403,3 +405,13 @@ def test_what_belongs_to_the_module_is_not_the_callbacks():
     with torch.no_grad():
         module.network.head.weight += 1
     assert watched.attributes() == {} and "changes weights while" in watched.problem()
+
+
+def test_a_best_checkpoint_that_is_gone_has_its_cycle_begin_anew(tmp_path):
+    """A process that was killed has put a better one in its place, which the continued training does not reach."""
+    best, forgotten = ModelCheckpoint(tmp_path, monitor="val/loss"), []
+    best.best_model_path = str(tmp_path / "epoch=8.ckpt")
+    trainer, record = SimpleNamespace(checkpoint_callbacks=[best]), SimpleNamespace(id="r", forget_training=forgotten.append)
+    with pytest.raises(UserError, match=r"epoch=8.ckpt of cycle 3, but a process that was killed .* the cycle begins anew"):
+        best_weights(trainer, record, 3, torch.nn.Linear(1, 1))
+    assert forgotten == [3]

@@ -18,3 +18,10 @@ def test_files_may_be_moved_and_nothing_else():
     named, other = {settings.ENCODER_WEIGHTS: "noisy-student"}, {settings.ENCODER_WEIGHTS: "advprop"}
     assert settings.moved(named, other, weights_known=False) == []
     assert settings.fingerprint(named, weights_known=False) != settings.fingerprint(other, weights_known=False)
+
+
+def test_one_batch_is_not_all_of_them():
+    then = {"trainer.limit_val_batches": 1.0, "trainer.max_epochs": 3}
+    assert settings.differences(then, dict(then)) == []
+    now = {**then, "trainer.limit_val_batches": 1}
+    assert settings.differences(then, now) == ["trainer.limit_val_batches was 1.0 and is 1"]

@@ -5,7 +5,7 @@ import pytest
 
 from al_lightning.errors import UserError
 from al_lightning.run_tables import Labeled
-from al_lightning.runs import RunDirectory
+from al_lightning.runs import WRITES_THERE, RunDirectory
 from al_lightning.sweeps.conduct import conduct, outstanding, refuse_changed, time_left
 from al_lightning.sweeps.plan import PlannedRun
 from tests.experiments import in_child
@@ -176,6 +176,45 @@ def test_a_run_that_another_process_writes_is_waited_for(said):
     assert [name for name, _, _ in launcher.calls] == ["own"]  # the other was finished elsewhere
     assert run.state() == "finished"
     os.waitpid(child, 0)
+
+
+def test_a_run_that_another_process_has_begun_meanwhile_is_compared(said):
+    """While this one waits for its place; whether the other is finished or was killed."""
+    for finished in (True, False):
+        runs = [planned(f"{name}-{finished}") for name in ("own", "same", "other")]
+        launcher, whole = Pretended(1), []
+
+        def start(arguments, log, slot, launcher=launcher, runs=runs, finished=finished):
+            for run in runs[1:]:
+                if not launcher.calls:
+                    curve = write_run(run.directory).learning_curve
+                    if not finished:  # a query was made: it is not the last cycle
+                        curve.write_text(curve.read_text().replace("1.5,,", "1.5,0.5,7"))
+            return Pretended.start(launcher, arguments, log, slot)
+
+        def refuse(run):
+            if run.name.startswith("other"):
+                raise UserError("its rate was 0.1 and is 0.5")
+
+        launcher.start = start
+        failures = conduct(runs, launcher, Path("logs"), said.append, lambda run, whole=whole: whole.append(run.name), refuse=refuse)
+        assert failures == {f"other-{finished}": "its rate was 0.1 and is 0.5"}
+        assert [name for name, _, _ in launcher.calls] == [run.name for run in runs[: 1 if finished else 2]] == whole
+
+
+def test_who_comes_second_to_a_run_leaves_it_to_the_first(said):
+    """Also if the first has finished it by then."""
+    run = planned("shared")
+    launcher = Pretended(1, {"shared": "exit status 1"})
+
+    def start(arguments, log, slot):
+        job = Pretended.start(launcher, arguments, log, slot)
+        log.write_text(f"al_lightning: error: {WRITES_THERE} {run.directory}. Wait for it, or end it.\n")
+        write_run(run.directory)
+        return job
+
+    launcher.start = start
+    assert conduct([run], launcher, Path("logs"), said.append) == {} and len(launcher.calls) == 1
 
 
 def test_other_settings_are_refused():

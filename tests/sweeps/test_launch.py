@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -5,21 +6,31 @@ import pytest
 
 from al_lightning import cli
 from al_lightning.errors import UserError
-from al_lightning.sweeps.launch import SubmititLauncher, run_fit, share_gpus
+from al_lightning.sweeps.launch import LocalLauncher, SubmititLauncher, run_fit
 from tests.experiments import in_child
 
 
 @pytest.mark.parametrize(
-    ("count", "jobs", "shares"),
+    ("given", "count", "jobs", "shares"),
     [
-        (0, 3, [None, None, None]),
-        (1, 1, ["0"]),
-        (8, 3, ["0,1", "2,3", "4,5"]),
-        (2, 5, ["0", "1", "0", "1", "0"]),
+        (None, 0, 3, [None, None, None]),
+        (None, 1, 1, ["0"]),
+        (None, 8, 3, ["0,1", "2,3", "4,5"]),
+        (None, 2, 5, ["0", "1", "0", "1", "0"]),
+        ("3", 1, 2, ["3", "3"]),
+        ("5,GPU-7f,2", 3, 3, ["5", "GPU-7f", "2"]),
+        ("6,4,-1,2", 2, 2, ["6", "4"]),  # CUDA sees none behind one that does not exist
+        ("", 0, 2, [None, None]),
     ],
 )
-def test_gpus_are_shared_out(count, jobs, shares):
-    assert share_gpus(count, jobs) == shares
+def test_gpus_are_shared_out(monkeypatch, given, count, jobs, shares):
+    """Those that this process may use, by the numbers or names that they have on the machine."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.setattr("os.environ", {**os.environ})  # a launcher sets variables for its processes
+    assert LocalLauncher(jobs)._gpus == shares
 
 
 def test_parameters_that_the_cluster_does_not_know_are_one_error(tmp_path):

@@ -69,6 +69,23 @@ def test_only_what_cycle_0_does_not_depend_on_is_shared(write):
     assert runs["dropout-seed7"].initial is None  # the only one with its cycle 0
 
 
+def test_cycles_0_of_other_settings_have_other_names(write):
+    axes = {
+        "epochs": {"few": {"trainer.max_epochs": 5}, "normal": {}},
+        "start": {"few": {"data.init_args.initial_size": 10}, "normal": {}},
+        "active_learning.strategy": ["Random", "Margin"],
+    }
+    runs = read_sweep(write(grid=axes)).runs()
+    assert len({run.name for run in runs}) == len(runs) == 12
+    initial = {run.name: dict(run.settings) for run in runs if not run.labels}
+    assert {"initial-epochs=few-seed7", "initial-start=few-seed7"} < {*initial}
+    assert "data.init_args.initial_size" not in initial["initial-epochs=few-seed7"]
+    for run in runs:
+        assert run.initial is None or {**run.initial.settings, **run.settings}.items() >= run.settings.items()
+        kept = ("trainer.max_epochs", "data.init_args.initial_size")
+        assert run.initial is None or [run.initial.settings.get(key) for key in kept] == [run.settings.get(key) for key in kept]
+
+
 def test_a_given_initial_run_is_not_replaced(write):
     settings = {"active_learning.initial_run": "elsewhere"}
     runs = read_sweep(write(set=settings, grid={"active_learning.strategy": ["Random", "Margin"]})).runs()
