@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
@@ -134,3 +135,58 @@ def test_a_person_who_labels_for_a_script_is_told_of_the_script(tmp_path, monkey
     told = (run.package(0) / "README.txt").read_text()
     assert "Then continue the run by its script, with resume=True." in told and "al_lightning" not in told
     assert run.read_config()["active_learning"]["oracle"] == "human"
+
+
+def test_one_data_module_for_several_runs(tmp_path, monkeypatch):
+    """Each begins with a pool of its own, with the same cycle 0."""
+    monkeypatch.chdir(tmp_path)
+    data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600)
+    rows = {}
+    for strategy in (al_lightning.Random(), al_lightning.Margin()):
+        learning = al_lightning.ActiveLearningCallback(strategy, 50, cycles=2)
+        trainer = al_lightning.Trainer(callbacks=[learning], max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False)
+        task = al_lightning.ClassificationTask(partial(al_lightning.MLP, width=7))
+        trainer.fit(task, datamodule=data)
+        trainer.validate(task, datamodule=data, verbose=False)  # of the same pool
+        assert int(data.pool.labeled.sum()) == 120
+        rows[str(strategy)] = al_lightning.RunDirectory(trainer.default_root_dir).read_curve()
+    assert [[row.labeled for row in curve] for curve in rows.values()] == [[70, 120]] * 2
+    assert rows["Random"][0].metrics == rows["Margin"][0].metrics
+
+    class Once(al_lightning.FashionMNISTSampleDataModule):
+        def setup(self, stage):
+            if not hasattr(self, "pool"):
+                super().setup(stage)
+
+    data = Once(initial_size=70, pool_size=600)
+    for number in range(2):
+        settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "default_root_dir": f"once{number}"}
+        trainer = al_lightning.Trainer(callbacks=[al_lightning.ActiveLearningCallback(al_lightning.Random(), 50, cycles=1)], **settings)
+        if number == 0:
+            trainer.fit(task, datamodule=data)
+        else:
+            with pytest.raises(UserError, match="Expected Once to begin a pool of its own for each fit"):
+                trainer.fit(task, datamodule=data)
+
+
+def test_loss_scheduler_and_what_a_lambda_makes_are_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tasks = {
+        "plain": {},
+        "again": {},
+        "smooth": {"loss": torch.nn.CrossEntropyLoss(label_smoothing=0.5)},
+        "weighed": {"loss": torch.nn.CrossEntropyLoss(weight=torch.arange(1.0, 11))},
+        "other weights": {"loss": torch.nn.CrossEntropyLoss(weight=torch.arange(2.0, 12))},
+        "steps": {"lr_scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=2)},
+        "fast": {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1)},
+        "slow": {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.001)},
+    }
+    stored = {}
+    for name, arguments in tasks.items():
+        learning = al_lightning.ActiveLearningCallback(al_lightning.Random(), 50, cycles=1)
+        settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "default_root_dir": name}
+        trainer = al_lightning.Trainer(callbacks=[learning], **settings)
+        data = al_lightning.FashionMNISTSampleDataModule(initial_size=70, pool_size=600)
+        trainer.fit(al_lightning.ClassificationTask(partial(al_lightning.MLP, width=7), **arguments), datamodule=data)
+        stored[name] = str(al_lightning.RunDirectory(name).read_config()["model"])
+    assert stored["plain"] == stored["again"] and len({*stored.values()}) == len(tasks) - 1

@@ -191,9 +191,12 @@ def perturbed_logits(batch: Batch, temperature: float, epsilon: float) -> Tensor
 
 
 def for_network(network: nn.Module, inputs: Tensor) -> Tensor:
-    """Inputs in the network's floating type, as it takes no other under ``bf16-true`` or ``64-true``. Integers stay as they are."""
-    number = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), inputs.dtype)
-    return inputs.to(number) if inputs.is_floating_point() else inputs
+    """Inputs in the network's floating type, as it takes no other under ``bf16-true`` or ``64-true``.
+
+    Integers stay as they are, and so do inputs of a network whose parameters have several types: it converts them itself.
+    """
+    numbers = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return inputs.to(numbers.pop()) if inputs.is_floating_point() and len(numbers) == 1 else inputs
 
 
 def _precise(logits: Tensor) -> Tensor:
@@ -218,7 +221,7 @@ def _channels_last(part: Tensor) -> Tensor:
 def _elements(features: Any) -> int:
     if isinstance(features, Tensor):
         return max(1, features.numel())
-    return max(1, sum(map(_elements, features))) if isinstance(features, tuple) else 0
+    return sum(map(_elements, features)) if isinstance(features, tuple) else 0
 
 
 def _repeat(features: Any, times: int) -> Any:
@@ -256,7 +259,12 @@ def dropout_passes(network: nn.Module, passes: int, drop: float | None, seed: in
     def logits_of(batch: Batch) -> Iterator[Tensor]:
         nonlocal seen, varied
         features = batch.features
-        at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // _elements(features)))
+        if not (elements := _elements(features)):
+            raise UserError(
+                f"Expected the prefix of {type(network).__name__} to return a tensor, or a tuple with tensors in it, got "
+                f"{type(features).__name__}."
+            )
+        at_once = max(1, min(passes, _ELEMENTS_AT_ONCE // elements))
         numbers, first = torch.arange(max(passes, 3), device=batch.inputs.device), None
         if not seen:  # A trial with another number of rows: an axis that is not the batch can't have both sizes by chance.
             rows = 2 if at_once * len(batch.indices) != 2 else 3

@@ -11,6 +11,7 @@ from al_lightning.acquisition.functional import Tiled
 from al_lightning.acquisition.inference import Batch, Inference
 from al_lightning.acquisition.representations import Represented, Rows, Tap
 from al_lightning.acquisition.strategies.base import Measure, Strategy
+from al_lightning.errors import UserError
 
 Measurer = Callable[[Tensor, Tensor], list[Tensor | None]]
 """From inputs ``(B, *)`` and dataset indices ``(B,)`` to what each strategy measures, ``(B, *)``."""
@@ -58,9 +59,26 @@ def joint_looker(strategies: Sequence[Strategy], represented: Represented | None
 
         def keys_and_rows(inputs: Tensor, indices: Tensor) -> tuple[list[Tensor], Rows]:
             measured, rows = look(inputs, indices)
-            return [strategy.ranking_keys(its, indices, seed) for strategy, its in zip(scoring, measured, strict=True)], rows
+            keys = [strategy.ranking_keys(its, indices, seed) for strategy, its in zip(scoring, measured, strict=True)]
+            for strategy, its in zip(scoring, keys, strict=True):
+                _refuse_other_shape(strategy, its, indices)
+            return [its.to(indices.device) for its in keys], rows
 
         yield keys_and_rows
+
+
+def _refuse_other_shape(strategy: Strategy, keys: object, indices: Tensor) -> None:
+    """Makes sure that a strategy ranks each item by one number.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not isinstance(keys, Tensor) or keys.shape != indices.shape:
+        found = f"{tuple(keys.shape)}" if isinstance(keys, Tensor) else type(keys).__name__
+        raise UserError(
+            f"Expected ranking keys of {strategy} as a tensor with one number for each of {len(indices)} items, ({len(indices)},), got "
+            f"{found}. Of scenes, take the mean over the pixels, for example."
+        )
 
 
 @contextmanager

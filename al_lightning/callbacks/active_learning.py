@@ -276,6 +276,12 @@ class ActiveLearningCallback(Callback):
         if earlier is not None:
             earlier.restore_callbacks()  # a second fit of the same callbacks begins as the first
         refuse_used(trainer)
+        if self.data.in_use:
+            raise UserError(
+                f"Expected {type(self.data).__name__} to begin a pool of its own for each fit, got the one of the fit before. Let setup do "
+                "so unless is_set_up(stage), or make a new data module."
+            )
+        self.data.in_use = True
         self.restart = FitRestart(trainer, self, lambda: self.interim.between_epochs())
         self.record = RunRecord(trainer, self.data, self.oracle, self.run)
         self.evaluation = Evaluation(self.restart, self.data, self.task)

@@ -81,7 +81,28 @@ class ScoredPool:
             refuse_not_finite(self.item, items.indices, finite, f"What {self.strategy} computes of")
             raise
         indices, scores = chosen if isinstance(chosen, Choice) else (chosen, None)
-        return Choice(indices.cpu(), None if scores is None else scores.double().cpu())
+        self._refuse_other_choice(indices, scored.unlabeled.indices, size)
+        return Choice(indices.long().cpu(), None if scores is None else scores.double().cpu())
+
+    def _refuse_other_choice(self, indices: object, among: Tensor, size: int) -> None:
+        """Makes sure that a strategy has chosen what it was asked for, before anything is written.
+
+        Raises:
+            UserError: it has not.
+        """
+        found: str | None = None
+        if not isinstance(indices, Tensor) or indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+            found = f"{indices.dtype}" if isinstance(indices, Tensor) else type(indices).__name__
+        elif indices.shape != (size,):
+            found = f"a tensor of {'x'.join(map(str, indices.shape)) or 'no axis'}"
+        elif len(indices.unique()) < size:
+            found = "some of them twice"
+        elif not bool((ours := torch.isin(indices.cpu(), among.cpu())).all()):
+            found = f"{int((~ours).sum())} that can't be queried, {self.item(int(indices[~ours.to(indices.device)][0]))} among them"
+        if found is not None:
+            raise UserError(
+                f"Expected {self.strategy} to select {size} different unlabeled items, as a tensor of their indices, got {found}."
+            )
 
     def goes_by_items(self, choice: Choice) -> bool:
         """Whether the strategy has chosen by scores of single items, not by what it says of the query."""

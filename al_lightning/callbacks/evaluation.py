@@ -1,5 +1,7 @@
 """The metrics of a cycle's weights: on the images for validation, and on those for evaluation."""
 
+import logging
+
 from lightning.pytorch import Trainer
 from torch import Tensor, float64, nn
 
@@ -7,6 +9,8 @@ from al_lightning.callbacks.restart import FitRestart
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
 from al_lightning.run_tables import TESTED, VALIDATED
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
 
@@ -24,6 +28,7 @@ class Evaluation:
         self._restart, self._data, self._module = restart, data, module
         self._validated: tuple[float, Metrics] | None = None  # the sum of the weights that were validated, and their metrics
         self._tested: Metrics = {}
+        self._warned = False
 
     def forget(self) -> None:
         """To be called when other weights are loaded."""
@@ -48,6 +53,13 @@ class Evaluation:
         if self._validated is None or self._validated[0] != self._sum_of_weights():
             self._restart.evaluate()
         validated = self._validated[1] if self._validated else {}
+        if not validated and not self._warned:
+            log.warning(
+                "WARNING: the evaluation gives no metric whose name begins with %s, so learning_curve.csv has none. Name what the task "
+                "logs so; all but losses (val/loss) are fractions of 1, and shown in percent",
+                VALIDATED,
+            )
+            self._warned = True
         if not len(self._data.validation):
             return validated
         self._tested = {}

@@ -78,6 +78,11 @@ def settings_of(trainer: Trainer, task: Task, data: PoolDataModule, learning: An
         learning: the experiment's callback.
     """
     model = _class(task)
+    model["init_args"].pop("loss", None)  # the method
+    if task.criterion is not None:
+        model["init_args"]["loss"] = _loss(task.criterion)
+    if task.make_lr_scheduler is not None:
+        model["init_args"]["lr_scheduler"] = _made_by(task.make_lr_scheduler.factory)
     model["init_args"] |= {"network": _made_by(task.make_network.factory, task.network), "optimizer": _made_by(task.make_optimizer.factory)}
     budget: Budget = learning.budget
     experiment = _class(learning)["init_args"] | {
@@ -134,6 +139,14 @@ def _function(function: Any) -> Any:
         function = function.__wrapped__
     made_with = inspect.getclosurevars(function).nonlocals
     return {"class_path": _path(function), "init_args": {name: value for name, value in made_with.items() if isinstance(value, _PLAIN)}}
+
+
+def _loss(loss: nn.Module) -> dict[str, Any]:
+    """As :func:`_class`, with a hash of its tensors, such as weights of classes."""
+    told, tensors = _class(loss), {name: value.tolist() for name, value in loss.state_dict().items()}
+    if tensors:
+        told["init_args"]["tensors"] = hashlib.sha256(repr(tensors).encode()).hexdigest()[:8]
+    return told
 
 
 def _class(thing: Any, depth: int = 0) -> dict[str, Any]:
@@ -194,8 +207,20 @@ def _made_by(factory: Any, made: nn.Module | None = None) -> dict[str, Any]:
         factory = factory.func
     if isinstance(factory, type) or made is None:
         told = {name: _as_yaml(value) for name, value in arguments.items()}
+        if isinstance(factory, FunctionType):
+            told |= {"code": _code(factory), **_function(factory)["init_args"]}
         return {"class_path": _path(factory), "init_args": {name: value for name, value in told.items() if value is not _UNKNOWN}}
     return {"class_path": _path(type(made)), "init_args": {"layers": hashlib.sha256(repr(made).encode()).hexdigest()[:8]}}
+
+
+def _code(function: FunctionType) -> str:
+    """A hash of what a function does, which a name such as ``<lambda>`` does not say."""
+    code, defaults = function.__code__, (function.__defaults__, function.__kwdefaults__)
+    return hashlib.sha256(repr((code.co_code, code.co_names, [*map(_plain, code.co_consts)], defaults)).encode()).hexdigest()[:8]
+
+
+def _plain(constant: Any) -> Any:
+    return constant if isinstance(constant, _PLAIN) else type(constant).__name__
 
 
 def _path(thing: Any) -> str:

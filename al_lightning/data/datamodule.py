@@ -50,6 +50,7 @@ class PoolDataModule(LightningDataModule, ABC):
         class_names: names of the classes, in the order of a network's outputs.
         run: the run that the data belong to, for callers without a trainer; to be set before ``setup``.
         group: the regular expression that finds an image's group in its name; None if images have no groups.
+        in_use: whether a fit has taken the pool; the next one begins another.
         evaluated: indices that a run evaluates on, if it draws its evaluation set from the pool; they are not in the pool then.
     """
 
@@ -58,6 +59,7 @@ class PoolDataModule(LightningDataModule, ABC):
     initial_size: int | Literal["all"]
     group: str | None = None
     evaluated: Sequence[int] = ()
+    in_use: bool = False
     validation: Tensor
     class_names: Sequence[str]
 
@@ -129,6 +131,10 @@ class PoolDataModule(LightningDataModule, ABC):
             )
         return least
 
+    def is_set_up(self, stage: str) -> bool:
+        """Whether ``setup`` has nothing to do, as it was called before. A second fit begins with a pool of its own."""
+        return hasattr(self, "pool") and not (stage == "fit" and self.in_use)
+
     def begin(self, pool: Pool, labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
         """Takes this pool: removes the items for evaluation and validation from it, and labels the initial set.
 
@@ -144,7 +150,7 @@ class PoolDataModule(LightningDataModule, ABC):
             UserError: the list can't be read or is of other data, or there are not enough candidates.
         """
         items, self.validation = self.initial_items, torch.zeros(0, dtype=torch.int64)
-        self.pool, self._staying = pool, {*staying}
+        self.pool, self._staying, self.in_use = pool, {*staying}, False
         self.evaluate_on(self._items_to_evaluate_on())
         if items is None and not len(pool.candidates):
             return

@@ -42,6 +42,11 @@ _DEPENDS_ON_OTHERS = (
     "do metrics and queries. Batch norm without running statistics does that, and dropout that is always on."
 )
 
+_DRAWN_BUFFER = (
+    "WARNING: the buffer %s of %s is drawn at random, and no checkpoint has it: other processes, and whoever loads the weights, get "
+    "another one. Register it with persistent=True."
+)
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T", covariant=True)
 
@@ -99,6 +104,7 @@ class Task(LightningModule, ABC):
         self._indices: list[Tensor] = []
         self._steps = BlockSteps()
         self._needs_two_items = False
+        self._warned_of = set[str]()  # buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning assigns this name about forty times per step; nn.Module's bookkeeping for it would cost as much as a small layer.
@@ -116,9 +122,21 @@ class Task(LightningModule, ABC):
 
         In place: optimizers and DDP keep their parameters.
         """
-        self.network.load_state_dict(self.new_network(seed).state_dict())
+        drawn = self.new_network(seed)
+        self._warn_of_drawn_buffers(drawn)
+        self.network.load_state_dict(drawn.state_dict())
         if self.criterion is not None:
             self.criterion.load_state_dict(self._loss_state)
+
+    def _warn_of_drawn_buffers(self, drawn: nn.Module) -> None:
+        """Warns of buffers that no checkpoint has, and that are other numbers in each new network."""
+        saved, theirs = drawn.state_dict(), dict(drawn.named_buffers())
+        for name, own in self.network.named_buffers():
+            its = theirs.get(name)
+            is_other = name not in saved and its is not None and its.shape == own.shape and not torch.equal(own.cpu(), its.cpu())
+            if is_other and name not in self._warned_of:
+                log.warning(_DRAWN_BUFFER, name, type(self.network).__name__)
+                self._warned_of.add(name)
 
     def new_network(self, seed: int) -> nn.Module:
         """A new network, with the weights that this seed gives it."""
@@ -294,7 +312,19 @@ class Task(LightningModule, ABC):
         return any(isinstance(callback, LearningRateFinder) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Makes schedulers begin at the rate that a LearningRateFinder has found for the optimizers."""
+        """Makes schedulers begin at the rate that a LearningRateFinder has found for the optimizers.
+
+        Raises:
+            UserError: blocks can't do what a ``configure_optimizers`` of your own asks for.
+        """
+        if self.block > 1:
+            self._refuse_in_blocks(*self.trainer.optimizers, *(config.scheduler for config in self.trainer.lr_scheduler_configs))
+            other = [config for config in self.trainer.lr_scheduler_configs if (config.interval, config.frequency) != ("epoch", 1)]
+            if len(self.trainer.optimizers) > 1 or other:
+                raise UserError(
+                    "Expected one optimizer, and schedulers that step once after each epoch, for block training, got others of "
+                    f"{type(self).__name__}.configure_optimizers. Set model.init_args.block to 1."
+                )
         if self._finds_rate:
             for config in self.trainer.lr_scheduler_configs:
                 config.scheduler.base_lrs = [group["lr"] for group in config.scheduler.optimizer.param_groups]

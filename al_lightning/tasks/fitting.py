@@ -1,13 +1,14 @@
 """Checks before training that data, task and network fit together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from al_lightning.acquisition.inference import for_network, staged
 from al_lightning.errors import UserError
 from al_lightning.labels import IGNORED
 from al_lightning.layer_settings import unchanged
@@ -62,9 +63,12 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
             f"Expected a network whose layers know their sizes, as its weights are drawn anew in each cycle, but {lazy[0]} of "
             f"{type(network).__name__} is lazy. Name the sizes in your network."
         )
+    parts, by_parts = staged(network), None
     try:
         with unchanged(network):
             logits = _outcome(network.eval(), example)
+            if parts is not None:
+                by_parts = _outcome(network, example, lambda inputs: parts.tail(parts.prefix(inputs)))
     except Exception as error:  # a network may raise anything for inputs that it was not written for
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(
@@ -79,6 +83,9 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
             f"{len(classes)} classes of the data ({listed(classes)}), got {found}. Set model.init_args.network.init_args.num_classes, or "
             "what says so in your network."
         )
+    if by_parts is not None and not (isinstance(by_parts, Tensor) and _close(by_parts, logits)):
+        name = type(network).__name__
+        raise UserError(f"Expected forward of {name} to be tail(prefix(inputs)), by which it is scored, but it gives other logits.")
 
 
 def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
@@ -110,7 +117,7 @@ def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:
         device = next(loss.buffers(), logits).device
         with unchanged(loss):
             value = loss(logits.to(device), targets.to(device))
-        (gradient,) = torch.autograd.grad(value, logits)
+            (gradient,) = torch.autograd.grad(value, logits)
     except Exception as error:  # a loss may raise anything for arguments that it was not written for
         hint = f" Ignored pixels have the class {IGNORED}: many losses take ignore_index: {IGNORED}." if dense else ""
         raise UserError(f"Expected a loss of logits and classes, but {name} says: {' '.join(str(error).split())}{hint}") from error
@@ -162,7 +169,12 @@ def depends_on_others(network: nn.Module, example: Tensor) -> bool:
     return bool((alone - beside).abs().amax() > 0.05 * torch.maximum(alone.abs(), beside.abs()).amax())
 
 
-def _outcome(network: nn.Module, example: Tensor) -> object:
-    first = next(network.parameters(), example)
+def _close(one: Tensor, other: Tensor) -> bool:
+    one, other = one.float(), other.float()
+    return one.shape == other.shape and bool(((one - other).abs().nan_to_num() <= 1e-2 * other.abs().nan_to_num().amax()).all())
+
+
+def _outcome(network: nn.Module, example: Tensor, run: Callable[[Tensor], object] | None = None) -> object:
+    device = next(network.parameters(), example).device
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return network(example.to(first.device, first.dtype))
+        return (run or network)(for_network(network, example.to(device)))

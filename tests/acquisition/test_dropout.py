@@ -170,3 +170,23 @@ def test_fused_transformer_layers_do_not_go_round_their_dropout():
     assert len(calls) == 2 * 2 * 3  # passes all at once, and the look at other numbers of rows; layers; dropout in each
     assert (found[0] != found[1]).any(dim=1).all()
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class OfLists(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dropout, self.head = nn.Dropout(), nn.Linear(5, 4)
+
+    def prefix(self, inputs):
+        return [inputs]
+
+    def tail(self, features):
+        return self.head(self.dropout(features[0]))
+
+    def forward(self, inputs):
+        return self.tail(self.prefix(inputs))
+
+
+def test_a_prefix_without_a_tensor_is_refused():
+    with pytest.raises(UserError, match="prefix of OfLists to return a tensor, or a tuple with tensors in it, got list"):
+        passes_of(OfLists(), torch.rand(2, 5))

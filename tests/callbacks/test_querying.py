@@ -5,11 +5,13 @@ import torch
 from torch import nn
 
 from al_lightning import cli
-from al_lightning.acquisition import BALD, Entropy, Power, Random
+from al_lightning.acquisition import BALD, Entropy, Power, Random, Strategy
 from al_lightning.callbacks import querying
 from al_lightning.callbacks.choosing import seeded_order
 from al_lightning.callbacks.querying import _drawn
+from al_lightning.errors import UserError
 from al_lightning.models import MLP
+from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
 from tests.experiments import make_data, run_experiment
 from tests.test_cli import TINY
@@ -122,3 +124,55 @@ def test_what_a_training_will_mend_is_not_refused(tmp_path):
 
     run = run_experiment(tmp_path / "run", BALD(passes=3), task=ClassificationTask(network), cycles=2)
     assert len(run.read_curve()) == 2
+
+
+class Chooses(Strategy):
+    """Answers as it is told."""
+
+    ranks = scores_items = False
+
+    def __init__(self, how):
+        self.how = how
+
+    def select(self, scored, size, generator):
+        return self.how(scored.unlabeled.indices, size)
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        (lambda indices, size: indices[: size + 25], "a tensor of 75"),
+        (lambda indices, size: indices[:3], "a tensor of 3"),
+        (lambda indices, size: indices[:0], "a tensor of 0"),
+        (lambda indices, size: indices[:size].unsqueeze(1), "a tensor of 50x1"),
+        (lambda indices, size: indices[:size].tolist(), "list"),
+        (lambda indices, size: None, "NoneType"),
+        (lambda indices, size: indices[:size].float(), "torch.float32"),
+        (lambda indices, size: indices[:1].repeat(size), "some of them twice"),
+        (lambda indices, size: torch.arange(600)[~torch.isin(torch.arange(600), indices)][:size], "50 that can't be queried"),
+    ],
+)
+def test_what_a_strategy_may_not_choose_is_refused_before_anything_is_written(tmp_path, how, found):
+    data = make_data()
+    with pytest.raises(UserError, match=f"Expected Chooses.* to select 50 different unlabeled items, .*got {found}"):
+        run_experiment(tmp_path / "run", Chooses(how), data=data, query_size=50, trainer={"max_epochs": 0})
+    run = RunDirectory(tmp_path / "run")
+    assert not run.finished() and {row.cycle for row in run.read_queries()} == {0}
+    mended, more = Chooses(lambda indices, size: indices[:size].int()), {"query_size": 50, "cycles": 2, "trainer": {"max_epochs": 0}}
+    assert run_experiment(tmp_path / "run", mended, resume=True, **more).is_finished()
+
+
+class Shaped(Entropy):
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+
+    def ranking_keys(self, values, indices, seed):
+        return self.shape(super().ranking_keys(values, indices, seed))
+
+
+@pytest.mark.parametrize("shape", [lambda keys: keys[:, None], lambda keys: keys[1:], lambda keys: keys.sum(), lambda keys: keys.numpy()])
+def test_ranking_keys_of_another_shape_are_refused_before_a_training(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr("al_lightning.tasks.Task.training_step", lambda *_: pytest.fail("a training began"))
+    with pytest.raises(UserError, match=r"ranking keys of Shaped.* as a tensor with one number for each of \d+ items"):
+        run_experiment(tmp_path / "run", Shaped(shape))

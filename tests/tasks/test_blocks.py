@@ -11,11 +11,12 @@ from torch import nn
 
 from al_lightning.analysis.drawings import plots
 from al_lightning.cli import main
+from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
-from al_lightning.tasks import blocks, recorded
+from al_lightning.tasks import ClassificationTask, blocks, recorded
 from al_lightning.tasks.traced import step
-from tests.experiments import without_seconds
+from tests.experiments import run_experiment, without_seconds
 from tests.tasks.test_traced import Convolutional, Counts, Decides, batches, task_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -227,3 +228,33 @@ def test_a_short_training_is_not_traced(traced, monkeypatch):
     optimizer = torch.optim.Adam(task.parameters())
     for _ in range(4):
         list(steps.take(task, optimizer, [(*batch, None) for batch in batches(74)]))
+
+
+class OwnOptimizers(ClassificationTask):
+    def __init__(self, how, block):
+        super().__init__(lambda: MLP(7), block=block)
+        self.how = how
+
+    def configure_optimizers(self):
+        return self.how(self.parameters())
+
+
+def schedule(parameters, **settings):
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5), **settings}}
+
+
+def two(parameters):
+    first, second, *others = parameters
+    return [torch.optim.SGD([first, second], lr=1.0), torch.optim.SGD(others, lr=1.0)]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [lambda p: schedule(p, interval="step"), lambda p: schedule(p, frequency=2), two, lambda p: torch.optim.LBFGS(p)],
+    ids=["each step", "every second epoch", "two optimizers", "LBFGS"],
+)
+def test_what_blocks_would_leave_out_of_own_optimizers_is_refused(tmp_path, how):
+    with pytest.raises(UserError, match=r"block.* to 1"):
+        run_experiment(tmp_path / "run", task=OwnOptimizers(how, 3))
+    assert run_experiment(tmp_path / "plain", task=OwnOptimizers(schedule, 3), cycles=1).is_finished()

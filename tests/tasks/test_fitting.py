@@ -3,7 +3,10 @@ import torch
 from segmentation_models_pytorch import losses
 from torch import nn
 
+from al_lightning.acquisition.inference import for_network
 from al_lightning.errors import UserError
+from al_lightning.models import MLP
+from al_lightning.tasks import ClassificationTask
 from al_lightning.tasks.fitting import agreed_classes, depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
 
 PIXELS = torch.rand(1, 3, 9, 7)
@@ -154,6 +157,12 @@ def test_losses_that_leave_out_what_is_ignored_are_taken_and_others_refused(clas
             refuse_other_loss(good("multiclass"), classes, dense=True)
 
 
+def test_weights_of_classes_are_no_hindrance():
+    """A buffer that the gradient needs."""
+    for dense in (False, True):
+        refuse_other_loss(nn.CrossEntropyLoss(weight=torch.tensor([0.5, 1, 2]), ignore_index=255), 3, dense)
+
+
 @pytest.mark.parametrize(
     ("loss", "match"),
     [
@@ -167,3 +176,66 @@ def test_losses_that_cannot_train_are_refused(loss, match):
     refuse_other_loss(nn.CrossEntropyLoss(), 5, dense=False)
     with pytest.raises(UserError, match=match):
         refuse_other_loss(loss, 5, dense=False)
+
+
+class InStages(nn.Module):
+    """Its two parts are not what ``forward`` is, if it is shifted."""
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        self.body, self.dropout, self.head, self.shift = nn.Linear(16, 6), nn.Dropout(), nn.Linear(6, 5), shift
+
+    def prefix(self, inputs):
+        return self.body(inputs.flatten(1)).relu()
+
+    def tail(self, features):
+        return self.head(self.dropout(features))
+
+    def forward(self, inputs):
+        return self.tail(self.prefix(inputs + self.shift))
+
+
+def test_parts_that_are_not_the_whole_are_refused():
+    refuse_other_network(InStages(), torch.rand(1, 1, 4, 4), "abcde", False)
+    with pytest.raises(UserError, match=r"forward of InStages to be tail\(prefix\(inputs\)\)"):
+        refuse_other_network(InStages(3.0), torch.rand(1, 1, 4, 4), "abcde", False)
+
+
+class Typed(nn.Module):
+    """Its first weights are of another type than its inputs."""
+
+    def __init__(self, first, dtype):
+        super().__init__()
+        self.first, self.head = first.to(dtype), nn.Linear(16, 5)
+
+    def forward(self, inputs):
+        assert inputs.dtype == torch.float32
+        return self.head(inputs.flatten(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64], ids=str)
+def test_inputs_stay_as_they_are_where_weights_have_several_types(dtype):
+    refuse_other_network(Typed(nn.Linear(2, 2), dtype), torch.rand(1, 1, 4, 4), "abcde", False)
+    assert for_network(nn.Linear(2, 2).double(), torch.rand(3)).dtype == torch.float64
+
+
+def test_integers_stay_integers():
+    network = nn.Sequential(nn.Embedding(9, 5), nn.Flatten(), nn.Linear(20, 5))
+    refuse_other_network(network, torch.tensor([[1, 2, 3, 8]]), "abcde", False)
+
+
+class Fourier(MLP):
+    def __init__(self, persistent):
+        super().__init__(7)
+        self.register_buffer("frequencies", torch.randn(3), persistent=persistent)
+        self.register_buffer("grid", torch.linspace(0, 1, 4), persistent=False)
+
+
+def test_random_numbers_that_no_checkpoint_has_are_warned_of(caplog):
+    for persistent, warned in ((False, 1), (True, 0)):
+        caplog.clear()
+        task = ClassificationTask(lambda persistent=persistent: Fourier(persistent))
+        for seed in (1, 2):
+            task.draw_weights(seed)
+        said = [record.getMessage() for record in caplog.records if "is drawn at random" in record.getMessage()]
+        assert len(said) == warned and all("the buffer frequencies of Fourier" in line for line in said)

@@ -1,7 +1,7 @@
 """What all data modules share whose images stay in memory."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch.utils.data import DistributedSampler
 
 from al_lightning.data.datamodule import PoolDataModule
 from al_lightning.data.images.resident import ResidentImages, ResidentLoader
+from al_lightning.data.pool import Pool
+from al_lightning.errors import UserError
 from al_lightning.sources import EVALUATION, POOL, Source
 
 # A CPU scores so many pixels at a time: glibc returns larger tensors to the system after each batch, and the next waits for fresh pages.
@@ -29,6 +31,22 @@ class ResidentDataModule(PoolDataModule):
     _train: ResidentImages
     _eval: ResidentImages
     _set_aside: ResidentImages | None = None  # the data's own evaluation images, if the run is evaluated on items of the pool instead
+
+    def begin(self, pool: Pool, labels: Tensor | None = None, staying: Collection[int] = ()) -> None:
+        """See :meth:`PoolDataModule.begin`.
+
+        Raises:
+            UserError: a label is no class, too.
+        """
+        own = self._train.labels[pool.unlabeled & pool.answerable]
+        classes: Sequence[str] | None = getattr(self, "class_names", None)
+        for numbers, lowest, whose in ((own, 0, "the pool"), (self._eval.labels, -1, "the evaluation set")):  # -1: not labeled yet
+            if classes is not None and len(other := numbers[(numbers < lowest) | (numbers >= len(classes))]):
+                raise UserError(
+                    f"Expected labels of {whose} from 0 to {len(classes) - 1}, for the {len(classes)} class_names of "
+                    f"{type(self).__name__}, got {int(other[0])} ({len(other)} such images)."
+                )
+        super().begin(pool, labels, staying)
 
     # Loaders
 

@@ -117,7 +117,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         Raises:
             UserError: a file is missing or bad, a class unknown, or a size does not fit.
         """
-        if hasattr(self, "pool"):
+        if self.is_set_up(stage):
             return
         pool, evaluation = self._listing()
         self.class_names = self._classes([*pool, *evaluation])

@@ -147,7 +147,7 @@ class _IDXDataModule(ResidentDataModule):
         Raises:
             UserError: the files are missing or bad, or a size does not fit the pool.
         """
-        if hasattr(self, "pool"):
+        if self.is_set_up(stage):
             return
         folder = self._complete_folder()
         if folder is None:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from al_lightning.errors import UserError
+
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs in [0, 1], labels, dataset indices."""
 
@@ -18,12 +20,20 @@ class ResidentImages:
 
     Args:
         images: uint8 ``(N, C, H, W)``.
-        labels: int64 ``(N,)``.
+        labels: whole numbers ``(N,)``.
+
+    Raises:
+        UserError: they are none.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim < 2:
+            raise UserError(f"Expected images as a tensor of uint8 (N, C, H, W), which are divided by 255 later, got {_told(images)}.")
+        numbers = isinstance(labels, Tensor) and not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if not numbers or labels.shape != images.shape[:1]:
+            raise UserError(f"Expected labels as a tensor of whole numbers, one for each of the {len(images)} images, got {_told(labels)}.")
         self.images = images
-        self.labels = labels
+        self.labels = labels.long()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,6 +53,10 @@ class ResidentImages:
     def targets(self, indices: Tensor, device: torch.device) -> Tensor:
         """int64 ``(B,)``, on the device."""
         return self.labels[indices.to(self.labels.device)].to(device)
+
+
+def _told(value: object) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 class ResidentLoader:

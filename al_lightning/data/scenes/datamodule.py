@@ -149,7 +149,7 @@ class SceneDataModule(PoolDataModule):
         Raises:
             UserError: a file is missing or bad, or a size does not fit.
         """
-        if hasattr(self, "pool"):
+        if self.is_set_up(stage):
             return
         self._train, self._eval = self.listing()
         if self.square is not None:

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DistributedSampler
 
+from al_lightning.data import Pool, ResidentDataModule
 from al_lightning.data.images import resident
 from al_lightning.data.images.resident import ResidentImages, ResidentLoader
+from al_lightning.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -69,3 +72,40 @@ def test_a_last_batch_that_is_too_small_is_left_out(block):
         assert len(loader) == -(-len(expected) // block)
         whole = torch.cat([indices for *_, indices in make_loader(batch_size=batch_size, shuffle=True)])
         assert torch.equal(torch.cat([indices for *_, indices in batches]), whole[: sum(expected)])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "match"),
+    [
+        (torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), r"tensor of uint8 .* got torch.float32 \(4, 1, 2, 2\)"),
+        (np.zeros((4, 1, 2, 2), np.uint8), torch.zeros(4, dtype=torch.int64), "tensor of uint8 .* got ndarray"),
+        (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4, 3), r"one for each of the 4 images, got torch.float32 \(4, 3\)"),
+        (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4, 1, dtype=torch.int64), r"got torch.int64 \(4, 1\)"),
+        (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), r"got torch.int64 \(3,\)"),
+        (torch.zeros(4, 1, 2, 2, dtype=torch.uint8), [0] * 4, "got list"),
+    ],
+)
+def test_what_can_not_be_images_and_labels_is_refused(images, labels, match):
+    with pytest.raises(UserError, match=match):
+        ResidentImages(images, labels)
+
+
+@pytest.mark.parametrize(("label", "at", "refused"), [(3, 2, True), (-1, 2, True), (3, -1, True), (2, 2, False)])
+def test_labels_are_of_the_classes(label, at, refused):
+    class Own(ResidentDataModule):
+        def setup(self, stage):
+            labels = torch.arange(6, dtype=torch.int32) % 3
+            self.class_names, evaluation = ["a", "b", "c"], labels.clone()
+            (labels if at >= 0 else evaluation)[at] = label
+            images = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
+            self._train, self._eval = ResidentImages(images, labels), ResidentImages(images, evaluation)
+            self.initial_size = 2
+            self.begin(Pool(6))
+
+    data = Own(2, 2, 0)
+    if refused:
+        with pytest.raises(UserError, match=f"Expected labels of the .* from 0 to 2, for the 3 class_names of Own, got {label}"):
+            data.setup("fit")
+    else:
+        data.setup("fit")
+        assert data.oracle_labels(torch.tensor([1])).dtype == torch.int64
