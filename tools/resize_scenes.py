@@ -10,7 +10,9 @@ def main() -> None:
     """Runs the command line."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     divisor = int(sys.argv[3]) if len(sys.argv) > 3 else 2
-    files = sorted(path for folder in ("leftImg8bit", "gtFine") for path in (source / folder).rglob("*.png"))
+    files = sorted(
+        path for folder in ("leftImg8bit", "gtFine") for path in (source / folder).rglob("*.png") if not path.name.startswith(".")
+    )
     if not files:
         sys.exit(f"Expected PNG files in {source}/leftImg8bit and {source}/gtFine, found none.")
     for path in files:

@@ -112,7 +112,7 @@ def answers(folder: Path, classes: Classes) -> Iterator[Answer]:
     Raises:
         UserError: the folder is not an export of CVAT. A wrong mask raises only when its answer is read.
     """
-    check(classes)
+    refuse_whole_images("cvat", classes)
     colors = read_label_map(folder / LABEL_MAP)
     masks = sorted((folder / MASKS).rglob("*.png"))
     if not masks:
@@ -155,6 +155,8 @@ def _read(path: Path, size: Size, colors: Mapping[str, Color], classes: Classes)
         raise UserError(f"Expected colours of {LABEL_MAP}, got {', '.join(unknown[:5])}.")
     regions = []
     for code in used:
+        if names[code] == _BACKGROUND and classes.rest is not None:  # nobody has drawn it, whatever a class is called
+            continue
         if names[code] in classes.names:
             regions.append(Region(classes.names.index(names[code]), codes == code))
         elif names[code] != _BACKGROUND:

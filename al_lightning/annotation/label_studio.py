@@ -140,7 +140,8 @@ def _name(data: dict[str, Any], where: str) -> str:
     if isinstance(item := data.get("item"), str):
         return item
     path = urlsplit(field(data, _IMAGE, str, where))
-    stem = PurePosixPath(unquote(path.query.partition("d=")[2] or path.path)).stem
+    is_local = path.path.endswith("/local-files/") and path.query.startswith("d=")
+    stem = PurePosixPath(unquote(path.query[2:] if is_local else path.path)).stem
     return re.sub("^[0-9a-f]{8}-", "", stem) if "/upload/" in path.path else stem  # Label Studio adds this prefix to uploaded files
 
 

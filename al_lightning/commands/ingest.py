@@ -104,8 +104,9 @@ class Intake:
         self.taken: list[Path] = []
         self._written: dict[int, Path] = {}
         self._wanted: dict[str, _Wanted] = {}
-        for index in asked:
-            place = data.image_and_label(index)[1]
+        files = {index: data.image_and_label(index) for index in asked}
+        self._wanted |= {image.stem: (index, place) for index, (image, place) in files.items()}
+        for index, (_, place) in files.items():
             self._wanted |= dict.fromkeys((data.item(index), place.stem), (index, place))
         finished = run.finished()
         self._read = {label.file for label in read_labels(run.labels) if label.cycle < finished} if finished else set()

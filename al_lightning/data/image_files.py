@@ -20,6 +20,7 @@ _LABEL_FORMATS = ("PNG", "TIFF", "BMP")  # formats that keep numbers as they are
 _FIRST_OF_SEVERAL = ("MPO",)  # formats whose first picture is the one meant: a phone's JPEG with further views, depths or gain maps
 _LEAST_MAXIMUM = 4096  # 2**12
 _ORIENTATION = 0x0112
+_BITS, _PLANES = 258, 284  # TIFF's tags of bits per sample, and of planar configuration
 _Array = npt.NDArray[np.uint8]
 # How viewers turn stored pixels ``(H, W, *)``, by EXIF's orientation; https://exiftool.org/TagNames/EXIF.html
 _TURNS: dict[object, Callable[[_Array], _Array]] = {
@@ -94,6 +95,11 @@ def rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
 
 def _rgb_of(image: ImageFile.ImageFile, path: Path) -> _Array:
     stored = _stored(image)
+    if _has_wide_planes(image):
+        raise UserError(
+            f"Expected the channels of {path} beside each other, or compressed, got planes of more than 8 bits, which Pillow can't read. "
+            "Save it anew (planar configuration 1)."
+        )
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = _scaled_grey(image, 4095 if ";12" in stored else 65535, path)
         return np.repeat(grey[:, :, None], 3, axis=2)
@@ -140,7 +146,9 @@ def _orientation(image: ImageFile.ImageFile) -> object:
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):  # Pillow would read a PNG to its end for it
         return None
     try:
-        return image.getexif().get(_ORIENTATION)
+        exif = Image.Exif()  # not image.getexif(), which looks into XMP, too, as viewers do not
+        exif.load(image.info.get("exif", b""))
+        return exif.get(_ORIENTATION)
     except Exception:  # for bad EXIF, Pillow raises SyntaxError, struct.error, ...; viewers show such an image as stored
         return None
 
@@ -161,7 +169,8 @@ def _refuse_greys(palette: npt.NDArray[np.int_], used: npt.NDArray[np.uint8], pa
 def _kind(image: ImageFile.ImageFile) -> str:
     """Says what an image contains instead of label ids, and what to do."""
     if image.mode.startswith(("I", "F")):
-        least, most = image.getextrema()
+        numbers = np.array(image)  # getextrema does not know all of these modes
+        least, most = numbers.min(), numbers.max()
         return f"the numbers {least} to {most} (mode {image.mode}). Is it an instance map? Save ids of classes as 8-bit grey."
     colors = np.array(image)[..., : 1 if image.mode == "LA" else 3] if len(image.getbands()) > 1 else None
     if colors is not None and bool((colors == colors[..., :1]).all()):
@@ -178,6 +187,12 @@ def _stored(image: ImageFile.ImageFile) -> str:
     arguments = image.tile[0][3] if image.tile else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
+
+
+def _has_wide_planes(image: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF has an uncompressed plane of more than 8 bits for each channel: Pillow reads their bytes as 8-bit pixels."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" and image.tile and image.tile[0][0] == "raw" else {}
+    return tags.get(_PLANES) == 2 and max(tags.get(_BITS, (8,))) > 8
 
 
 def _is_black_of_16_bits(upper: npt.NDArray[np.uint8], path: Path) -> bool:

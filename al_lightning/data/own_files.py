@@ -57,7 +57,9 @@ def matches(pattern: str, file: Path) -> bool:
 def _matched(last: str, file: Path) -> re.Match[str] | None:
     """The match of the last part of a pattern, whose group is the name."""
     before, after = last.split("*")
-    suffix = "" if after.lower().endswith(SUFFIXES) else r"\.[^.]+"
+    ending = next((suffix for suffix in SUFFIXES if after.lower().endswith(suffix)), "")
+    after = after[: len(after) - len(ending)]
+    suffix = f"(?i:{re.escape(ending)})" if ending else r"\.[^.]+"
     return re.fullmatch(f"{re.escape(before)}(.+){re.escape(after)}{suffix}", file.name, re.DOTALL)  # a name may have a line feed
 
 

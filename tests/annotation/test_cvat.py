@@ -120,3 +120,12 @@ def test_classes_that_it_cannot_have_are_refused_at_once():
             cvat.check(CLASSES._replace(names=["ground", name, "edge"]))
     with pytest.raises(UserError, match="whose pixels have classes for the format of cvat"):
         cvat.check(WHOLE)
+
+
+@pytest.mark.parametrize(("rest", "expected"), [(255, 255), (1, 1), (2, 2)])
+def test_what_nobody_has_drawn_is_the_rest_whatever_a_class_is_called(rest, expected):
+    """The class called background is the rest unless a person says otherwise."""
+    classes = CLASSES._replace(names=["edge", "cell", "background"], rest=rest)
+    export([(0, 0, 0), (0, 128, 0)])
+    found = read(classes=classes)["s0"].read((9, 14)).ravel()
+    assert set(found[::2].tolist()) == {expected} and set(found[1::2].tolist()) == {0}

@@ -149,3 +149,19 @@ def test_a_polygon_has_the_pixels_whose_centres_it_contains():
         corners = rng.uniform((0, 0), (SIZE[1], SIZE[0]), (3, 2))
         inside = Polygon(corners, closed=False).contains_points(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(SIZE)
         assert np.array_equal(polygon(SIZE, [tuple(corner) for corner in corners]), inside)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("/data/local-files/?d=to_label/s%200.jpg", "s 0"),
+        ("http://server/photos/12.png", "12"),
+        ("http://server/photos/12.png?uid=3", "12"),
+        ("http://server/photos/12.png?id=12&v=1", "12"),
+        ("http://server/photos/12.png?d=3.png", "12"),
+        ("/data/upload/1/0123abcd-12.png", "12"),
+    ],
+)
+def test_an_image_is_called_by_its_file(image, name):
+    (answer,) = label_studio.answers([{"data": {"image": image}, "annotations": []}], CLASSES, STRICT, "export.json")
+    assert answer.name == name

@@ -54,6 +54,23 @@ def masks():
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("data/masks").iterdir() if path.name != ".ingest.lock"}
 
 
+def test_masks_may_be_called_as_their_images_or_as_they_shall_be_called(folder, capsys):  # noqa: F811
+    for kind, ending in (("images", "rgb"), ("masks", "mask")):
+        for path in sorted(Path().glob(f"*/{kind}/*.png")):
+            path.rename(path.with_name(f"{path.stem}_{ending}.png"))
+    Path("c.yaml").write_text(CONFIG.replace("root: data,", "root: data, images: images/*_rgb.png, masks: masks/*_mask.png,"))
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", "c.yaml", "--run_dir", "run"])
+    assert end.value.code == 75
+    first, second, third, *_ = [row.item for row in RunDirectory("run").awaited()]
+    Path("from").mkdir()
+    for name, called in ((first, f"{first}_rgb"), (second, second), (third, f"{third}_mask")):
+        shutil.copyfile(f"annotator/{name}.png", f"from/{called}.png")
+    status, said = ingest(capsys)
+    assert status == 0 and "3 masks are taken" in said
+    assert all(Path(f"data/masks/{name}_mask.png").read_bytes() == Path(f"annotator/{name}.png").read_bytes() for name in (first, second))
+
+
 def test_good_masks_are_taken_once_and_the_others_are_named(asked, capsys):
     come(*asked[:2], "s01")
     save(f"{asked[2]}.jpg", 7)

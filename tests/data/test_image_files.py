@@ -40,6 +40,23 @@ def tiff(values, bits, photometric=1):
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + data
 
 
+def planes(pixels, bits=16, planar=2):
+    """An uncompressed TIFF in which each channel is a plane of its own."""
+    count, (height, width) = pixels.shape[2], pixels.shape[:2]
+    parts = [pixels[..., channel].astype("<u2" if bits == 16 else "u1").tobytes() for channel in range(count)]
+    at = 8 + 2 + 12 * 10 + 4
+    lists = {258: [bits] * count, 273: [at + 100 + sum(map(len, parts[:n])) for n in range(count)], 279: [*map(len, parts)]}
+    tags, extra = {256: width, 257: height, 258: 0, 259: 1, 262: 2, 273: 0, 277: count, 278: height, 279: 0, 284: planar}, b""
+    entries = b""
+    for tag, value in tags.items():
+        if tag in lists:
+            entries += struct.pack("<HHII", tag, 4, count, at + len(extra))
+            extra += struct.pack(f"<{count}I", *lists[tag])
+        else:
+            entries += struct.pack("<HHII", tag, 4, 1, value)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + extra.ljust(100, b"\0") + b"".join(parts)
+
+
 def saved(pixels, suffix, mode=None, **options):
     def write(path):
         image = Image.fromarray(pixels, mode) if mode else Image.fromarray(pixels)
@@ -84,12 +101,14 @@ GOOD = {
     "4-bit": (png(4, 0, [b"\x01\x20", b"\xfe\x70"]), grey(np.array([[0, 17, 34], [255, 238, 119]]))),
     "BMP": (saved(RGB, ".bmp"), RGB),
     "TIFF": (saved(RGB, ".tif"), RGB),
+    "TIFF, a plane for each channel": (planes(RGB, 8), RGB),
     "CMYK": (converted("CMYK", ".tif"), RGB),
     "of a phone, with another view behind": (saved(RGB * 0, ".mpo", save_all=True, append_images=[Image.fromarray(RGB)]), RGB * 0),
 }
 REFUSED = {
     "12 bits in 16": (saved(DEEP // 17, ".png"), r"16-bit pixels up to 65,535 .*none above 3,855"),
     "12 bits in 16, RGB": (png(16, 2, [row.astype(">u2").tobytes() for row in RGB.astype(np.uint16)]), "none above 255"),
+    "16 bits in a plane for each channel": (planes(RGB.astype(np.uint16) * 257), "planes of more than 8 bits"),
     "I": (saved(DEEP.astype(np.int32), ".tif"), "32-bit integers"),
     "F": (saved(DEEP.astype(np.float32), ".tif"), "floating-point"),
     "EPS, which starts another program": (lambda path: Image.fromarray(RGB).save(path, "EPS"), "can't be read"),

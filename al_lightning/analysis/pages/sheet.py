@@ -65,12 +65,19 @@ def contact_sheet(
 
 
 def thumbnail(proposal: Proposal) -> Proposal:
-    """Reduces image, prediction and scores by the same whole factor, so that the longest edge is at most 320 pixels."""
+    """Reduces an image by a whole factor, so that its longest edge is at most 320 pixels; prediction and scores get its size."""
     every = max(1, -(-max(proposal.picture.shape[:2]) // _EDGE))
+    picture = np.array(Image.fromarray(proposal.picture).reduce(every))
+
+    def sized(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The nearest pixel for each of the small picture's, in either direction."""
+        rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(picture.shape[:2], pixels.shape, strict=True))
+        return pixels[np.ix_(rows, columns)]
+
     return proposal._replace(
-        picture=np.array(Image.fromarray(proposal.picture).reduce(every)),
-        prediction=proposal.prediction if isinstance(proposal.prediction, str) else proposal.prediction[::every, ::every],
-        scores=None if proposal.scores is None else proposal.scores[::every, ::every],
+        picture=picture,
+        prediction=proposal.prediction if isinstance(proposal.prediction, str) else sized(proposal.prediction),
+        scores=None if proposal.scores is None else sized(proposal.scores),
     )
 
 

@@ -18,7 +18,7 @@ from al_lightning.data.scenes.scene import Pixels, Scene, check_labels, decode_i
 from al_lightning.errors import UserError
 from al_lightning.files import replacing, require_regular
 
-_RULES = 3  # version of the decoding rules, to be raised when the same file is decoded to other numbers
+_RULES = 4  # version of the decoding rules, to be raised when the same file is decoded to other numbers
 
 
 Decoder = Callable[[Path], Pixels]
@@ -30,7 +30,7 @@ class _Scaled:
     def __init__(self, decode: Decoder, scene: Scene, how: Image.Resampling) -> None:
         self.decode, self.scene, self.how = decode, scene, how
         height, width = scene.read_size
-        self.__name__ = f"{decode.__name__}-{height}x{width}"
+        self.__name__ = f"{decode.__name__}-{'x'.join(map(str, scene.size))}-{height}x{width}"  # files of another size are refused
 
     def __call__(self, path: Path) -> Pixels:
         pixels = self.decode(path)
@@ -75,6 +75,11 @@ class SceneFiles(ABC):
         if scene.drawing is None:
             decode = self.decode_label if scene.scaled is None else _Scaled(self.decode_label, scene, Image.Resampling.NEAREST)
             return self._read(scene.label, decode)
+        return self._drawn(scene)
+
+    def _drawn(self, scene: Scene) -> Pixels:
+        """The label ids of an image whose label is made of regions."""
+        assert scene.drawing is not None
         ids = scene.drawing.ids()
         return ids if scene.scaled is None else resized(ids, scene.scaled, Image.Resampling.NEAREST)
 
@@ -121,6 +126,9 @@ class InMemory(SceneFiles):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memory": None}
+
+    def _drawn(self, scene: Scene) -> Pixels:
+        return self._read(scene.label, lambda _: super(InMemory, self)._drawn(scene))
 
     def _read(self, path: Path, decode: Decoder) -> Pixels:
         if self._memory is None:

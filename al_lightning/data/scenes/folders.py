@@ -127,7 +127,8 @@ class FolderSegmentationDataModule(SceneDataModule):
     def labeled_images(self) -> list[Path]:
         """See :meth:`PoolDataModule.labeled_images`; masks are not opened."""
         masks = by_name(self.root, self.masks)
-        annotated = read_coco(self.root / self.annotations) if self.annotations else {}
+        annotations = None if self.annotations is None else self.root / self.annotations
+        annotated = read_coco(annotations) if annotations is not None and annotations.is_file() else {}
         return [path for name, path in by_name(self.root, self.images).items() if name in masks or path.stem in annotated]
 
     def masks_among(self, files: Sequence[Path]) -> set[Path]:

@@ -11,7 +11,7 @@ from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.pages import columns, latex
 from al_lightning.analysis.pages.report import Report
-from al_lightning.analysis.pages.sheet import Proposal, contact_sheet
+from al_lightning.analysis.pages.sheet import Proposal, contact_sheet, thumbnail
 from tests.analysis.pages.test_markup import Reader
 from tests.analysis.recorded import record, strategy, undrawn
 
@@ -236,6 +236,9 @@ def test_a_browser_shows_the_page_with_all_pictures(folder, tmp_path):
 def test_the_page_of_what_to_label_fits_a_phone(tmp_path):
     folder, rng = "/data/a_folder_whose_name_has_no_place_to_break_a_line", np.random.default_rng(0)
     pixels = [rng.integers(0, high, size, np.uint8) for high, size in ((256, (240, 320, 3)), (2, (240, 320)))]
+    square = thumbnail(Proposal("a", picture := rng.integers(0, 256, (700, 1400, 3), np.uint8), np.eye(60, dtype=np.uint8), None, 0.5))
+    assert square.picture.shape[:2] == square.prediction.shape == (140, 280) and picture.shape == (700, 1400, 3)
+    assert np.array_equal(square.prediction[[0, 70, 139], [0, 140, 279]], [1, 1, 1]) and square.prediction[0, 279] == 0
     proposals = [Proposal(f"{folder}/{number}.png", *pixels, rng.random((240, 320)), 0.5) for number in range(2)]
     page = contact_sheet(f"What to label next in {folder}", [], proposals, ["road", "sky"], np.zeros((2, 3), np.uint8), [])
     probe = """onload = () => {

@@ -504,6 +504,22 @@ def test_camvid():
     assert Uncached().label(data._train[0]).shape == (360, 480)
 
 
+def test_a_label_of_another_size_is_refused_though_its_file_is_known(root, tmp_path):
+    """The same file may be right for another image, of this run or of another one."""
+    labels = sorted((root / "gtFine" / "train").rglob("*_labelIds.png"))
+    sizes = {path: Image.open(path).size for path in labels}
+    small = next(path for path in labels if sizes[path] == (47, 33))
+    large = next(path for path in labels if sizes[path] == (56, 40))
+    kept = {"square": 24, "decoded_cache": "disk", "cache_folder": str(tmp_path / "kept"), "initial_size": 1, "eval_batch_size": 3}
+    data = ready(root, **kept)
+    place = next(index for index in range(5) if data._train[index].label == large)
+    data.oracle_labels(torch.tensor([place]))
+    small.write_bytes(large.read_bytes())
+    other = next(index for index in range(5) if data._train[index].label == small)
+    with pytest.raises(UserError, match="47x33"):
+        ready(root, **kept).oracle_labels(torch.tensor([other]))
+
+
 @pytest.mark.parametrize("cache", ["none", "memory", "disk"])
 def test_a_square_scales_images_smoothly_and_labels_by_their_nearest(root, tmp_path, cache):
     ready(root, decoded_cache=cache, cache_folder=str(tmp_path / "kept"), initial_size="all").targets(0)  # kept at another size

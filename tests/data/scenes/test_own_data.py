@@ -319,3 +319,20 @@ def test_the_documents_settings_are_settings():
         assert data["class_path"] == kind.__name__
         with pytest.raises(UserError, match=r"photos/images, found none|photos/labels.csv"):
             kind(**data["init_args"]).setup("fit")
+
+
+def test_endings_are_matched_whatever_their_case():
+    Path("photos/images").mkdir(parents=True)
+    Path("photos/masks").mkdir()
+    for name, ending in (("a", "jpg"), ("b", "JPG"), ("c", "Jpg")):
+        Image.fromarray(image("ant_0")).save(f"photos/images/{name}.{ending}", "JPEG")
+    for name in ("a_mask.png", "b_mask.PNG"):
+        Image.fromarray(mask("ant_0")).save(f"photos/masks/{name}", "PNG")
+    assert [*by_name(Path("photos"), "images/*.jpg")] == ["a", "b", "c"] == [*by_name(Path("photos"), "images/*.JPG")]
+    assert {name: path.name for name, path in by_name(Path("photos"), "masks/*_mask.png").items()} == {"a": "a_mask.png", "b": "b_mask.PNG"}
+    assert not by_name(Path("photos"), "masks/*_MASK.png")  # a name is as it is written
+
+
+def test_which_images_are_labeled_can_be_asked_without_the_data():
+    data = FolderSegmentationDataModule("nowhere", {"ground": 0, "cell": 7}, annotations="instances.json")
+    assert data.labeled_images() == []
