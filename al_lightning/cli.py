@@ -314,8 +314,8 @@ def _place_logger(logger: Any, run: RunDirectory) -> None:
         arguments.save_dir = str(run.path / (arguments.save_dir or "."))
 
 
-def _integer_seed(seed: bool | int) -> int:
-    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+def _integer_seed(seed: bool | int | None) -> int:
+    if seed is None or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise UserError(f"Expected seed_everything to be an integer from 0 to {2**32 - 1}, got {seed}.")
     return seed
 

@@ -23,7 +23,10 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: the file can't be read, is no mapping, has a key twice, or a variable is not set.
     """
-    settings: dict[str, Any] = load_yaml(filled_in(read_text(Path(path)), path))
+    try:
+        settings: dict[str, Any] = load_yaml(filled_in(read_text(Path(path)), path))
+    except yaml.YAMLError as error:
+        raise UserError(f"Expected settings in {path}, but YAML says: {' '.join(str(error).split())}.") from error
     return settings
 
 

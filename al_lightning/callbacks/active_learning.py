@@ -114,6 +114,8 @@ class ActiveLearningCallback(Callback):
         seed: NonNegativeInt = 0,
         resume: bool = False,
     ) -> None:
+        if type(strategy) is Strategy:
+            raise UserError("Expected one of the strategies (Margin, for example), got Strategy, from which they are derived.")
         self.budget = Budget(query_size, stride, cycles, label_budget, target)
         refuse_unkept(keep, retrain, random_share)
         self.strategy = strategy

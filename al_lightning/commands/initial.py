@@ -20,6 +20,8 @@ from al_lightning.sweeps.conduct import carry_out
 from al_lightning.sweeps.plan import ONLY_CYCLE_0, SEED, PlannedRun
 from al_lightning.text import encoded
 
+_INITIAL_SEED = "data.init_args.initial_seed"
+
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command: draws initial sets, trains on each several times, and takes one run by its metric.
@@ -34,8 +36,10 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(shipped.located_in(arguments[1:]))
     if not Path(options.config).is_file():
         raise UserError(f"Expected the configuration {options.config}, but it is missing.")
-    out = Path(options.out)
-    runs = planned(Path(options.config), out, options.sets, options.trainings, dict(map(setting, options.set)))
+    out, settings = Path(options.out), dict(map(setting, options.set))
+    if own := [key for key in (SEED, _INITIAL_SEED, "run_dir", "resume", "config") if key in settings]:
+        raise UserError(f"Expected no {own[0]} among the settings of --set: each training has its own, in a directory of its own in --out.")
+    runs = planned(Path(options.config), out, options.sets, options.trainings, settings)
     if carry_out(runs, out, options.jobs):
         sys.exit(1)
     values = {run.name: metric_of(RunDirectory(run.directory), options.metric) for run in runs}
@@ -57,7 +61,7 @@ def planned(config: Path, out: Path, sets: int, trainings: int, settings: Mappin
         PlannedRun(
             name := f"set{one}-training{training}",
             config,
-            {**settings, **ONLY_CYCLE_0, "data.init_args.initial_seed": one, SEED: one * trainings + training},
+            {**settings, **ONLY_CYCLE_0, _INITIAL_SEED: one, SEED: one * trainings + training},
             out / name,
         )
         for one in range(sets)
@@ -109,5 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "--take", choices=["nearest", "lowest", "highest"], default="nearest", help="which run to take; nearest the mean by default"
     )
     parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings, e.g. data.init_args.root=PATH")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings, e.g. data.init_args.root=PATH"
+    )
     return parser

@@ -55,10 +55,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", required=True, metavar="RUN", help="the run's directory")
     parser.add_argument("--cycle", type=int, metavar="N", help="take the weights of this cycle; by default of the last with a checkpoint")
-    parser.add_argument("--image", nargs="+", metavar="NAME", help="names of images; the split's first one by default")
+    parser.add_argument("--image", nargs="+", action="extend", metavar="NAME", help="names of images; the split's first one by default")
     parser.add_argument("--split", choices=["evaluation", "pool"], default="evaluation", help="where the images are; evaluation by default")
     parser.add_argument(
-        "--strategy", nargs="+", metavar="YAML", help="methods instead of all: Entropy, or {class_path: Odin, init_args: {temperature: 10}}"
+        "--strategy",
+        nargs="+",
+        action="extend",
+        metavar="YAML",
+        help="methods instead of all: Entropy, or {class_path: Odin, init_args: {temperature: 10}}",
     )
     parser.add_argument("--data_root", metavar="DIR", help="where the data are now, if they were moved")
     parser.add_argument("--out", metavar="DIR", help="folder for the pictures; RUN/maps by default")

@@ -88,12 +88,15 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--package",
         nargs="+",
+        action="extend",
         choices=TOOLS,
         metavar="TOOL",
         help=f"copy the images into {PACKAGE} beside {_TABLE}, with the network's predictions in the formats of {', '.join(TOOLS[1:-1])} "
         f"or {TOOLS[-1]}; plain for the images and a README.txt only",
     )
-    parser.add_argument("--devices", nargs="+", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; by default all GPUs, else the CPU")
+    parser.add_argument(
+        "--devices", nargs="+", action="extend", metavar="NAME", help="cpu, or cuda:0 cuda:1 ...; by default all GPUs, else the CPU"
+    )
     parser.add_argument("--out", default="query", metavar="DIR", help="folder for query.csv and query.html; query by default")
     return parser
 

@@ -11,6 +11,7 @@ from al_lightning.commands.arguments import CommandParser
 from al_lightning.errors import UserError
 
 _NARROWEST, _WIDEST = 2.0, 20.0  # inches
+_BASELINE = "Random"
 _EXAMPLE = "example: python -m al_lightning report runs --out report --level 0.8 0.85"
 
 
@@ -36,7 +37,10 @@ def main(arguments: Sequence[str]) -> None:
     skipped |= without_metric(runs, metric)
     runs = [run for run in runs if run.path not in skipped]
     comparison = compare(runs, skipped, metric, options.baseline, options.full)
-    gallery = Gallery(options.out / "figures", options.format, Paper(options.width, options.font))
+    if options.baseline != _BASELINE and not any(panel.baseline for panel in comparison.panels):
+        labels = sorted({series.label for panel in comparison.panels for series in panel.series})
+        raise UserError(f"Expected --baseline to be one of {', '.join(labels)}, or the beginning of one, got {options.baseline}.")
+    gallery = Gallery(options.out / "figures", options.format or ["png", "svg"], Paper(options.width, options.font))
     path = Report(comparison, options.out, options.level, options.export, gallery).write()
     left_out = f", {len(skipped)} left out" if skipped else ""
     print(f"Report of {len(runs)} runs{left_out}: {path}")
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metric", help="column of learning_curve.csv, higher is better (default: mean IoU, else accuracy, of the evaluation set)"
     )
-    parser.add_argument("--baseline", default="Random", help="strategy that others are compared with, by class or label (default: Random)")
+    parser.add_argument("--baseline", default=_BASELINE, help="strategy that others are compared with, by class or label (default: Random)")
     parser.add_argument(
         "--full",
         type=float,
@@ -59,12 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         "--level",
         type=float,
         nargs="+",
+        action="extend",
         default=[],
         help="count the labels needed to reach these levels of the metric (default: three levels of the baseline's curve)",
     )
     parser.add_argument("--export", action="store_true", help="write the queries of all runs, too: tables/queried_by_seed.csv")
     parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=["png", "svg"], help="formats of the files in the folder figures (default: png svg)"
+        "--format", nargs="+", action="extend", choices=FORMATS, help="formats of the files in the folder figures (default: png svg)"
     )
     parser.add_argument(
         "--width",

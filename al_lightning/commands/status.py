@@ -48,6 +48,9 @@ def _so_far(run: RunDirectory) -> list[str]:
     if not run.finished():
         return ["no cycle is finished"]
     cycles, labeled = run.read_labeled()
+    last = cycles[-1].cycle
+    more = sum(row.cycle > last for row in labeled)
+    labeled = [row for row in labeled if row.cycle <= last]
     spent = sum(row.cycle > 0 for row in labeled)
     metrics = [told(name, value) for name, value in cycles[-1].metrics.items() if name.count("/") < 2]  # as in a cycle's line
     held = run.read_validation_labels()
@@ -56,7 +59,8 @@ def _so_far(run: RunDirectory) -> list[str]:
     labels += f" and {evaluated} for evaluation" if evaluated else ""
     with importing():  # scipy
         from al_lightning.analysis.numbers import stopping
-    return [f"cycle {cycles[-1].cycle}", labels, *metrics, *stopping.in_words(run)]
+    labels += f", {more} more for cycle {last + 1}" if more else ""
+    return [f"cycle {last}", labels, *metrics, *stopping.in_words(run)]
 
 
 def _state(run: RunDirectory) -> str:

@@ -131,6 +131,8 @@ def read_strategy(text: str) -> Strategy:
     parser.add_subclass_arguments(Strategy, "strategy")
     with one_error(f"Expected a strategy for --strategy, one of {', '.join(STRATEGIES)}, got {text!r}"):
         strategy: Strategy = parser.instantiate(parser.parse_object({"strategy": read_value(text)})).strategy
+        if strategy is None:
+            raise ValueError("it is none")
     return strategy
 
 

@@ -63,6 +63,8 @@ def _only(sweep: Sweep, wanted: Sequence[str]) -> list[PlannedRun]:
         UserError: the grid has no such axis or label.
     """
     runs = sweep.runs()
+    if not wanted:
+        return runs
     for text in wanted:
         axis, _, label = text.partition("=")
         if label not in sweep.grid.get(axis, {}):
@@ -95,7 +97,10 @@ def _export(sweeps: Sequence[Sweep], options: argparse.Namespace) -> None:
         "command": ["${env}", *command, "--only", "${args_no_hyphens}"],
         "parameters": {axis: {"values": list(labels)} for axis, labels in sweep.grid.items()},
     }
-    write_atomically(Path(path), yaml.safe_dump(definition, sort_keys=False).encode())
+    content = yaml.safe_dump(definition, sort_keys=False).encode()
+    if Path(path).exists() and Path(path).read_bytes() != content:
+        raise UserError(f"Expected no other file at {path}, but there is one. It is not overwritten; name another one: --wandb YAML.")
+    write_atomically(Path(path), content)
     print(f"Wrote {path}. Register it with `wandb sweep {path}`, then start as many `wandb agent` processes as you like.")
 
 
@@ -108,8 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", metavar="FILE", help="sweep files, or names from `configs list`, one after the other")
     parser.add_argument("--jobs", type=positive, help="runs at a time; 1 by default, all of them with --submit")
     parser.add_argument("--out", help="folder of the runs, instead of the one in the file")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all runs, e.g. data.init_args.root=PATH")
-    parser.add_argument("--only", nargs="+", default=[], metavar="AXIS=LABEL", help="only the runs with these values of the grid")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings for all runs, e.g. data.init_args.root=PATH"
+    )
+    parser.add_argument(
+        "--only", nargs="+", action="extend", default=[], metavar="AXIS=LABEL", help="only the runs with these values of the grid"
+    )
     parser.add_argument("--list", action="store_true", help="list the runs and how far they are, and start nothing")
     parser.add_argument(
         "--submit", choices=["slurm", "local"], help="submit the runs to a cluster by submitit; local tries this on this machine"

@@ -14,6 +14,7 @@
 ``{seed}`` in a value stands for the run's seed. Runs that differ only in what comes after cycle 0 share one cycle 0.
 """
 
+import datetime
 import itertools
 import json
 import os
@@ -87,7 +88,12 @@ class PlannedRun:
 
 def options(settings: Mapping[str, Any]) -> list[str]:
     """Settings by dotted key as options of ``fit``."""
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    return [f"--{key}={value if isinstance(value, str) else _option(value)}" for key, value in settings.items()]
+
+
+def _option(value: Any) -> str:
+    """A value as YAML reads it. A date is its text, as in the name of a folder."""
+    return str(value) if isinstance(value, datetime.date) else json.dumps(value, default=str)
 
 
 @dataclass(frozen=True)
@@ -140,14 +146,14 @@ class Sweep:
         return seed
 
     def _with_shared_cycle_0(self, planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-        learning = self.content.get("active_learning", {})
+        learning = self.content.get("active_learning") or {}
         if any(INITIAL_RUN in run.settings for run in planned) or learning.get("initial_run"):
             return list(planned)
         if any(run.settings.get(ORACLE, learning.get("oracle")) == "human" for run in planned):  # each asks for its own first labels
             return list(planned)
         groups: dict[str, list[PlannedRun]] = {}
         for run in planned:
-            groups.setdefault(json.dumps(_without(run.settings, [*LATER_CYCLES, *REPORTING]), sort_keys=True), []).append(run)
+            groups.setdefault(json.dumps(_without(run.settings, [*LATER_CYCLES, *REPORTING]), sort_keys=True, default=str), []).append(run)
         runs = []
         names = Counter(self._name_of_initial(group[0], False) for group in groups.values() if len(group) > 1)
         for group in groups.values():
@@ -182,14 +188,20 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     file = Path(path)
     content = read_settings(file)
     if unknown := set(content) - {"base", "out", "set", "grid", "slurm"}:
-        raise UserError(f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(unknown))}.")
+        raise UserError(
+            f"Expected the keys base, out, set, grid and slurm in the sweep {file}, got {', '.join(sorted(map(str, unknown)))}."
+        )
+    _refuse_other_names(file, content)
     content = {"set": {}, "slurm": {}} | {key: value for key, value in content.items() if value is not None}
-    for key, kind in {"base": str, "grid": dict, "set": dict, "slurm": dict}.items():
-        if not isinstance(content.get(key), kind):
+    for key, kind in {"base": str, "out": str, "grid": dict, "set": dict, "slurm": dict}.items():
+        if not isinstance(content.get(key, "" if key == "out" else None), kind):
             raise UserError(f"Expected {key} in the sweep {file}, {'a path' if kind is str else 'a mapping'}, got {content.get(key)!r}.")
     grid = {axis: _axis(file, axis, values) for axis, values in content["grid"].items()}
     settings = {**content["set"], **(overrides or {})}
-    _refuse_directories(file, [settings, *(group for labels in grid.values() for group in labels.values())])
+    groups = [group for labels in grid.values() for group in labels.values()]
+    if varied := sorted({*(overrides or {})} & {*content["grid"]}):
+        raise UserError(f"Expected settings that are no axis of the sweep {file}, got {varied[0]}. To run a part of the grid, use --only.")
+    _refuse_directories(file, [settings, *groups])
     base = Path(os.path.relpath(file.parent / content["base"]))
     if not base.is_file():
         shipped_base = Path(shipped.located(content["base"]))
@@ -210,6 +222,21 @@ def read_sweep(path: str | os.PathLike[str], out: str | None = None, overrides: 
     )
 
 
+def _refuse_other_names(file: Path, content: Mapping[Any, Any]) -> None:
+    """Refuses names that YAML takes for something else, as ``on`` for true. A group of settings may be named by a number.
+
+    Raises:
+        UserError: there is such a name.
+    """
+    parts = [part for part in (content.get("set"), content.get("grid")) if isinstance(part, dict)]
+    axes = [axis for axis in parts[-1].values() if isinstance(axis, dict)] if isinstance(content.get("grid"), dict) else []
+    groups = [group for axis in axes for group in axis.values() if isinstance(group, dict)]
+    names = [name for part in (content, *parts, *groups) for name in part]
+    labels = [label for axis in axes for label in axis if isinstance(label, bool)]
+    if other := [name for name in names if not isinstance(name, str)] + labels:
+        raise UserError(f"Expected names as text in the sweep {file}, got {other[0]!r}. Write it in quotes.")
+
+
 def _refuse_directories(file: Path, groups: Sequence[Mapping[str, Any]]) -> None:
     """Refuses settings of a run's directory: the sweep gives each run its own, where it finds it again.
 
@@ -226,8 +253,11 @@ def _refuse_directories(file: Path, groups: Sequence[Mapping[str, Any]]) -> None
 def _axis(file: Path, axis: str, values: Any) -> dict[str, dict[str, Any]]:
     """The settings of each value of an axis, by the value's label."""
     if isinstance(values, list) and values:
-        labeled = [(str(value) if axis == SEED else _label(axis, value), {axis: value}) for value in values]
-        if len({label for label, _ in labeled}) < len(labeled):
+        labels = [str(value) if axis == SEED else _label(axis, value) for value in values]
+        if len({*labels}) < len({*map(repr, values)}):  # as of files of one name in two folders
+            labels = [f"{axis.rsplit('.', 1)[-1]}={value}" for value in values]
+        labeled = [(label, {axis: value}) for label, value in zip(labels, values, strict=True)]
+        if len({*labels}) < len(labeled):
             raise UserError(f"Expected each value of {axis} once in the sweep {file}, got {', '.join(label for label, _ in labeled)}.")
         return dict(labeled)
     if isinstance(values, dict) and values and all(isinstance(settings, dict) for settings in values.values()):
@@ -238,7 +268,9 @@ def _axis(file: Path, axis: str, values: Any) -> dict[str, dict[str, Any]]:
 def _label(axis: str, value: Any) -> str:
     """A value as a person names it: ``Odin-temperature=0.1``, ``width=16``."""
     if isinstance(value, dict) and "class_path" in value:
-        arguments = value.get("init_args", {})
+        arguments = value.get("init_args") or {}
+        if not isinstance(arguments, dict):
+            raise UserError(f"Expected init_args of {value['class_path']} as a mapping, got {arguments!r}.")
         return "-".join([str(value["class_path"]).rsplit(".", 1)[-1], *(_label(name, part) for name, part in arguments.items())])
     text = str(value).rsplit("/", 1)[-1]
     last = axis.rsplit(".", 1)[-1]

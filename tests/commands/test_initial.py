@@ -58,3 +58,10 @@ def test_the_run_nearest_the_mean_begins_others(monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"Expected the configuration of the initial run, .*width was 16 and is 8"):
         commands.main(["fit", "--config", config, "--run_dir", "other", *begin, "--model.init_args.network.init_args.width=8"])
     assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("setting", ["seed_everything=7", "data.init_args.initial_seed=3", "run_dir=elsewhere", "resume=true"])
+def test_what_the_command_decides_is_no_setting(setting):
+    with pytest.raises(SystemExit, match=f"Expected no {setting.partition('=')[0]} among the settings of --set"):
+        commands.main(["initial", "--config", str(ROOT / "configs" / "demo.yaml"), "--out", "common", "--set", setting])
+    assert not Path("common").exists() and not Path("elsewhere").exists()

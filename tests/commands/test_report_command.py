@@ -140,3 +140,15 @@ def test_the_tables_allow_to_compute_the_page_again(runs, tmp_path, monkeypatch)
         run = RunDirectory(runs / f"{row['strategy'][0].lower()}{row['seed']}")
         assert [int(index) for index in row["indices"].split()] == [q.index for q in run.read_queries() if q.cycle == row["cycle"]]
     assert len(table["queried_by_seed"]) == 4 * 3
+
+
+def test_options_that_are_given_again_add_up(runs, tmp_path, monkeypatch):
+    undrawn(monkeypatch)
+    commands.main(f"report {runs} --out {tmp_path}/out --level 0.3 --level 0.35".split())
+    levels = pd.read_csv(tmp_path / "out" / "tables" / "labels_to_reach.csv")["level"]
+    assert {*levels.round(2)} == {0.3, 0.35}
+
+
+def test_a_baseline_that_is_none_is_refused(runs, tmp_path):
+    with pytest.raises(SystemExit, match="Expected --baseline to be one of Entropy, Random, or the beginning of one, got Margn"):
+        commands.main(f"report {runs} --out {tmp_path}/out --baseline Margn".split())

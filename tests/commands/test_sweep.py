@@ -227,3 +227,26 @@ def test_a_callback_that_wants_a_logger_is_no_hindrance(write, capsys):
     path = write({"active_learning.strategy": ["Random", "Margin"], "seed_everything": [1]}, set=TINY | {"active_learning.cycles": 1} | its)
     commands.main(["sweep", path])
     assert "[3/3]" in capsys.readouterr().out
+
+
+def test_options_that_are_given_again_add_up(write, capsys):
+    path = write({"active_learning.strategy": ["Random", "Entropy"], "seed_everything": [1, 2]})
+    commands.main(["sweep", path, "--list", "--only", "active_learning.strategy=Random", "--only", "seed_everything=1"])
+    assert [line.split("/")[-1] for line in capsys.readouterr().out.splitlines()] == ["initial-seed1", "Random-seed1"]
+    with pytest.raises(SystemExit, match="Expected --set KEY=VALUE, got 'bogus'"):
+        commands.main(["sweep", path, "--list", "--set", "bogus", "--set", "trainer.max_epochs=1"])
+
+
+def test_no_other_file_is_overwritten(write):
+    path = write({"seed_everything": [1]})
+    before = Path(path).read_bytes()
+    with pytest.raises(SystemExit, match=r"Expected no other file at .*trial.yaml, but there is one"):
+        commands.main(["sweep", path, "--wandb", path])
+    for _ in range(2):
+        commands.main(["sweep", path, "--wandb", "wandb.yaml"])
+    assert Path(path).read_bytes() == before and "method: grid" in Path("wandb.yaml").read_text()
+
+
+def test_a_grid_of_one_run_is_run(write, capsys):
+    commands.main(["sweep", write({}), "--list"])
+    assert capsys.readouterr().out.split()[0] == "new"

@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import pytest
@@ -120,6 +121,12 @@ def test_the_seed_fills_its_places_and_settings_have_an_order(write):
         ({"grid": {"s": [1, 1]}}, "Expected each value of s once"),
         ({"grid": {"seed_everything": [1]}, "gird": 3}, "Expected the keys base, out, set, grid and slurm .* got gird"),
         ({}, "Expected grid in the sweep"),
+        ({"grid": {1: [3, 4]}}, "Expected names as text in the sweep .* got 1. Write it in quotes"),
+        ({"grid": {"warm": {True: {"x": 1}, False: {}}}}, "Expected names as text in the sweep .* got True"),
+        ({"grid": {"q": {"a": {2: 3}}}}, "Expected names as text .* got 2"),
+        ({"grid": {"s": [1]}, "set": {3: 4}}, "Expected names as text .* got 3"),
+        ({"grid": {"s": [1]}, "out": 2024}, "Expected out in the sweep .* got 2024"),
+        ({"grid": {"q": [{"class_path": "Odin", "init_args": "hot"}]}}, "Expected init_args of Odin as a mapping, got 'hot'"),
         ({"grid": {"seed_everything": [0, -1]}}, "Expected seed_everything in the sweep .* from 0 to 4294967295, got -1"),
         ({"grid": {"q": {"a": {"seed_everything": True}}}}, "Expected seed_everything in the sweep .* got True"),
         ({"grid": {"seed_everything": [1]}, "set": ["x=1"]}, r"Expected set in the sweep .* a mapping, got \['x=1'\]"),
@@ -138,3 +145,29 @@ def test_missing_and_broken_files_are_one_error(tmp_path):
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(UserError, match=r"Expected settings in .*list\.yaml, each as `key: value`, got a list"):
         read_sweep(tmp_path / "list.yaml")
+
+
+def test_values_of_any_kind_have_names_and_become_options(write):
+    odd = {"data.init_args.root": datetime.date(2024, 1, 2), "active_learning.strategy": {"class_path": "Odin", "init_args": None}}
+    runs = read_sweep(write(set=odd, grid={"data.init_args.folder": ["a/data", "b/data"], "x": [{1: 2}]})).runs()
+    assert [run.name for run in runs] == ["folder=a_data-x=_1_2_-seed7", "folder=b_data-x=_1_2_-seed7"]
+    assert "--data.init_args.root=2024-01-02" in runs[0].arguments()
+    (run,) = read_sweep(write(grid={})).runs()
+    assert run.name == "seed7"
+
+
+def test_what_is_an_axis_is_no_setting_of_all_runs(write):
+    path = write(grid={"active_learning.strategy": ["Random", "Margin"], "q": {"a": {"x": 1}, "b": {}}})
+    with pytest.raises(UserError, match=r"no axis of the sweep .*, got active_learning.strategy. To run a part of the grid, use --only"):
+        read_sweep(path, overrides={"active_learning.strategy": "Entropy"})
+    assert read_sweep(path, overrides={"x": 5}).runs()  # b takes it
+
+
+def test_yaml_that_can_not_be_built_is_one_error(tmp_path):
+    (tmp_path / "bad.yaml").write_text("5: 6")
+    with pytest.raises(UserError, match=r"Expected .*bad.yaml, got 5"):
+        read_sweep(tmp_path / "bad.yaml")
+    for text in ("base: {{ root }}", "base: !env ROOT", "base: 2024-02-30"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"Expected (settings|YAML) in .*bad.yaml"):
+            read_sweep(tmp_path / "bad.yaml")

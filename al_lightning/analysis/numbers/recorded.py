@@ -204,8 +204,8 @@ def choose_metric(runs: Sequence[Run], wanted: str | None = None) -> str:
     common = [name for name, count in having.items() if count == len(runs) and not is_loss(name)]
     expected = wanted or " or ".join(stopping.METRICS[2:])
     raise UserError(
-        f"Expected the metric {expected} in every run, got {', '.join(common) or 'none'} in all of them. "
-        "Name one of these with --metric, or report the runs apart."
+        f"Expected the metric {expected} in every run, got {', '.join(common) or 'none that is better when it is higher'} in all of them. "
+        f"{'Name one of these with --metric, or report' if common else 'Report'} the runs apart."
     )
 
 
