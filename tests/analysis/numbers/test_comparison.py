@@ -210,7 +210,7 @@ def test_the_metric(tmp_path):
     with pytest.raises(UserError, match=r"Expected the metric val/f1 .* got val/miou in all"):
         choose_metric(runs, "val/f1")
     record(tmp_path / "b", [0.1], seed=1)
-    with pytest.raises(UserError, match="got none in all"):
+    with pytest.raises(UserError, match=r"got none that is better when it is higher in all of them. Report the runs apart"):
         choose_metric(read_runs([tmp_path])[0])
 
 
