@@ -13,6 +13,7 @@ from PIL import Image
 
 import al_lightning
 from al_lightning import commands
+from al_lightning.callbacks.script_settings import _made_by
 from al_lightning.errors import UserError
 from tests.experiments import same_weights, weights
 
@@ -190,3 +191,9 @@ def test_loss_scheduler_and_what_a_lambda_makes_are_settings(tmp_path, monkeypat
         trainer.fit(al_lightning.ClassificationTask(partial(al_lightning.MLP, width=7), **arguments), datamodule=data)
         stored[name] = str(al_lightning.RunDirectory(name).read_config()["model"])
     assert stored["plain"] == stored["again"] and len({*stored.values()}) == len(tasks) - 1
+
+    def of_object(rate):
+        helper = object()
+        return _made_by(lambda parameters, rate=rate, helper=helper: torch.optim.SGD(parameters, lr=rate))["init_args"]
+
+    assert of_object(0.1) == of_object(0.1) != of_object(0.2)  # the address of an object is another one in each process

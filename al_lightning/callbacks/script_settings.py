@@ -215,11 +215,13 @@ def _made_by(factory: Any, made: nn.Module | None = None) -> dict[str, Any]:
 
 def _code(function: FunctionType) -> str:
     """A hash of what a function does, which a name such as ``<lambda>`` does not say."""
-    code, defaults = function.__code__, (function.__defaults__, function.__kwdefaults__)
-    return hashlib.sha256(repr((code.co_code, code.co_names, [*map(_plain, code.co_consts)], defaults)).encode()).hexdigest()[:8]
+    code, by_name = function.__code__, function.__kwdefaults__ or {}
+    values = [[*map(_plain, part)] for part in (code.co_consts, function.__defaults__ or (), by_name, by_name.values())]
+    return hashlib.sha256(repr((code.co_code, code.co_names, values)).encode()).hexdigest()[:8]
 
 
 def _plain(constant: Any) -> Any:
+    """A value that is the same in every process; of an object, which may show its address, the class."""
     return constant if isinstance(constant, _PLAIN) else type(constant).__name__
 
 
