@@ -274,7 +274,7 @@ class PredictedShares(Representation):
         pixels = math.prod(logits.shape[3:])
         largest, predicted = (part.reshape(items, pixels) for part in logits[0].max(dim=1))
         votes = 1 + 0 * largest.float()  # 1, or NaN where the logits are NaN
-        return (votes.new_zeros(items, classes).scatter_add_(1, predicted, votes) / pixels,)
+        return (votes.new_zeros(items, classes).scatter_add_(1, predicted, votes).div_(pixels),)
 
 
 def _refuse_scenes(logits: Tensor, why: str) -> None:

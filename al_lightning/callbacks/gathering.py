@@ -22,7 +22,7 @@ class Gathered:
 
     def __init__(self, order: Tensor, total: int, device: torch.device) -> None:
         self.device = device
-        self._finite = torch.zeros(len(order), dtype=torch.bool, device=device)
+        self._arrived = torch.zeros(len(order), dtype=torch.bool)
         self._places = torch.full((total,), -1)
         self._places[order] = torch.arange(len(order))
         self._rows: Rows = ()
@@ -37,19 +37,23 @@ class Gathered:
         """
         with self._lock:
             if not self._rows:
-                size = len(self._finite)
+                size = len(self._arrived)
                 with torch.inference_mode(False):  # autograd can't use inference tensors later
                     self._rows = tuple(torch.empty(size, *part.shape[1:], dtype=part.dtype, device=self.device) for part in rows)
-        places = self._places[indices].to(self.device)
-        here = [part.to(self.device) for part in rows]
-        for own, part in zip(self._rows, here, strict=True):
-            own.index_copy_(0, places, part)
-        # A row's sum is NaN or infinite if one of its numbers is, and is quick to check.
-        self._finite[places] = torch.stack([part.flatten(1).sum(dim=1, dtype=torch.float32) for part in here]).sum(dim=0).isfinite()
+        places = self._places[indices]
+        self._arrived[places] = True
+        places = places.to(self.device)
+        for own, part in zip(self._rows, rows, strict=True):
+            own.index_copy_(0, places, part.to(self.device))
 
     def finite_of(self, indices: Tensor) -> Tensor:
         """Bool ``(B,)``, on the CPU: whether the rows of items ``(B,)`` have arrived, without NaN or infinity in them."""
-        return self._finite.cpu()[self._places[indices]]
+        finite = self._arrived[self._places[indices]]
+        for part in self.rows(indices):
+            # A sum is NaN or infinite if one of its numbers is, and is quick to check.
+            if not bool(part.sum(dtype=torch.float32).isfinite()):
+                finite &= part.flatten(1).sum(dim=1, dtype=torch.float32).isfinite().cpu()
+        return finite
 
     def rows(self, indices: Tensor) -> Rows:
         """The rows of items ``(B,)``; without a copy if they are stored next to each other in this order."""

@@ -53,7 +53,7 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
 
     Args:
         keys: ``(n,)``, higher first.
-        classes: ``(n,)`` whole numbers: which class an item counts for (:func:`most_added_class`).
+        classes: ``(n,)`` whole numbers from 0: which class an item counts for (:func:`most_added_class`).
         size: how many to choose.
         share: of the batch that comes from classes in turn, from 0 to 1; rounded down to whole items.
 
@@ -68,18 +68,34 @@ def class_stratified(keys: Tensor, classes: Tensor, size: int, share: float = 0.
     refuse_unless(0 <= share <= 1, "a share from 0 to 1", share)
     refuse_other_length("a class", classes, len(keys))
     refuse_not_finite("scored", keys)
-    order = keys.argsort(descending=True, stable=True)
-    # An item's round of turns is the number of better items of its class.
-    by_class = classes[order].argsort(stable=True)
-    counts = classes[order[by_class]].unique_consecutive(return_counts=True)[1]
-    rounds = torch.empty_like(order)
-    starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    rounds[by_class] = torch.arange(len(order), device=order.device) - starts
-    soon = (rounds < size).nonzero().flatten()
-    of_classes = order[soon[rounds[soon].argsort(stable=True)]][: int(size * share + 1e-9)]
-    best = order[: size + len(of_classes)]
-    rest = best[~torch.isin(best, of_classes)]
-    return torch.cat([of_classes, rest])[:size]
+    turns = int(size * share + 1e-9)
+    of_all = classes.bincount()
+    for considered in (8 * size + 1, len(keys)):  # to sort all items takes longer than the rest of the work
+        best = _best(keys, considered)
+        of_best = classes[best].bincount(minlength=len(of_all))
+        rounds = _rounds(classes[best], of_best)
+        in_turns = rounds.argsort(stable=True)[:turns]
+        last_round = int(rounds[in_turns[-1]]) if turns else 0
+        if bool(((of_best >= last_round) | (of_best == of_all)).all()):  # no class has an item elsewhere whose turn has come
+            break
+    of_classes = best[in_turns]
+    best = best[: size + turns]
+    return torch.cat([of_classes, best[~torch.isin(best, of_classes)]])[:size]
+
+
+def _best(keys: Tensor, count: int) -> Tensor:
+    """The first ``count`` > 0 positions of the ranking of keys ``(n,)``, higher first, and as many more as equal the last one."""
+    if count >= len(keys):
+        return keys.argsort(descending=True, stable=True)
+    positions = (keys >= keys.topk(count).values.min()).nonzero().flatten()
+    return positions[keys[positions].argsort(descending=True, stable=True)]
+
+
+def _rounds(classes: Tensor, counts: Tensor) -> Tensor:
+    """How many of the items ``(n,)`` before an item are of its class; there are ``(C,)`` of each."""
+    by_class = classes.argsort(stable=True)
+    before = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return torch.empty_like(by_class).index_copy_(0, by_class, torch.arange(len(classes), device=classes.device) - before)
 
 
 def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
@@ -101,4 +117,4 @@ def most_added_class(unlabeled: Tensor, labeled: Tensor) -> Tensor:
     refuse_not_finite("unlabeled", unlabeled)
     refuse_not_finite("labeled", labeled)
     there = unlabeled.mean(0, dtype=torch.float64) + labeled.sum(0, dtype=torch.float64)
-    return (unlabeled.float() / there.where(there > 0, 1.0).float()).argmax(1)
+    return (unlabeled.float() / there.where(there > 0, 1.0).float()).max(1).indices

@@ -64,6 +64,37 @@ def test_classes_take_turns_for_their_share():
     assert class_stratified(keys, torch.zeros(8, dtype=torch.int64), 3, 1.0).tolist() == [0, 1, 2]
 
 
+def in_turns(keys, classes, size, share):
+    """The definition, item by item."""
+    left = sorted(range(len(keys)), key=lambda item: (-keys[item], item))
+    chosen, taken = [], dict.fromkeys(classes, 0)
+    while len(chosen) < int(size * share + 1e-9):
+        item = min(left, key=lambda item: taken[classes[item]])  # of classes with equally few, the one of the best item
+        taken[classes[item]] += 1
+        chosen.append(item)
+        left.remove(item)
+    return chosen + left[: size - len(chosen)]
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])  # of keys: with 3 many are equal
+@pytest.mark.parametrize("rare", [0.0, 0.01, 0.3])  # with 0.01, items that are far from the best are chosen for their class
+@pytest.mark.parametrize(("size", "share"), [(7, 0.66), (12, 1.0), (1, 1.0), (0, 0.66), (9, 0.0), (399, 0.5), (400, 1.0)])
+def test_few_of_many_are_chosen_as_if_all_were_sorted(levels, rare, size, share):
+    generator = random(levels)
+    keys = torch.randint(0, levels, (400,), generator=generator).double()
+    classes = torch.randint(0, 4, (400,), generator=generator)
+    is_rare = torch.rand(400, generator=generator) < rare
+    classes, keys = classes.where(~is_rare, 6), keys.where(~is_rare, keys.div(levels, rounding_mode="floor"))
+    assert class_stratified(keys, classes, size, share).tolist() == in_turns(keys.tolist(), classes.tolist(), size, share)
+
+
+def test_an_item_far_down_whose_turn_has_come_is_chosen():
+    keys = torch.arange(60, 0, -1.0)
+    classes = torch.zeros(60, dtype=torch.int64)
+    classes[[5, 57]] = 1
+    assert class_stratified(keys, classes, 4, 1.0).tolist() == [0, 5, 1, 57]
+
+
 def test_an_image_counts_for_the_class_that_it_adds_most_of():
     unlabeled = torch.tensor([[0.9, 0.1, 0.0], [0.6, 0.3, 0.1]])
     assert most_added_class(unlabeled, unlabeled[:0]).tolist() == [0, 2]  # by the mean, 0.75, 0.2 and 0.05: 1.2, 0.5, 0; 0.8, 1.5, 2
