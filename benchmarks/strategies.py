@@ -1,10 +1,12 @@
 """Compares a whole query of each strategy with one of Entropy: python -m benchmarks.strategies [FOLDER_OF_FASHION_MNIST]."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
 
 from al_lightning.acquisition import (
     BADGE,
@@ -29,7 +31,7 @@ from al_lightning.callbacks.querying import Wanted, query_pool
 from al_lightning.callbacks.scoring import PeakMemory
 from al_lightning.data import FashionMNISTDataModule, PoolDataModule
 from al_lightning.data.images.resident import ResidentImages
-from al_lightning.models import MLP
+from al_lightning.models import MLP, ConvNet
 from benchmarks.batches import processor_seconds
 from benchmarks.common import Repeated, alternating, plain_epoch, prepare, ratio
 
@@ -73,10 +75,10 @@ def pool_of(folder: str | None) -> PoolDataModule:
     return data
 
 
-def trained(data: PoolDataModule) -> MLP:
-    """Trains an MLP-512 with dropout on the labeled images, so that it is certain about some of the other images."""
+def trained(network_class: Callable[[], nn.Module], data: PoolDataModule) -> nn.Module:
+    """Trains a network on the labeled images, so that it is certain about some of the other images."""
     torch.manual_seed(0)
-    network = MLP(512, 0.2)
+    network = network_class()
     ((inputs, _),) = data.pool_batches([data.pool.labeled_indices])
     optimizer, targets = torch.optim.Adam(network.parameters()), data.oracle_labels(data.pool.labeled_indices)
     for _ in range(5):
@@ -84,25 +86,32 @@ def trained(data: PoolDataModule) -> MLP:
     return network
 
 
-def query(trainer: Trainer, data: PoolDataModule, network: MLP, strategy: Strategy) -> None:
+def query(trainer: Trainer, data: PoolDataModule, network: nn.Module, strategy: Strategy) -> None:
     """Makes a query as an experiment does."""
     query_pool(trainer, data, network, [strategy], Wanted(_SIZE), 0, lambda done, total: None, lambda: None)
 
 
 def main() -> None:
-    """Measures, and prints the table."""
+    """Measures, and prints a table for each network."""
     prepare()
     torch.set_num_threads(1)
     data = pool_of(sys.argv[1] if len(sys.argv) > 1 else None)
-    network, trainer = trained(data), Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    measure(data, "MLP-512 with dropout", trained(lambda: MLP(512, 0.2), data), STRATEGIES)
+    close = [strategy for strategy in STRATEGIES if isinstance(strategy, Power | ClassStratified)]
+    measure(data, "ConvNet", trained(ConvNet, data), close)
+
+
+def measure(data: PoolDataModule, name: str, network: nn.Module, strategies: Sequence[Strategy]) -> None:
+    """Prints a network's table."""
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
     def seconds(strategy: Strategy) -> float:
         return processor_seconds(lambda: query(trainer, data, network, strategy))
 
     least = min(seconds(Entropy()) for _ in range(2))
-    print(f"| a query of {_SIZE} of {_POOL - _LABELED:,} images, MLP-512 | seconds of a processor | in Entropy's | memory over the start |")
+    print(f"| a query of {_SIZE} of {_POOL - _LABELED:,} images, {name} | seconds of a processor | in Entropy's | memory over the start |")
     print("|---|---|---|---|")
-    for strategy in STRATEGIES:
+    for strategy in strategies:
         strategy.prepare(_POOL, str, data.oracle_labels)
         before, record = PeakMemory(torch.device("cpu")).bytes(), PeakMemory(torch.device("cpu"))
         first = seconds(strategy)
@@ -111,6 +120,7 @@ def main() -> None:
         if first < _CLOSE * least:
             ours, theirs = alternating(_ROUNDS, lambda strategy=strategy: seconds(strategy), lambda: seconds(Entropy()))
         print(f"| `{strategy}` | {min(ours):.3g} | {ratio(ours, theirs):.2f} | {grown / _MIB:.0f} MiB |", flush=True)
+    print()
 
 
 if __name__ == "__main__":
