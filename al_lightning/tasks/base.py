@@ -5,7 +5,8 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from contextlib import nullcontext
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -28,6 +29,7 @@ from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
 from al_lightning.tasks.fitting import depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
 from al_lightning.tasks.parameters import fuse, scale_rates
+from al_lightning.tasks.precise import keeping_precision
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +118,11 @@ class Task(LightningModule, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """The state of a copy (weight averaging makes some), which begins its own record of losses."""
         return {**super().__getstate__(), "_losses": [], "_indices": [], "_steps": BlockSteps()}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        with nullcontext() if self.criterion is None else keeping_precision(self.criterion):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def draw_weights(self, seed: int) -> None:
         """Gives the network the weights that a new one has with this seed, and the loss its first state.

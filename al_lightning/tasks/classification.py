@@ -6,13 +6,13 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from al_lightning.models import MLP
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
+from al_lightning.tasks.precise import MeanLoss, at_least_single
 
 
 class ClassificationTask(Task):
@@ -48,7 +48,7 @@ class ClassificationTask(Task):
         names = agreed_classes(self.num_classes, classes, "num_classes")
         # The data module has checked the labels; torchmetrics would check the values of every batch again.
         self.val_accuracy = MulticlassAccuracy(len(names), average="micro", validate_args=False)
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanLoss()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs ``(B, *)`` to logits ``(B, C)``."""
@@ -60,6 +60,7 @@ class ClassificationTask(Task):
         return self._loss_of(self(inputs), targets)
 
     def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits = at_least_single(logits)
         return cross_entropy(logits, targets) if self.criterion is None else self.criterion(logits, targets)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -67,7 +68,7 @@ class ClassificationTask(Task):
         inputs, targets, _ = batch
         logits = self(inputs)
         self.val_accuracy.update(logits, targets)
-        self.val_loss.update(self._loss_of(logits, targets), weight=len(targets))
+        self.val_loss.update(self._loss_of(logits, targets), len(targets))
 
     def on_validation_epoch_end(self) -> None:
         """Logs accuracy and loss of all processes' images together."""
