@@ -38,6 +38,21 @@ class LayerSettings:
                 _put_back(part, name, value, persistent)
 
 
+class Hooks:
+    """Remembers the hooks of all layers and weights of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._known = {id(hooks): (hooks, dict(hooks)) for hooks in _hooks(module)}
+
+    def restore(self) -> None:
+        """Takes away hooks that came since, and puts back what went."""
+        for hooks in _hooks(self._module):
+            _, known = self._known.get(id(hooks), (hooks, {}))
+            hooks.clear()
+            hooks.update(known)
+
+
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
     """Within the block, settings and buffers of a module may change; after it they are as they were."""
@@ -46,6 +61,15 @@ def unchanged(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         kept.restore()
+
+
+def _hooks(module: nn.Module) -> Iterator[dict[Any, Any]]:
+    """Torch's own records of hooks, which have no public names."""
+    for owner in (*module.modules(), *module.parameters()):
+        names = ("_backward_hooks", "_post_accumulate_grad_hooks") if isinstance(owner, Tensor) else vars(owner)
+        for name in names:
+            if "_hooks" in name and isinstance(hooks := getattr(owner, name), dict):
+                yield hooks
 
 
 def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> Buffers:

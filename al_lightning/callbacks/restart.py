@@ -24,9 +24,14 @@ from torch import Tensor
 
 from al_lightning.callbacks.plain_attributes import WatchedCallback
 from al_lightning.errors import UserError
-from al_lightning.layer_settings import LayerSettings, settings
+from al_lightning.layer_settings import SCALARS, Hooks, LayerSettings, settings
 
 Stage = Callable[[], None]
+# What callbacks may change while a training runs, as a GradientAccumulationScheduler does.
+_TRAINER_SETTINGS = (
+    *("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch", "val_check_interval"),
+    *("limit_train_batches", "limit_val_batches", "log_every_n_steps"),
+)
 _REST = "al_lightning"  # a checkpoint's key for what Lightning leaves out
 
 
@@ -60,8 +65,9 @@ class FitRestart:
         loop = trainer.fit_loop
         self._min_epochs, self._max_epochs = loop.min_epochs, loop.max_epochs
         self._min_steps, self._max_steps = loop.min_steps, loop.max_steps
-        self._accumulate_grad_batches = trainer.accumulate_grad_batches  # GradientAccumulationScheduler changes it
+        self._trainer_settings = {name: getattr(trainer, name) for name in _TRAINER_SETTINGS}
         module = trainer.lightning_module
+        self._hooks = Hooks(module)
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         self._training = [(part, part.training) for part in module.modules()]
         begun_anew = [callback for callback in self._restarted() if not getattr(callback, "across_cycles", False)]
@@ -133,7 +139,7 @@ class FitRestart:
         self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
         self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]
         self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
-        self._layers = LayerSettings(self.module, persistent=False)
+        self._layers = LayerSettings(self.module, persistent=True)  # the task's own buffers among them, which are not drawn anew
 
     def restore_callbacks(self) -> None:
         """Gives the other callbacks the state that they were made with."""
@@ -158,6 +164,7 @@ class FitRestart:
         self.restore_callbacks()
         for parameter, requires_grad in self._requires_grad:
             parameter.requires_grad_(requires_grad)
+        self._hooks.restore()
         self._layers.restore()
         for part, training in self._training:
             part.training = training
@@ -213,7 +220,7 @@ class FitRestart:
         trainer, module = self.trainer, self.module
         rest = {
             "should_stop": trainer.should_stop,
-            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "trainer": {name: value for name in _TRAINER_SETTINGS if type(value := getattr(trainer, name)) in SCALARS},
             "metrics": dict(trainer.callback_metrics),  # of earlier epochs: schedulers and callbacks may still read them
             "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
             "settings": [settings(part) for part in module.modules()],
@@ -249,7 +256,8 @@ class FitRestart:
             return
         self._rest = None
         trainer.should_stop = trainer.should_stop or rest["should_stop"]
-        trainer.accumulate_grad_batches = rest["accumulate_grad_batches"]
+        for name, value in rest["trainer"].items():
+            setattr(trainer, name, value)
         trainer._logger_connector._callback_metrics.update(rest["metrics"])
         for parameter, requires_grad in zip(module.parameters(), rest["requires_grad"], strict=True):
             parameter.requires_grad_(requires_grad)
@@ -348,7 +356,8 @@ class FitRestart:
         new.epoch_loop._batches_that_stepped = old.epoch_loop._batches_that_stepped  # the loggers' x-axis continues
         trainer.fit_loop = new
         trainer.should_stop = False
-        trainer.accumulate_grad_batches = self._accumulate_grad_batches
+        for name, value in self._trainer_settings.items():
+            setattr(trainer, name, value)
 
     def _new_optimizers(self) -> None:
         strategy = self.trainer.strategy

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
     LearningRateFinder,
@@ -27,7 +27,16 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from al_lightning.errors import UserError
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
-from al_lightning.tasks.fitting import depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
+from al_lightning.tasks.fitting import (
+    depends_on_others,
+    needs_two_items,
+    overrides,
+    refuse_other_forward,
+    refuse_other_hyperparameters,
+    refuse_other_loss,
+    refuse_other_network,
+    refuse_other_weights,
+)
 from al_lightning.tasks.parameters import fuse, scale_rates
 from al_lightning.tasks.precise import keeping_precision
 
@@ -38,6 +47,9 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 # Callbacks that count or change optimizer steps: blocks make steps without Lightning.
 _NOT_IN_BLOCKS = (GradientAccumulationScheduler, LearningRateFinder, SpikeDetection, StochasticWeightAveraging, WeightAveraging)
+
+_STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
+_STEP_METHODS = (*_STEP_HOOKS, "backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 
 _DEPENDS_ON_OTHERS = (
     "WARNING: what %s says of an item in evaluation mode changes with the other items of its batch, or from one time to the next, and so "
@@ -174,9 +186,13 @@ class Task(LightningModule, ABC):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         classes: Sequence[str] | None = getattr(data, "class_names", None)
         self.make_metrics(classes)
+        refuse_other_weights(self)
+        for owner in (self, *([] if data is None else [data])):
+            refuse_other_hyperparameters(owner)
         if classes is not None:
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
+            refuse_other_forward(self, self.network, example)
             self._needs_two_items = needs_two_items(self.network, example)
             if self.trainer.is_global_zero and depends_on_others(self.network, example):
                 log.warning(_DEPENDS_ON_OTHERS, type(self.network).__name__)
@@ -205,6 +221,12 @@ class Task(LightningModule, ABC):
             # 1 is one batch, 1.0 all of them.
             "limit_train_batches": isinstance(limit, int) or limit != 1.0,
             **{type(callback).__name__: isinstance(callback, _NOT_IN_BLOCKS) for callback in trainer.callbacks},  # type: ignore[attr-defined]
+            **{
+                f"{hook} of {type(callback).__name__}": overrides(callback, hook, Callback)
+                for callback in trainer.callbacks  # type: ignore[attr-defined]
+                for hook in _STEP_HOOKS
+            },
+            **{f"{method} of {type(self).__name__}": overrides(self, method, LightningModule) for method in _STEP_METHODS},
         }
         refused = [name for name, is_asked in asked.items() if is_asked]
         if refused:

@@ -1,9 +1,13 @@
 """Checks before training that data, task and network fit together."""
 
+import io
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
@@ -86,6 +90,85 @@ def refuse_other_network(network: nn.Module, example: Tensor, classes: Sequence[
     if by_parts is not None and not (isinstance(by_parts, Tensor) and _close(by_parts, logits)):
         name = type(network).__name__
         raise UserError(f"Expected forward of {name} to be tail(prefix(inputs)), by which it is scored, but it gives other logits.")
+
+
+def overrides(owner: object, method: str, base: type) -> bool:
+    """Whether an object has a method of its own in the place of a base class's; Lightning's own test takes no built-in functions."""
+    own = getattr(owner, method)
+    return getattr(own, "__func__", own) is not getattr(base, method)
+
+
+def refuse_other_forward(task: LightningModule, network: nn.Module, example: Tensor) -> None:
+    """Makes sure that what a task trains and validates is its network alone, as images are scored by that.
+
+    Args:
+        task: may have a ``forward`` and hooks for batches of its own, and so may its trainer's data module.
+        network: of the task, in which ``example`` fits.
+        example: inputs ``(1, *)``.
+
+    Raises:
+        UserError: the task gives other logits than the network, or a hook other inputs outside of training.
+    """
+    name = type(task).__name__
+    example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))  # of nothing but zeros much comes out alike
+    remedy = "Images are scored by the network alone: put it into the network."
+    if not type(task).forward.__module__.startswith("al_lightning."):
+        with unchanged(task):
+            logits = _outcome(network.eval(), example)
+            own = _outcome(task.eval(), example)
+        if not (isinstance(own, Tensor) and isinstance(logits, Tensor) and _close(own, logits)):
+            raise UserError(f"Expected forward of {name} to be network(inputs), but it gives other logits. {remedy}")
+    trainer = task.trainer
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    targets = torch.zeros(1, *example.shape[2:], dtype=torch.int64)
+    for owner, base in ((task, LightningModule), (data, LightningDataModule)):
+        for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+            if overrides(owner, hook, base):
+                stage, trainer.state.stage = trainer.state.stage, RunningStage.VALIDATING
+                try:
+                    changed = getattr(owner, hook)((example.clone(), targets, torch.zeros(1, dtype=torch.int64)), 0)[0]
+                finally:
+                    trainer.state.stage = stage
+                if not torch.equal(changed.cpu(), example.cpu()):
+                    raise UserError(f"Expected {hook} of {type(owner).__name__} to change inputs in training alone, if at all. {remedy}")
+
+
+def refuse_other_weights(task: nn.Module) -> None:
+    """Makes sure that all weights that are trained are the network's.
+
+    Raises:
+        UserError: others are, too.
+    """
+    others = [name for name, weight in task.named_parameters() if weight.requires_grad and not name.startswith(("network.", "criterion."))]
+    if others:
+        raise UserError(
+            f"Expected all weights of {type(task).__name__} that are trained in its network, got {listed(others)}: nobody would draw them "
+            "anew in each cycle. Make them a part of the network."
+        )
+
+
+def refuse_other_hyperparameters(owner: LightningModule | LightningDataModule) -> None:
+    """Makes sure that checkpoints can be read again, in which Lightning puts what ``save_hyperparameters`` was given.
+
+    Raises:
+        UserError: it was given classes, functions or other objects: a file that holds such could run code, and is not opened.
+    """
+    if others := [name for name, value in owner.hparams.items() if not _is_plain(value)]:
+        raise UserError(
+            f"Expected numbers, text and tensors as hyperparameters of {type(owner).__name__}, got other values for {listed(others)}: a "
+            f"checkpoint that holds such could run code, and is not opened. Leave them out: save_hyperparameters(ignore={others})."
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:  # what can't be pickled, or unpickled, says so in many ways
+        return False
+    return True
 
 
 def refuse_other_loss(loss: nn.Module, classes: int, dense: bool) -> None:

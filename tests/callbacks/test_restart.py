@@ -214,3 +214,41 @@ def test_memory_of_earlier_cycles_is_let_go(tmp_path):
     run_experiment(tmp_path, cycles=9, query_size=5)
     gc.collect()
     assert sum(isinstance(thing, _FitLoop) for thing in gc.get_objects()) - before <= 2
+
+
+class ChangesThings(Callback):
+    """Damps gradients by a hook, and later changes how the trainer trains."""
+
+    def __init__(self):
+        self.begun = []
+
+    across_cycles = True
+
+    def on_fit_start(self, trainer, pl_module):
+        for part in (*pl_module.network.parameters(), *pl_module.network.children()):
+            register = part.register_hook if isinstance(part, torch.Tensor) else part.register_forward_hook
+            register(lambda *values: 0.1 * values[-1])
+        hooks = [len(next(pl_module.network.parameters())._backward_hooks), len(next(pl_module.network.children())._forward_hooks)]
+        self.begun.append((*hooks, trainer.gradient_clip_val, trainer.check_val_every_n_epoch, float(pl_module.seen)))
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        trainer.gradient_clip_val, trainer.check_val_every_n_epoch = 0.01, 1
+
+
+class Counts(ClassificationTask):
+    """Keeps a number that is no weight of the network."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.seen += 1
+
+
+def test_each_cycle_begins_with_the_hooks_buffers_and_trainer_settings_of_a_fresh_fit(tmp_path):
+    changes = ChangesThings()
+    trainer = {"gradient_clip_val": 10.0, "check_val_every_n_epoch": 2}
+    run_experiment(tmp_path, task=Counts(lambda: MLP(5)), callbacks=(changes,), cycles=3, trainer=trainer)
+    assert changes.begun == [(1, 1, 10.0, 2, 0.0)] * 3

@@ -4,6 +4,7 @@ import pytest
 import sklearn.metrics
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
@@ -78,6 +79,24 @@ def test_what_blocks_can_not_do_is_refused(arguments, match):
         fit(make_task(block=4), **arguments)
     with pytest.raises(UserError, match="block of ClassificationTask to be a number >0"):
         make_task(block=0)
+
+
+class LooksAtGradients(Callback):
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        pass
+
+
+class ClipsByItself(ClassificationTask):
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        pass
+
+
+def test_hooks_of_single_steps_are_refused_with_blocks():
+    looks = [LooksAtGradients(), LambdaCallback(on_train_batch_end=print), LambdaCallback(on_after_backward=print)]
+    with pytest.raises(UserError, match=r"of LooksAtGradients, on_after_backward of LambdaCallback\. Set block to 1"):
+        fit(make_task(block=4), callbacks=looks)
+    with pytest.raises(UserError, match=r"configure_gradient_clipping of ClipsByItself\. Set block to 1"):
+        fit(ClipsByItself(lambda: MLP(width=7), block=4))
 
 
 def test_blocks_refuse_a_plateau_scheduler():

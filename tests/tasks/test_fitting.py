@@ -3,11 +3,14 @@ import torch
 from segmentation_models_pytorch import losses
 from torch import nn
 
+from al_lightning.acquisition import Entropy
 from al_lightning.acquisition.inference import for_network
+from al_lightning.data import FashionMNISTSampleDataModule
 from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
 from al_lightning.tasks.fitting import agreed_classes, depends_on_others, needs_two_items, refuse_other_loss, refuse_other_network
+from tests.experiments import run_experiment
 
 PIXELS = torch.rand(1, 3, 9, 7)
 ITEMS = torch.rand(1, 1, 4, 4)
@@ -239,3 +242,80 @@ def test_random_numbers_that_no_checkpoint_has_are_warned_of(caplog):
             task.draw_weights(seed)
         said = [record.getMessage() for record in caplog.records if "is drawn at random" in record.getMessage()]
         assert len(said) == warned and all("the buffer frequencies of Fourier" in line for line in said)
+
+
+class ForwardOfItsOwn(ClassificationTask):
+    def forward(self, inputs):
+        return self.network(3 - 5 * inputs)
+
+
+class TheSameForward(ClassificationTask):
+    def forward(self, inputs):
+        return self.network(1 * inputs)
+
+
+class NormalizesBatches(ClassificationTask):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return (batch[0] - 0.5, *batch[1:])
+
+
+class AugmentsBatches(ClassificationTask):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return (batch[0] + 0.1 * torch.randn_like(batch[0]), *batch[1:]) if self.trainer.training else batch
+
+
+class TransfersOtherBatches(FashionMNISTSampleDataModule):
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        return (batch[0] * 2, *batch[1:])
+
+
+class HeadBesideTheNetwork(ClassificationTask):
+    def __init__(self, network):
+        super().__init__(network)
+        self.aux = nn.Linear(3, 2)
+
+
+class TeacherBesideTheNetwork(HeadBesideTheNetwork):
+    def __init__(self, network):
+        super().__init__(network)
+        self.aux.requires_grad_(False)
+
+
+class SavesEverything(ClassificationTask):
+    def __init__(self, network, rate=0.1):
+        super().__init__(network)
+        self.save_hyperparameters()
+
+
+class SavesNumbers(ClassificationTask):
+    def __init__(self, network, rate=0.1):
+        super().__init__(network)
+        self.save_hyperparameters(ignore=["network"])
+
+
+def data(module=FashionMNISTSampleDataModule):
+    return module(initial_size=70, pool_size=300, eval_batch_size=250)
+
+
+@pytest.mark.parametrize(
+    ("task", "module", "said"),
+    [
+        (ForwardOfItsOwn, FashionMNISTSampleDataModule, r"forward of ForwardOfItsOwn to be network\(inputs\).*put it into the network"),
+        (
+            NormalizesBatches,
+            FashionMNISTSampleDataModule,
+            "on_after_batch_transfer of NormalizesBatches to change inputs in training",
+        ),
+        (ClassificationTask, TransfersOtherBatches, "on_before_batch_transfer of TransfersOtherBatches to change inputs in training alone"),
+        (HeadBesideTheNetwork, FashionMNISTSampleDataModule, r"got aux.weight, aux.bias.*anew in each cycle"),
+        (SavesEverything, FashionMNISTSampleDataModule, r"SavesEverything, got other values for network.*ignore=\['network'\]"),
+    ],
+)
+def test_what_would_be_scored_drawn_or_stored_otherwise_is_refused(tmp_path, task, module, said):
+    with pytest.raises(UserError, match=said):
+        run_experiment(tmp_path, Entropy(), task=task(MLP), data=data(module), cycles=2)
+
+
+@pytest.mark.parametrize("task", [TheSameForward, AugmentsBatches, TeacherBesideTheNetwork, SavesNumbers])
+def test_what_is_the_same_while_it_scores_is_not_refused(tmp_path, task):
+    run_experiment(tmp_path, Entropy(), task=task(MLP), data=data(), cycles=2)
