@@ -4,6 +4,7 @@ What a program reads (files, loggers, options) has fractions, as torchmetrics gi
 has percent, and a sign or a heading that says so; differences are in percentage points. Only this module converts the one to the other.
 """
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def told(metric: str, value: float) -> str:
         >>> told("val/accuracy", 0.504), told("val/loss", 1.4583)
         ('val/accuracy 50.40 %', 'val/loss 1.4583')
     """
+    if math.isnan(value):
+        return f"{metric} no number"
     return f"{metric} {percent(value) if _is_fraction(metric) else format(value, '.4f')}"
 
 

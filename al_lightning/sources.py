@@ -128,6 +128,15 @@ def evaluated_on(sha256: str, labels: Path) -> str:
     return sha256_of([sha256, *found]) if found else sha256
 
 
+def pool_labels(labels: Path) -> dict[str, str]:
+    """The hash of each file of labels that was read, but for those of the evaluation set, by name; empty if none was recorded.
+
+    Args:
+        labels: path of labels.csv.
+    """
+    return {label.file: label.sha256 for label in read_labels(labels) if label.split != EVALUATION} if os.path.lexists(labels) else {}
+
+
 def differences(then: Mapping[str, object], now: Mapping[str, object]) -> str:
     """The differences of two listings, in words: ``2 changed: a, b; 7 missing: c, d, e, f, g and 2 more; 1 new: h``.
 

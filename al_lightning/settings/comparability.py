@@ -69,8 +69,13 @@ def choice(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[
         seed: of the run. Its number in a path (``runs/full-seed3/last.ckpt``) becomes a placeholder.
         common: paths that do not belong to a seed, see :func:`common_paths`.
     """
-    chosen = {key: value for key, value in settings.items() if within(key, _CHOICE)}
+    chosen = {key: value for key, value in settings.items() if within(key, _CHOICE) and not _is_mean(key, value)}
     return {STRIDE: 1} | {key: _compared_as(key, value, seed, common) for key, value in chosen.items()}
+
+
+def _is_mean(key: str, value: Any) -> bool:
+    """Whether a setting says that a strategy takes the mean over pixels, which is its default."""
+    return ".aggregation" in key and (value is None or short(value) == "Mean")
 
 
 def comparable(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[str, Any]:
@@ -129,14 +134,17 @@ def _compared_as(key: str, value: Any, seed: int, common: Collection[str]) -> An
 
 
 def _without_seed(value: Any, seed: int, common: Collection[str]) -> Any:
-    """Replaces the run's seed in a path such as ``runs/full-seed3/last.ckpt`` by a placeholder; ``mobileone_s3`` is a network's name."""
+    """Replaces the run's seed in a path such as ``runs/full-seed3/last.ckpt`` by a placeholder; ``mobileone_s3`` is a network's name.
+
+    The number may begin with zeros, as in ``items/seed_03.txt``.
+    """
     if isinstance(value, Mapping):
         return {key: _without_seed(each, seed, common) for key, each in value.items()}
     if isinstance(value, list):
         return [_without_seed(each, seed, common) for each in value]
     if not _is_path(value) or value in common:
         return value
-    return re.sub(rf"(seed[-_=]?|(?<=[-_])s){seed}(?!\d)", r"\1*", value)
+    return re.sub(rf"(seed[-_=]?|(?<=[-_])s)0*{seed}(?!\d)", r"\1*", value)
 
 
 def _is_path(value: Any) -> bool:

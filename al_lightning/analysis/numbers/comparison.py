@@ -124,18 +124,21 @@ class Panel:
         return self.compared[0].pixels(self.budgets[0]) / self.budgets[0] if self.budgets else float("nan")
 
     @cached_property
-    def scale(self) -> tuple[float, float] | None:
-        """What curves are normalised by: the metrics of the first training set and of the whole pool; None if one of them is unknown.
-
-        That of the first training set is the mean over strategies for each seed, then the mean over seeds.
-        """
+    def start(self) -> float | None:
+        """The metric of the first training set, as the mean over strategies for each seed, then over seeds; None if there are no curves."""
         by_seed: dict[int, list[float]] = {}
         for series in self.compared:
             for seed, value in series.at(min(self._first)).items():
                 by_seed.setdefault(seed, []).append(value)
-        if self.full is None or not self.budgets or not by_seed:
-            return None
-        return float(np.mean([np.mean(values) for values in by_seed.values()])), self.full
+        return float(np.mean([np.mean(values) for values in by_seed.values()])) if self.budgets and by_seed else None
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """What curves are normalised by: the metrics of the first training set and of the whole pool.
+
+        None if one of them is unknown, or if the whole pool's is not above the other: better curves would come out lower.
+        """
+        return (self.start, self.full) if self.start is not None and self.full is not None and self.full > self.start else None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from al_lightning.percent import is_loss
 from al_lightning.run_tables import TESTED, VALIDATED, CycleRow
 from al_lightning.runs import RunDirectory, find_runs
 from al_lightning.settings import Settings
-from al_lightning.sources import evaluated_on, sha256_of
+from al_lightning.sources import evaluated_on, pool_labels, sha256_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Run:
         stopping: the row of :func:`~al_lightning.analysis.numbers.stopping.as_row`; None if the settings do not ask for it.
         pixels: the pixels of all labeled items, by the number of labeled items; empty if not recorded.
         first: a hash of the items that cycle 0 was trained on; empty if not recorded.
+        labels: a hash of the content of each file of labels that it has read, but for those of the evaluation set.
         began: the run whose cycle 0 it has, as a setting; empty for its own.
     """
 
@@ -55,6 +56,7 @@ class Run:
     stopping: Mapping[str, Any] | None = None
     pixels: Mapping[int, int] = field(default_factory=dict)
     first: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     began: Settings = field(default_factory=dict)
 
     @property
@@ -104,7 +106,7 @@ def read_run(directory: RunDirectory) -> Run:
     if content:
         content = str(evaluated_on(content, directory.labels))[:12]
     elif names.ROOT in config:  # it was not recorded what lies there
-        content = f"in {config[names.ROOT]}"
+        content = f"in {config[names.ROOT]}" + (f" and {its}" if isinstance(its := config.get(names.EVALUATION), str) else "")
     return Run(
         directory.path,
         seed,
@@ -121,6 +123,7 @@ def read_run(directory: RunDirectory) -> Run:
         stopping=stopping.as_row(directory) if stopping.is_watched(config) else None,
         pixels=directory.read_labeled_pixels(),
         first=_first_items(directory),
+        labels=pool_labels(directory.labels),
     )
 
 
@@ -154,7 +157,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], dict[Path, str]]:
     if not runs:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise UserError(f"Expected at least one run with a finished cycle, got none ({reasons}). Name run directories, or folders of such.")
-    return _by_one_name(_by_common_paths(sorted(runs.values(), key=lambda run: run.path))), skipped
+    return _by_one_name(_by_weights(_by_common_paths(sorted(runs.values(), key=lambda run: run.path)))), skipped
 
 
 def _by_common_paths(runs: list[Run]) -> list[Run]:
@@ -165,6 +168,19 @@ def _by_common_paths(runs: list[Run]) -> list[Run]:
         content = {key: value for key, value in run.comparable.items() if key == names.CONTENT}
         chosen, comparable = (of(run.settings, run.seed, common) for of in (names.choice, names.comparable))
         return replace(run, choice=chosen, comparable=comparable | content, began=names.started_with(run.settings, run.seed, common))
+
+    return [compared(run) for run in runs]
+
+
+def _by_weights(runs: list[Run]) -> list[Run]:
+    """Compares an encoder's weights by what their file holds, where all runs that name it have recorded that, and not by its place."""
+    known = {(run.settings.get(names.ENCODER_WEIGHTS), run.environment.get("encoder_weights_sha256")) for run in runs}
+    unknown = {file for file, content in known if content is None}
+
+    def compared(run: Run) -> Run:
+        if run.settings.get(names.ENCODER_WEIGHTS) in unknown:
+            return run
+        return replace(run, comparable={**run.comparable, names.ENCODER_WEIGHTS: run.environment["encoder_weights_sha256"][:12]})
 
     return [compared(run) for run in runs]
 

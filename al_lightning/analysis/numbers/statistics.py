@@ -87,7 +87,7 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
         return Difference(seeds, mean, nothing, nothing, nothing, "; ".join([*notes, "one seed, which has no interval either"]))
     interval = mean_interval(differences)
     if _constant(differences):
-        return Difference(seeds, mean, mean, mean, nothing, "; ".join([*notes, "the difference is the same for every seed: no test"]))
+        return Difference(seeds, mean, mean, mean, nothing, "; ".join([*notes, "the difference is the same for every seed"]))
     return Difference(seeds, mean, interval.low, interval.high, _p_value(differences), "; ".join(notes))
 
 

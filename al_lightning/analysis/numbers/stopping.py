@@ -155,8 +155,12 @@ def metric_of(row: CycleRow) -> str | None:
 
 
 def gains(rows: Sequence[CycleRow], metric: str) -> list[float]:
-    """The gain per label in each of the last cycles, oldest first: the rise of the metric divided by the number of new labels."""
-    last = [*pairwise(rows)][-_CYCLES:]
+    """The gain per label in each of the last cycles, oldest first: the rise of the metric divided by the number of new labels.
+
+    A cycle without a number for the metric is left out.
+    """
+    measured = [row for row in rows if math.isfinite(row.metrics[metric])]
+    last = [*pairwise(measured)][-_CYCLES:]
     return [(after.metrics[metric] - before.metrics[metric]) / (after.labeled - before.labeled) for before, after in last]
 
 

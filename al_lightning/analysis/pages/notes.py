@@ -11,17 +11,23 @@ from al_lightning.analysis.numbers.findings import Contrast
 from al_lightning.analysis.numbers.recorded import Run
 from al_lightning.analysis.numbers.setup import NOT_RECORDED
 from al_lightning.analysis.numbers.statistics import LEVEL
+from al_lightning.analysis.numbers.trends import Trend
 from al_lightning.analysis.pages import columns
 from al_lightning.percent import unsigned
 from al_lightning.run_tables import VALIDATED
 from al_lightning.settings import Settings
 from al_lightning.text import listed
 
+_ALIKE = 1e-3  # metrics of cycle 0 that differ by less differ in last bits, or in a picture or two
 _NAMED = 5  # the most runs that one sentence names
 
 NO_FULL = (
     "There are no normalised curves: they need the metric of the whole pool. Add runs with --data.init_args.initial_size all and otherwise "
     "the same settings, or give the value with --full."
+)
+NOT_ABOVE = (
+    "There are no normalised curves: the whole pool's metric ({}) is not above that of the first training sets ({}), so that better curves "
+    "would come out lower."
 )
 NEVER = (
     "never: not within the range of labels that strategies have in common. The mean curve does not end above the baseline's "
@@ -48,7 +54,16 @@ def warnings(comparison: Comparison) -> list[str]:
 
 def panel_warnings(panel: Panel) -> list[str]:
     """Warnings about a panel."""
-    return [*_baseline(panel), *_first_sets(panel), *_seeds(panel), *_budgets(panel)]
+    return [*_baseline(panel), *_first_sets(panel), *_other_labels(panel), *_seeds(panel), *_budgets(panel)]
+
+
+def other_labels(trend: Trend) -> str:
+    """Says where the points of a trend are of other numbers of labels than each other; empty if they are not."""
+    ends = {panel.name: f"{panel.queried[0]:,} to {panel.queried[-1]:,}" for panel in trend.panels if panel.queried}
+    if len({*ends.values()}) < 2:
+        return ""
+    each = "; ".join(f"{name}: {its}" for name, its in ends.items())
+    return f" The points are not over the same numbers of labels ({each}), so that a difference between them may be one of budgets."
 
 
 def measured_on(comparison: Comparison) -> str:
@@ -191,16 +206,32 @@ def _first_sets(panel: Panel) -> Iterator[str]:
         )
     elif seeds := [seed for seed in sorted({seed for each in panel.series for seed in each.runs}) if not _one_start(panel, seed)]:
         yield (
-            f"Not all strategies begin with the same cycle 0 for {_seeds_named(seeds)} (active_learning.initial_run, or another initial "
-            "set): a difference between two that don't is one of cycle 0 and queries together."
+            f"Not all strategies begin with the same cycle 0 for {_seeds_named(seeds)} (active_learning.initial_run, another initial set, "
+            "or a training that came out otherwise): a difference between two that don't is one of cycle 0 and queries together."
         )
 
 
 def _one_start(panel: Panel, seed: int) -> bool:
-    """Whether all strategies begin with the same items; and with the same metrics, where they begin with other runs."""
-    runs = [series.runs[seed] for series in panel.series if seed in series.runs]
+    """Whether all strategies begin with the same items and metric, and, where they begin with other runs, with the same metrics at all."""
+    having = [series for series in panel.series if seed in series.runs]
+    runs = [series.runs[seed] for series in having]
     began, starts = {settings.key_of(run.began) for run in runs}, {run.start for run in runs}
-    return len({run.first for run in runs}) < 2 and (len(began) < 2 or len(starts) < 2)
+    first = [value for each in having if (value := each.curves[seed].get(each.runs[seed].rows[0].labeled)) is not None]
+    return len({run.first for run in runs}) < 2 and (len(began) < 2 or len(starts) < 2) and (not first or max(first) - min(first) < _ALIKE)
+
+
+def _other_labels(panel: Panel) -> Iterator[str]:
+    """Names files of labels that were changed between two runs."""
+    found: dict[str, set[str]] = {}
+    for series in panel.series:
+        for run in series.runs.values():
+            for file, content in run.labels.items():
+                found.setdefault(file, set()).add(content)
+    if changed := sorted(file for file, contents in found.items() if len(contents) > 1):
+        yield (
+            f"{_count(len(changed), 'label')} of the pool {'was' if len(changed) == 1 else 'were'} changed between these runs: "
+            f"{listed(changed, _NAMED)}. A difference between them is one of labels, too."
+        )
 
 
 def _seeds(panel: Panel) -> Iterator[str]:

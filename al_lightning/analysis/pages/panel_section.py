@@ -77,6 +77,8 @@ def _other_curves(material: Material, panel: Panel) -> list[Html]:
     found: list[Html] = []
     if panel.full is None:
         found = [markup.paragraph(notes.NO_FULL, small=True)]
+    elif panel.start is not None and panel.scale is None:
+        found = [markup.paragraph(notes.NOT_ABOVE.format(percent(panel.full), percent(panel.start)), small=True)]
     elif panel.scale is not None:  # with one finished cycle there are no curves yet, and no metric that could become 0
         start, full = map(percent, panel.scale)
         caption = f"Normalised curves: 0 is the first training set ({start}), 100 the whole pool ({full})."

@@ -151,7 +151,8 @@ def _trends(material: Material) -> list[Section]:
             material.add_figure(
                 partial(comparisons.trend, each, material.look),
                 ["trend", *([each.where] if len(each.panels) > 1 else []), *_named(each)],
-                f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}",
+                f"{title}: break-even point, and mean difference to {each.baseline} with 95 % intervals (Student's t). {_never(each)}"
+                + notes.other_labels(each),
                 each.panels,
                 each.where,
             ),

@@ -156,7 +156,7 @@ def test_runs_that_began_with_other_runs_are_told_apart(tmp_path):
 def test_another_cycle_0_is_said(tmp_path):
     record(tmp_path / "random0", [0.1, 0.3], "Random", 0)
     record(tmp_path / "random1", [0.1, 0.3], "Random", 1)
-    record(tmp_path / "entropy0", [0.2, 0.4], "Entropy", 0)  # on another machine
+    record(tmp_path / "entropy0", [0.1009, 0.4], "Entropy", 0)  # in last bits, on another machine
     record(tmp_path / "entropy1", [0.2, 0.4], "Entropy", 1, active_learning__initial_run="common/x")
     said = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "the same cycle 0" in warning]
     assert len(said) == 1 and "for seed 1 (active_learning.initial_run" in said[0]
@@ -165,6 +165,63 @@ def test_another_cycle_0_is_said(tmp_path):
     queries.write_text(queries.read_text().replace("0,3,3,item 3", "0,3,99,item 99"))
     (said,) = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "the same cycle 0" in warning]
     assert "for seeds 0, 1 (" in said
+
+
+def test_a_cycle_0_that_came_out_otherwise_is_said(tmp_path):
+    for seed, first in ((0, 0.1), (1, 0.102)):
+        record(tmp_path / f"random{seed}", [0.1, 0.3], "Random", seed)
+        record(tmp_path / f"entropy{seed}", [first, 0.4], "Entropy", seed)
+    (said,) = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "the same cycle 0" in warning]
+    assert "for seed 1 (" in said and "came out otherwise" in said
+
+
+def test_labels_that_were_changed_between_runs_are_named(tmp_path):
+    for chosen, content in (("Random", "a"), ("Entropy", "b")):
+        run = record(tmp_path / chosen, [0.1, 0.2], chosen)
+        read = [ReadLabel(cycle, POOL, f"mask{cycle}.png", content if cycle == 1 else "same") for cycle in range(3)]
+        write_labels(run.labels, read)
+    (said,) = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "changed" in warning]
+    assert said.startswith("1 label of the pool was changed between these runs: mask1.png.")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_weights_of_an_encoder_are_compared_by_content(tmp_path, recorded):
+    key = "model__init_args__network__init_args__encoder_weights"
+    for chosen, place, content in (("Random", "a/w.pth", "1" * 64), ("Entropy", "b/w.pth", "1" * 64), ("Margin", "a/w.pth", "2" * 64)):
+        known = {"encoder_weights_sha256": content} if recorded else {}
+        record(tmp_path / chosen, [0.1, 0.2], chosen, environment=known, **{key: place})
+    found = sorted(sorted(series.label for series in panel.series) for panel in compared(tmp_path).panels)
+    assert found == ([["Entropy", "Random"], ["Margin"]] if recorded else [["Entropy"], ["Margin", "Random"]])
+
+
+def test_runs_that_recorded_no_content_are_compared_by_their_folders(tmp_path):
+    for chosen, evaluation in (("Random", "a"), ("Entropy", "a"), ("Margin", "b")):
+        record(tmp_path / chosen, [0.1, 0.2], chosen, environment={"data": {}}, data__init_args__evaluation=evaluation)
+    assert sorted(len(panel.series) for panel in compared(tmp_path).panels) == [1, 2]
+
+
+def test_the_mean_that_is_named_is_the_mean_by_default(tmp_path):
+    for seed, arguments in enumerate(({}, {"aggregation": None}, {"aggregation": {"class_path": "al_lightning.acquisition.Mean"}})):
+        record(tmp_path / f"{seed}", [0.1, 0.2], strategy("Entropy", **arguments), seed)
+    above = {"class_path": "al_lightning.acquisition.CountAbove", "init_args": {"threshold": 0.5}}
+    record(tmp_path / "count", [0.1, 0.2], strategy("Entropy", aggregation=above), 0)
+    (panel,) = compared(tmp_path).panels
+    found = {series.label: len(series.runs) for series in panel.series}
+    assert found == {"Entropy": 3, "Entropy(CountAbove(threshold=0.5))": 1}
+
+
+def test_a_seed_in_a_path_may_begin_with_zeros(tmp_path):
+    for seed in (1, 2, 11):
+        record(tmp_path / f"{seed}", [0.1, 0.2], "Random", seed, data__init_args__initial_items=f"items/seed_{seed:03}.txt")
+    (panel,) = compared(tmp_path).panels
+    assert list(panel.series[0].runs) == [1, 2, 11]
+
+
+@pytest.mark.parametrize(("full", "scale"), [(0.9, (pytest.approx(0.2), 0.9)), (0.2, None), (0.1, None)])
+def test_curves_are_normalised_by_a_whole_pool_that_is_better(tmp_path, full, scale):
+    record(tmp_path / "random", [0.2, 0.4], "Random")
+    (panel,) = compared(tmp_path, full=full).panels
+    assert panel.scale == scale and panel.start == pytest.approx(0.2)
 
 
 def test_seeds_that_draw_their_evaluation_images_are_told_how_to_draw_the_same(tmp_path):

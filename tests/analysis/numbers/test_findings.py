@@ -159,7 +159,7 @@ def test_counting_against_the_mean_is_a_family_of_its_own(tmp_path):
     (panel,) = compare(*read_runs([tmp_path]), "val/accuracy").panels
     found = findings.against_mean(panel)
     named = [(test.first.replace("(threshold=0.5)", ""), test.second) for test in found]
-    assert named == [("Entropy(CountAbove)", "Entropy"), ("Margin(CountAbove)", "Margin(Mean)")]
+    assert named == [("Entropy(CountAbove)", "Entropy"), ("Margin(CountAbove)", "Margin")]
     p = []
     for test, name in zip(found, ("entropy", "margin"), strict=True):
         counted, plain = (values[which][:, 1:].mean(axis=1) for which in (f"{name} count", name))

@@ -1,6 +1,7 @@
 """When to stop: numbers by hand, against scipy, and through the commands."""
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -49,6 +50,8 @@ def test_gains_are_of_the_last_three_cycles():
         for n, (labels, value) in enumerate([(5, 0), (10, 0.5), (20, 0.7), (25, 0.6), (26, 0.6)])
     ]
     assert stopping.gains(rows, "m") == [pytest.approx(0.02), pytest.approx(-0.02), 0]
+    rows[-1].metrics["m"] = math.nan
+    assert stopping.gains(rows, "m")[-2:] == [pytest.approx(0.02), pytest.approx(-0.02)]
 
 
 def watched(folder, name, **arguments):

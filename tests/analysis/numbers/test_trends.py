@@ -6,6 +6,7 @@ from al_lightning import commands
 from al_lightning.analysis.numbers.comparison import compare
 from al_lightning.analysis.numbers.recorded import read_runs
 from al_lightning.analysis.numbers.trends import across_panels, within_panels
+from al_lightning.analysis.pages.notes import other_labels
 from tests.analysis.recorded import record, strategy
 
 WIDTH = "model__init_args__network__init_args__width"
@@ -31,6 +32,18 @@ def test_over_the_one_number_that_panels_differ_in(tmp_path):
     record(tmp_path / "other", [0.1, 0.2, 0.3], "Random", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
     record(tmp_path / "others", [0.1, 0.2, 0.4], "Entropy", 0, **{WIDTH: 16, "trainer__max_epochs": 3})
     assert across_panels(read(tmp_path)) == []  # two numbers at once
+
+
+def test_points_over_other_numbers_of_labels_are_said(tmp_path):
+    for width, cycles in ((16, 5), (32, 3)):
+        for chosen in ("Random", "Entropy"):
+            record(tmp_path / f"{chosen}{width}", [0.1, 0.2, 0.3, 0.4, 0.5][:cycles], chosen, **{WIDTH: width})
+    (found,) = across_panels(read(tmp_path))
+    assert "(width=16: 30 to 60; width=32: 30 to 40)" in other_labels(found)
+    for chosen in ("Random", "Entropy"):
+        record(tmp_path / f"{chosen}more", [0.1, 0.2, 0.3, 0.4, 0.5], chosen, **{WIDTH: 32})
+    (found,) = across_panels(read(tmp_path))
+    assert other_labels(found) == ""
 
 
 def test_other_settings_that_are_no_numbers_have_trends_of_their_own(tmp_path):

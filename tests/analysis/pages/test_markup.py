@@ -67,6 +67,12 @@ def test_a_page_links_its_sections_and_escapes_every_text():
     assert base64.b64decode(read.images[0]["src"].partition("base64,")[2]) == b"<svg/>"
 
 
+@pytest.mark.parametrize("thousandths", range(495, 505))
+def test_p_near_the_level_is_on_the_side_where_it_is_read(thousandths):
+    for p in (thousandths / 10000, thousandths / 10000 + 4e-5):
+        assert columns.probability(p) == (f"{thousandths / 10000:.4f}" if p != 0.05 else "0.050")
+
+
 def test_tables_drop_empty_columns_and_mark_what_differs():
     rows = [{"a": "x", "b": None, "c": "p"}, {"a": "y", "b": None, "c": "p"}, {"a": "x", "b": None, "c": ""}]
     text = markup.table(
