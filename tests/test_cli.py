@@ -386,6 +386,14 @@ def test_a_resumed_run_logs_where_it_lies(config):
     assert not Path("r").exists() and not list(Path("moved").rglob("r"))
 
 
+def test_epochs_that_end_before_the_steps_are_said(config, capsys):
+    main(["fit", "--config", config, "--run_dir", "r", "--trainer.max_steps", "50"])
+    assert capsys.readouterr().out.count("ended with trainer.max_epochs=2, after 6 steps, and not with trainer.max_steps=50.") == 1
+    main(["fit", "--config", config, "--run_dir", "s", "--trainer.max_steps", "6", "--trainer.max_epochs=-1"])
+    main(["fit", "--config", config, "--run_dir", "t", "--trainer.max_steps", "6"])
+    assert "ended with" not in capsys.readouterr().out
+
+
 def test_tensorboard_works(config):
     main(["fit", "--config", config, "--run_dir", "r", "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "."])
     log = Path("r/lightning_logs/version_0")

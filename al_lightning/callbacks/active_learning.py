@@ -31,6 +31,10 @@ from al_lightning.refusals import WaitsForLabels
 from al_lightning.run_tables import CycleRow
 from al_lightning.runs import RunDirectory
 
+_EPOCHS_FIRST = (
+    "WARNING: training ended with trainer.max_epochs={}, after {} steps, and not with trainer.max_steps={}. Set max_epochs to -1 to train "
+    "for all of them."
+)
 _WAITS = "it waits for labels"
 
 
@@ -260,6 +264,8 @@ class ActiveLearningCallback(Callback):
         counts_epochs = trainer.max_steps == -1  # with a fixed number of steps, training takes equally long on any labeled set
         growth = self.budget.growth(self.cycle) if counts_epochs else [0]
         self._say(finished.line(self.budget.cycles, growth, self._stopped))
+        if self.cycle == 0 and finished.epochs == trainer.max_epochs and finished.train_steps < trainer.max_steps:
+            self._say(_EPOCHS_FIRST.format(finished.epochs, finished.train_steps, trainer.max_steps))
         if self.record.waiting and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # a fast_dev_run leaves no images to label
             self._say(self.record.waiting)
         return finished, answer
