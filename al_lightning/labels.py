@@ -246,6 +246,13 @@ def named_classes(
         UserError: there are fewer than two classes, some have ids and some colours, two have the same, an id is not from 0 to 254 (255 is
             for ignored pixels), or ``rest`` is none of the classes.
     """
+    if wrong := [name for name in looks if not isinstance(name, str)]:
+        raise UserError(
+            f"Expected names of classes as text, got {listed([repr(name) for name in wrong])}. Put quotes around them: YAML takes no, yes, "
+            "on and off for false and true, and digits for numbers."
+        )
+    if wrong := [name for name, look in looks.items() if isinstance(look, bool) or not isinstance(look, int | str | Sequence)]:
+        raise UserError(f"Expected an id or a colour for each class, got {looks[wrong[0]]!r} for {wrong[0]}.")
     ids = [look for look in looks.values() if isinstance(look, int)]
     colors = tuple(color for look in looks.values() if not isinstance(look, int) and (color := _color(look)) is not None)
     different = len(set(ids)) or len(set(colors))

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 SCALARS = (type(None), bool, int, float, str)
 
@@ -14,8 +16,12 @@ Buffers = dict[str, tuple[Tensor | None, bool]]
 
 
 def settings(part: nn.Module) -> dict[str, Any]:
-    """A layer's public attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability."""
-    return {name: value for name, value in vars(part).items() if not name.startswith("_") and type(value) in SCALARS}
+    """A layer's attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability.
+
+    Of a LightningModule and of metrics only the public ones, as the others are their libraries' own.
+    """
+    private = not isinstance(part, LightningModule | Metric)
+    return {name: value for name, value in vars(part).items() if (private or not name.startswith("_")) and type(value) in SCALARS}
 
 
 class LayerSettings:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -107,3 +109,17 @@ def test_what_no_region_covers():
     assert named_classes({"ignore": 0, "b": 1}, rest="ignore").rest == 0
     with pytest.raises(UserError, match=r"one of the classes a, b for pixels that no region covers \(rest\), or ignore, got c"):
         named_classes({"a": 0, "b": 1}, rest="c")
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ({True: 1, False: 0}, "names of classes as text, got True, False. Put quotes around them"),
+        ({7: 2, "a": 0}, "names of classes as text, got 7"),
+        ({"a": None, "b": 1}, "an id or a colour for each class, got None for a"),
+        ({"a": True, "b": 0}, "an id or a colour for each class, got True for a"),
+    ],
+)
+def test_names_and_ids_that_yaml_reads_otherwise_are_refused(looks, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        named_classes(looks)

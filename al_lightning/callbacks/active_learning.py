@@ -20,7 +20,7 @@ from al_lightning.callbacks.interim import Interim
 from al_lightning.callbacks.oracles import DatasetOracle, HumanOracle, Oracle
 from al_lightning.callbacks.querying import Wanted, query_pool, refuse_recorded, refuse_stride, refuse_unfit
 from al_lightning.callbacks.record import MARKED_BY, RunRecord
-from al_lightning.callbacks.refused import parts_of, refuse_callbacks, refuse_unkept
+from al_lightning.callbacks.refused import parts_of, refuse_callbacks, refuse_plugins, refuse_unkept
 from al_lightning.callbacks.restart import FitRestart, Stage
 from al_lightning.callbacks.script_settings import settings_of
 from al_lightning.callbacks.weights import best_weights, refuse_no_best, refuse_reopening, refuse_used, weights_of_cycle_0
@@ -278,6 +278,7 @@ class ActiveLearningCallback(Callback):
             return
         self.trainer, (self.task, self.data) = trainer, parts_of(trainer)
         refuse_callbacks(trainer.callbacks, self.task)  # type: ignore[attr-defined]
+        refuse_plugins(trainer)
         if self.query_weights == "best" and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             refuse_no_best(trainer)
         earlier: FitRestart | None = getattr(self, "restart", None)

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import (
     Checkpoint,
     ProgressBar,
 )
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from al_lightning.data import PoolDataModule
 from al_lightning.errors import UserError
@@ -48,10 +49,28 @@ def refuse_callbacks(callbacks: Iterable[Callback], task: Task) -> None:
         for kind, why in _REFUSED.items():
             if isinstance(callback, kind):
                 raise UserError(f"Expected trainer.callbacks without {type(callback).__name__}: {why}.")
+        if isinstance(callback, BaseFinetuning) and task.trainer.world_size > 1:
+            raise UserError(
+                f"Expected one process with {type(callback).__name__}, got {task.trainer.world_size}: the gradients of what is frozen when "
+                "training begins are not shared between processes later, so that each would train a network of its own."
+            )
         if type(callback) in _BASES:
             raise UserError(f"Expected a callback that does something, got {type(callback).__name__}, which others are made from.")
         if isinstance(callback, BackboneFinetuning):
             _ = task.backbone  # asked for now: before a person labels anything
+
+
+def refuse_plugins(trainer: Trainer) -> None:
+    """Refuses a plugin that writes checkpoints later than it says.
+
+    Raises:
+        UserError: there is one.
+    """
+    if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
+        raise UserError(
+            "Expected trainer.plugins without AsyncCheckpointIO, as a cycle's row is written when its checkpoint is there. Leave it out: a "
+            "checkpoint is written once a cycle."
+        )
 
 
 def refuse_unkept(keep: str, retrain: str, random_share: float | None) -> None:

@@ -65,7 +65,8 @@ class FitRestart:
         loop = trainer.fit_loop
         self._min_epochs, self._max_epochs = loop.min_epochs, loop.max_epochs
         self._min_steps, self._max_steps = loop.min_steps, loop.max_steps
-        self._trainer_settings = {name: getattr(trainer, name) for name in _TRAINER_SETTINGS}
+        # A val_check_interval by the clock is none of the trainer's attributes.
+        self._trainer_settings = {name: getattr(trainer, name) for name in _TRAINER_SETTINGS if hasattr(trainer, name)}
         module = trainer.lightning_module
         self._hooks = Hooks(module)
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
@@ -139,7 +140,7 @@ class FitRestart:
         self._optimizers = [(optimizer, copy.deepcopy(optimizer.state_dict())) for optimizer in strategy.optimizers]
         self._schedulers = [(config.scheduler, copy.deepcopy(config.scheduler.state_dict())) for config in strategy.lr_scheduler_configs]
         self._precision = copy.deepcopy(strategy.precision_plugin.state_dict())
-        self._layers = LayerSettings(self.module, persistent=True)  # the task's own buffers among them, which are not drawn anew
+        self._layers = LayerSettings(self.module, persistent=False)
 
     def restore_callbacks(self) -> None:
         """Gives the other callbacks the state that they were made with."""
@@ -210,6 +211,10 @@ class FitRestart:
         """Why a checkpoint can't store the state of this training; None if it can."""
         if [*self.module.state_dict()] != self._names:
             return "the names of the module's weights have changed while it trains"
+        loaders: Any = self.trainer.fit_loop._combined_loader
+        for loader in [] if loaders is None else loaders.flattened:
+            if getattr(getattr(loader, "sampler", None), "generator", None) is not None:
+                return f"{type(loader.sampler).__name__} of the training data draws by a generator of its own, whose state nobody stores"
         return next((problem for watched in self._watched if (problem := watched.problem())), None)
 
     def checkpoint(self) -> dict[str, Any]:
@@ -220,7 +225,7 @@ class FitRestart:
         trainer, module = self.trainer, self.module
         rest = {
             "should_stop": trainer.should_stop,
-            "trainer": {name: value for name in _TRAINER_SETTINGS if type(value := getattr(trainer, name)) in SCALARS},
+            "trainer": {name: value for name in self._trainer_settings if type(value := getattr(trainer, name)) in SCALARS},
             "metrics": dict(trainer.callback_metrics),  # of earlier epochs: schedulers and callbacks may still read them
             "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
             "settings": [settings(part) for part in module.modules()],
@@ -334,7 +339,9 @@ class FitRestart:
 
     def _copied(self, state: dict[str, Any]) -> dict[str, Any]:
         trainer = self.trainer
-        shared = [trainer, trainer.lightning_module, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks]  # type: ignore[attr-defined]
+        module = trainer.lightning_module
+        parts = (*module.modules(), *module.parameters(), *module.buffers())  # a callback may hold one that it constrains, or looks at
+        shared = [*parts, trainer, trainer.strategy, trainer.datamodule, *trainer.loggers, *trainer.callbacks]  # type: ignore[attr-defined]
         if "_fs" in state:  # ModelCheckpoint's file system
             shared.append(state["_fs"])
         return copy.deepcopy(state, {id(thing): thing for thing in shared})

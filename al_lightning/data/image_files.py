@@ -135,8 +135,10 @@ def refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
     """Refuses a label file whose format may change numbers and colours.
 
     Raises:
-        UserError: the format is not PNG, TIFF or BMP.
+        UserError: the format is not PNG, TIFF or BMP, or a TIFF is compressed as a JPEG or a WebP is.
     """
+    if image.format == "TIFF" and (how := str(image.info.get("compression"))).removeprefix("tiff_") in ("jpeg", "webp"):
+        raise UserError(f"Expected labels in {path} as they are, got a TIFF with the compression {how}, which changes ids and colours.")
     if image.format not in _LABEL_FORMATS:
         raise UserError(f"Expected labels in {path} as one of {', '.join(_LABEL_FORMATS)}, got {image.format}, which may change them.")
 
@@ -159,7 +161,8 @@ def _turned(orientation: object, pixels: _Array) -> _Array:
 
 def _refuse_greys(palette: npt.NDArray[np.int_], used: npt.NDArray[np.uint8], path: Path) -> None:
     """Refuses a palette of greys that differ from their indices: programs write it to store a grey image in fewer bytes."""
-    if bool((palette == palette[:, :1]).all()) and bool((palette[used, 0] != used).any()):
+    within = used[used < len(palette)]
+    if bool((palette == palette[:, :1]).all()) and (len(within) < len(used) or bool((palette[within, 0] != used).any())):
         raise UserError(
             f"Expected label ids as grey values or as indices of a palette of colours in {path}, got a palette of greys. {_AS_GREY}, or "
             f"{_BY_COLOR}."

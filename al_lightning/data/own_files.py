@@ -220,3 +220,26 @@ def refuse_shared_groups(pool: Iterable[str], evaluation: Iterable[str], group: 
             f"Expected no group of images both in the pool and for evaluation, got {listed(shared)}. Move them to one side, or correct "
             "data.init_args.group."
         )
+
+
+def refuse_shared_images(pool: Mapping[str, Path], evaluation: Mapping[str, Path]) -> None:
+    """Refuses a given split if an image is on both sides: as the same file, or as a copy of the same name.
+
+    Args:
+        pool: files of the pool's images, by name.
+        evaluation: files of the images for evaluation, by name.
+
+    Raises:
+        UserError: an image is on both sides.
+    """
+    ours = {file.resolve() for file in pool.values()}
+    shared = [name for name, file in evaluation.items() if file.resolve() in ours or (name in pool and _are_alike(pool[name], file))]
+    if shared:
+        raise UserError(
+            f"Expected no image both in the pool and for evaluation, got {listed(shared)}: what was trained on can't tell how good the "
+            "training is. Move them to one side (data.init_args.root and evaluation), or give evaluation a share below 1."
+        )
+
+
+def _are_alike(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, max_unpool2d, pad
 
 from al_lightning.models.freezing import EncoderNetwork
-from al_lightning.models.weights import fetching, load_encoder, source_of
+from al_lightning.models.weights import fetching, fits_encoder, load_encoder, source_of
 from al_lightning.numbers import DropRate, PositiveInt, checked
 
 _STRIDE = 32
@@ -36,6 +36,10 @@ def _block(channels: list[int]) -> nn.Sequential:
     for inside, outside in pairwise(channels):
         layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+class VGG16(nn.ModuleDict):
+    """The layers of torchvision's network; errors call it by the name of this class."""
 
 
 class SegNet(EncoderNetwork):
@@ -84,10 +88,13 @@ class SegNet(EncoderNetwork):
     def _load(self, source: str | Path) -> None:
         if source == "none":
             return
+        if source != "imagenet" and fits_encoder(self.encoder, Path(source)):  # a run's checkpoint
+            load_encoder(self.encoder, Path(source))
+            return
         from torchvision.models.vgg import VGG16_BN_Weights, cfgs, make_layers
 
         # Under VGG16's own names: one list of layers, with the poolings among them.
-        vgg = nn.ModuleDict({"features": make_layers(cfgs["D"], batch_norm=True)})
+        vgg = VGG16({"features": make_layers(cfgs["D"], batch_norm=True)})
         if source == "imagenet":
             with fetching("torchvision's VGG16-BN"):
                 vgg.load_state_dict(VGG16_BN_Weights.IMAGENET1K_V1.get_state_dict(progress=False), strict=False)

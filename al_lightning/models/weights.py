@@ -50,6 +50,12 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     encoder.load_state_dict({**own, **found[fitting[0]]})
 
 
+def fits_encoder(encoder: nn.Module, path: Path) -> bool:
+    """Whether a file has the weights that :func:`load_encoder` looks for."""
+    given, own = read_state(path, "encoder weights"), encoder.state_dict()
+    return any(not any(_misfits(_with_prefix(prefix, given, own), own)) for prefix in _prefixes(given, own))
+
+
 def _short(own: Mapping[str, Tensor]) -> dict[str, str]:
     """From the names that files have to an encoder's own names."""
     wrapped = all(name.startswith("model.") for name in own)  # segmentation-models-pytorch's tu- encoders

@@ -114,6 +114,7 @@ class Task(LightningModule, ABC):
         self.network = network()
         self.criterion = criterion
         self._loss_state = {} if criterion is None else copy.deepcopy(criterion.state_dict())
+        self._first_buffers: dict[str, Tensor] | None = None
         self._losses: list[Tensor] = []
         self._indices: list[Tensor] = []
         self._steps = BlockSteps()
@@ -137,7 +138,7 @@ class Task(LightningModule, ABC):
         return self
 
     def draw_weights(self, seed: int) -> None:
-        """Gives the network the weights that a new one has with this seed, and the loss its first state.
+        """Gives the network the weights that a new one has with this seed, and the loss and the task's own buffers their first state.
 
         In place: optimizers and DDP keep their parameters.
         """
@@ -146,6 +147,8 @@ class Task(LightningModule, ABC):
         self.network.load_state_dict(drawn.state_dict())
         if self.criterion is not None:
             self.criterion.load_state_dict(self._loss_state)
+        for name, value in (self._first_buffers or {}).items():
+            self.get_buffer(name).copy_(value)
 
     def _warn_of_drawn_buffers(self, drawn: nn.Module) -> None:
         """Warns of buffers that no checkpoint has, and that are other numbers in each new network."""
@@ -187,6 +190,9 @@ class Task(LightningModule, ABC):
         classes: Sequence[str] | None = getattr(data, "class_names", None)
         self.make_metrics(classes)
         refuse_other_weights(self)
+        if self._first_buffers is None:
+            own = {name: buffer for name, buffer in self.named_buffers() if not name.startswith(("network.", "criterion."))}
+            self._first_buffers = {name: buffer.detach().clone() for name, buffer in own.items()}
         for owner in (self, *([] if data is None else [data])):
             refuse_other_hyperparameters(owner)
         if classes is not None:

@@ -24,7 +24,8 @@ class ClassificationTask(Task):
         lr_scheduler: makes a scheduler from the optimizer, stepped once per epoch; None for a constant rate.
         num_classes: number of classes; None for that of the data.
         loss: of logits ``(B, C)`` and classes ``(B,)``, in place of cross-entropy, for example ``torch.nn.CrossEntropyLoss`` with a
-            ``label_smoothing``. ``val/loss`` uses it, too.
+            ``label_smoothing``. ``val/loss`` uses it, too: the mean over images of the values of evaluation batches, which for a loss with
+            weights of classes depends a little on their size.
         block: mini-batches in one ``training_step``; 1 is Lightning's ordinary mode, see :class:`~al_lightning.tasks.Task`.
     """
 

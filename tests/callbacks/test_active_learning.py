@@ -17,6 +17,7 @@ from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.runs import RunDirectory
 from al_lightning.tasks import ClassificationTask
+from tests.callbacks.test_restart import WithNorm
 from tests.experiments import CountBatches, make_data, run_experiment, same_weights, weights, without_seconds
 
 
@@ -144,7 +145,19 @@ def test_same_initial_weights_or_a_draw_for_each_cycle(tmp_path):
     assert same_weights(seen["same"][0], seen["per_cycle"][0])
 
 
-def test_warm_goes_on_with_the_last_weights(tmp_path):
+class WithBuffer(ClassificationTask):
+    """Counts its trainings' epochs, beside the network."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.register_buffer("epochs", torch.zeros(()))
+
+    def on_train_epoch_end(self):
+        self.epochs += 1
+
+
+@pytest.mark.parametrize("task", [lambda: ClassificationTask(WithNorm), lambda: WithBuffer(lambda: MLP(7))])
+def test_warm_goes_on_with_the_last_weights(tmp_path, task):
     class Initial(Callback):
         across_cycles = True
         seen: list = []
@@ -152,7 +165,7 @@ def test_warm_goes_on_with_the_last_weights(tmp_path):
         def on_train_start(self, trainer, module):
             self.seen.append({name: value.clone() for name, value in module.state_dict().items()})
 
-    run = run_experiment(tmp_path, callbacks=(Initial(),), retrain="warm")
+    run = run_experiment(tmp_path, task=task(), callbacks=(Initial(),), retrain="warm")
     assert same_weights(Initial.seen[1], weights(run, 0))
     assert same_weights(Initial.seen[2], weights(run, 1))
 

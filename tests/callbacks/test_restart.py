@@ -1,20 +1,29 @@
 """A user's schedulers and optimizers do in each cycle what they do in a fresh fit; for callbacks see test_lightning_callbacks.py."""
 
 import csv
+from contextlib import nullcontext
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
     EMAWeightAveraging,
     LearningRateMonitor,
     StochasticWeightAveraging,
 )
 from lightning.pytorch.cli import ReduceLROnPlateau
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from torch import nn
+from torch.utils.data import DataLoader
 
+from al_lightning.callbacks.refused import refuse_callbacks
+from al_lightning.data import FashionMNISTSampleDataModule
+from al_lightning.errors import UserError
 from al_lightning.models import MLP
 from al_lightning.tasks import ClassificationTask
 from tests.experiments import CountBatches, make_data, run_experiment, same_weights, weights
@@ -252,3 +261,76 @@ def test_each_cycle_begins_with_the_hooks_buffers_and_trainer_settings_of_a_fres
     trainer = {"gradient_clip_val": 10.0, "check_val_every_n_epoch": 2}
     run_experiment(tmp_path, task=Counts(lambda: MLP(5)), callbacks=(changes,), cycles=3, trainer=trainer)
     assert changes.begun == [(1, 1, 10.0, 2, 0.0)] * 3
+
+
+class Clamps(Callback):
+    """Holds a layer of the network, whose weights it keeps small."""
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.note = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        with torch.no_grad():
+            self.layer.weight.clamp_(-0.01, 0.01)
+
+
+def test_a_callback_may_hold_a_part_of_the_network(tmp_path):
+    task = ClassificationTask(WithNorm)
+    run = run_experiment(tmp_path, task=task, callbacks=(Clamps(task.network.head),), cycles=3)
+    assert [float(weights(run, cycle)["network.head.weight"].abs().max()) for cycle in range(3)] == [pytest.approx(0.01)] * 3
+
+
+class CountsInPrivate(nn.Module):
+    """Divides its logits by how often it was called in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self._calls = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), 0
+
+    def forward(self, inputs):
+        self._calls += self.training
+        return self.layers(inputs) / max(1, self._calls)
+
+
+def test_private_numbers_of_a_network_begin_anew(tmp_path):
+    seen = []
+
+    class Looks(Callback):
+        def on_train_start(self, trainer, pl_module):
+            seen.append(pl_module.network._calls)
+
+    run_experiment(tmp_path, task=ClassificationTask(CountsInPrivate), callbacks=(Looks(),), cycles=3)
+    assert len(seen) == 3 and len({*seen}) == 1
+
+
+def test_validation_by_the_clock_works(tmp_path):
+    trainer = {"val_check_interval": timedelta(seconds=0.001), "check_val_every_n_epoch": None}
+    assert run_experiment(tmp_path, cycles=2, trainer=trainer).is_finished()
+
+
+class OwnGenerator(FashionMNISTSampleDataModule):
+    def train_dataloader(self):
+        indices = self.pool.labeled_indices
+        items = [(self._train.images[index] / 255, self._train.labels[index].long(), index) for index in indices]
+        return DataLoader(items, 16, shuffle=True, generator=torch.Generator().manual_seed(7))
+
+
+def test_a_loader_that_draws_by_a_generator_of_its_own_is_not_stored(tmp_path, capsys):
+    data = OwnGenerator(initial_size=70, pool_size=600, eval_batch_size=250)
+    run_experiment(tmp_path, data=data, cycles=2, checkpoint_minutes=0)
+    said = "No checkpoint of this training can be kept, so it begins anew if the run is killed: RandomSampler of the training data draws by"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_frozen_and_freed_is_refused_with_several_processes(processes):
+    task = ClassificationTask(WithNorm)
+    task.trainer = SimpleNamespace(world_size=processes)
+    with pytest.raises(UserError, match="one process with BackboneFinetuning, got 2") if processes > 1 else nullcontext():
+        refuse_callbacks([BackboneFinetuning()], task)
+
+
+def test_checkpoints_that_are_written_later_are_refused(tmp_path):
+    with pytest.raises(UserError, match="without AsyncCheckpointIO"):
+        run_experiment(tmp_path, trainer={"plugins": [AsyncCheckpointIO()]})

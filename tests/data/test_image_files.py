@@ -17,7 +17,7 @@ RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
 IDS = np.array([[0, 7, 11], [23, 33, 255]], np.uint8)
 
 
-def png(depth, kind, rows):
+def png(depth, kind, rows, palette=b""):
     """A PNG of 2 rows, byte by byte: Pillow writes neither 16-bit colours nor 4-bit grey."""
 
     def chunk(name, content):
@@ -25,7 +25,8 @@ def png(depth, kind, rows):
 
     header = struct.pack(">IIBBBBB", 3, 2, depth, kind, 0, 0, 0)
     content = b"".join(b"\0" + row for row in rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+    colors = chunk(b"PLTE", palette) if palette else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colors + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
 
 
 def tiff(values, bits, photometric=1):
@@ -188,7 +189,9 @@ def test_label_ids_are_the_numbers_of_the_file(tmp_path, write):
         (saved(IDS, ".jpg"), "JPEG, which may change them"),
         (saved(IDS, ".pgm"), "PPM, which may change them"),
         (saved(IDS, ".gif"), "GIF, which may change them"),
+        (saved(IDS, ".tif", compression="jpeg"), "a TIFF with the compression jpeg, which changes ids and colours"),
         (lambda path: Image.fromarray(IDS // 11 * 40).quantize(4).save(path, "PNG"), "palette of greys"),
+        (png(8, 3, [b"\0\5\1", b"\1\0\0"], palette=bytes([0, 0, 0, 1, 1, 1])), "palette of greys"),
     ],
 )
 def test_what_is_no_label_is_one_error_with_its_name(tmp_path, content, match):

@@ -43,6 +43,12 @@ def test_the_encoder_is_vgg16_bn_from_a_file(tmp_path):
         torch.testing.assert_close(values, vgg(images))
     with pytest.raises(UserError, match="no such file"):
         SegNet(encoder_weights="nowhere.pth")
+    torch.save({"state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}}, tmp_path / "last.ckpt")
+    again = SegNet(encoder_weights=str(tmp_path / "last.ckpt"))  # of a run
+    assert all(torch.equal(value, again.encoder.state_dict()[name]) for name, value in network.encoder.state_dict().items())
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="the weights of VGG16 in"):
+        SegNet(encoder_weights=str(tmp_path / "other.safetensors"))
 
 
 def test_values_go_back_to_where_poolings_took_them_from(network):

@@ -15,7 +15,16 @@ from torch import Tensor
 from al_lightning.data.images.class_tables import Spellings, read_classes
 from al_lightning.data.images.datamodule import ResidentDataModule
 from al_lightning.data.images.resident import ResidentImages
-from al_lightning.data.own_files import SUFFIXES, by_name, evaluation_share, grouping, name_by, refuse_shared_groups, settled_splits
+from al_lightning.data.own_files import (
+    SUFFIXES,
+    by_name,
+    evaluation_share,
+    grouping,
+    name_by,
+    refuse_shared_groups,
+    refuse_shared_images,
+    settled_splits,
+)
 from al_lightning.data.pool import Pool
 from al_lightning.data.scenes.scene import Pixels, decode_image
 from al_lightning.errors import UserError
@@ -129,7 +138,7 @@ class FolderClassificationDataModule(ResidentDataModule):
         self._eval = self._read(evaluation)  # after the pool, whose size it has if it is empty
         if self._train.images.shape[1:] != self._eval.images.shape[1:]:
             raise self._unequal_sizes(pool[0], evaluation[0])
-        answerable = torch.tensor([photo.has_label for photo in pool])
+        answerable = torch.tensor([photo.has_label for photo in pool], dtype=torch.bool)
         self.begin(Pool(len(pool), answerable=answerable))
         known = answerable if bool(answerable.any()) else self._train.labels >= 0  # all later labels, if the run began without any
         self._warn_of_missing(self._train.labels[known & (self.pool.labeled | self.pool.unlabeled)], "pool")
@@ -162,6 +171,7 @@ class FolderClassificationDataModule(ResidentDataModule):
             return pool, [named[name] for name, split in splits.items() if split == EVALUATION]
         folder = Path(self.evaluation).expanduser()
         evaluation = list_photos(folder, self.labels, self.images, "evaluation")
+        refuse_shared_images({photo.name: photo.path for photo in pool}, {photo.name: photo.path for photo in evaluation})
         refuse_shared_groups((photo.name for photo in pool), (photo.name for photo in evaluation), self.group)
         if missing := [photo.name for photo in evaluation if photo.label is None]:
             raise UserError(f"Expected a class for each evaluation image in {folder}, got none for {listed(missing)}.")
@@ -350,7 +360,7 @@ def list_photos(root: Path, labels: str | None, images: str, argument: str) -> l
         classes: Mapping[str, str | None] = read_classes(root / labels, Spellings(found))
     else:
         folders = [path.name for path in sorted(root.glob("*")) if path.is_dir() and not path.name.startswith(".")]
-        found = {f"{folder}/{name}": path for folder in folders for name, path in by_name(root, f"{folder}/*").items()}
+        found = {f"{folder}/{name}": path for folder in folders for name, path in by_name(root / folder, "*").items()}
         classes = _classes_of_folders(found, root / _TABLE)
     if not found:
         where = (root / images).parent if labels is not None else f"folders of {root}, one for each class"

@@ -164,7 +164,8 @@ class SceneDataModule(PoolDataModule):
             self._train.sort(key=lambda scene: scene.is_added)  # so that copies keep their indices when images are added
             repeated = [index for index, scene in enumerate(self._train) if scene.image == copied]
         self._own_evaluation = self._eval
-        self.begin(Pool(len(self._train), answerable=torch.tensor([scene.has_label for scene in self._train])), staying=repeated)
+        answerable = torch.tensor([scene.has_label for scene in self._train], dtype=torch.bool)
+        self.begin(Pool(len(self._train), answerable=answerable), staying=repeated)
         self._validation = [self._train[index]._replace(box=None) for index in self.validation.tolist()]
         self._refuse_unequal_sizes([*self._validation, *self._eval])
         labeled = [self._train[index] for index in self.pool.labeled_indices.tolist()]

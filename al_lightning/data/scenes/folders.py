@@ -14,6 +14,7 @@ from al_lightning.data.own_files import (
     matches,
     name_by,
     refuse_shared_groups,
+    refuse_shared_images,
     settled_splits,
 )
 from al_lightning.data.scenes.coco import Annotated, read_coco
@@ -101,6 +102,7 @@ class FolderSegmentationDataModule(SceneDataModule):
         if not isinstance(self.evaluation, str):
             return pool, [named[name] for name, split in splits.items() if split == EVALUATION]
         evaluation = self._scenes(Path(self.evaluation).expanduser(), "evaluation")
+        refuse_shared_images({scene.name: scene.image for scene in pool}, {scene.name: scene.image for scene in evaluation})
         refuse_shared_groups((scene.name for scene in pool), (scene.name for scene in evaluation), self.group)
         if missing := [scene.label for scene in evaluation if not scene.has_label]:
             raise UserError(f"Expected a mask {missing[0]} for every evaluation image, but {len(missing)} of {len(evaluation)} have none.")

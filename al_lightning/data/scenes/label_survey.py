@@ -48,7 +48,8 @@ class LabelSurvey:
         if self.classes.look_like_train_ids(whole := self._ids_in_files(scenes)):
             raise UserError(
                 f"Expected label ids in {of}, but they look like trainIds: the ids {', '.join(map(str, whole))}, none above 18. "
-                "Cityscapes' ids are in *_gtFine_labelIds.png, where road is 7 and not 0."
+                "Cityscapes' ids are in *_gtFine_labelIds.png, where road is 7 and not 0. If these are ids all the same, name their "
+                "classes with a FolderSegmentationDataModule."
             )
         if not counts[self.classes.table.numpy() != IGNORED].any():
             raise UserError(f"Expected pixels of at least one class in {of}, but all are ignored: they hold {found} only.")

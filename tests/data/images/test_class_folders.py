@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 CLASSES = ["cat", "dog", "emu"]
 NAMES = [f"{number:02d}" for number in range(30)]
 UNLABELED = NAMES[::5]
+OTHERS = [f"{number}" for number in range(100, 107)]
 
 
 def class_of(name):
@@ -145,6 +146,8 @@ def test_a_changed_class_is_noticed_if_an_evaluation_image_has_the_name_too(caps
     settings = {"labels": "labels.csv", "evaluation": "held", "cycles": 2}
     for root in ("photos", "held"):
         write_table(UNLABELED[:1], root)
+    for path in Path("held/images").iterdir():
+        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
     held, table = Path("held/labels.csv"), Path("photos/labels.csv")
     held.write_text(held.read_text().replace(f"{UNLABELED[0]},", f"{UNLABELED[0]},cat"))
     run = fit(**settings)
@@ -168,8 +171,9 @@ def test_a_changed_class_is_noticed_if_an_evaluation_image_has_the_name_too(caps
         (None, {"classes": ["cat", "dog"]}, r"the classes cat, dog, got emu for photos/emu/02.png"),
         (None, {"classes": ["cat"]}, "at least 2 classes"),
         (None, {"evaluation": "other"}, r"in folders of other, one for each class, found none. Set data.init_args.evaluation"),
-        (None, {"evaluation": "photos"}, "a class for each evaluation image in photos.*none for unlabeled/00, .* and 1 more"),
-        (None, {"evaluation": "photos", "group": "[0-9]"}, "no group of images both .*got 0, 1, 2"),
+        (lambda: write_folders("held", OTHERS, OTHERS[1:]), {"evaluation": "held"},
+         "a class for each evaluation image in held.*none for unlabeled/101, .* and 1 more"),
+        (lambda: write_folders("held", OTHERS, ()), {"evaluation": "held", "group": "[0-9]"}, "no group of images both .*got 1"),
         (lambda: Path("photos/cat/03.png").write_bytes(b"no"), {}, "an image in photos/cat/03.png"),
         (lambda: Image.new("RGB", (9, 9)).save("photos/cat/03.jpg"), {}, "one file of each name in photos/cat, got 03.jpg and 03.png"),
         ("name,klass\n", {}, "the columns name and class in the first row of photos/labels.csv, got 'name,klass'"),
@@ -239,3 +243,15 @@ def test_a_class_without_labels_is_said(caplog):
     assert re.search(
         r"WARNING: the pool has no labeled image of fox\. Labeled images by class: cat \d+, dog \d+, emu \d+, fox 0$", caplog.text, re.M
     )
+
+
+def test_images_that_are_on_both_sides_are_refused():
+    write_folders(unlabeled=[])
+    with pytest.raises(UserError, match="no image both in the pool and for evaluation, got cat/00"):
+        ready(evaluation="photos")
+
+
+def test_classes_and_folders_may_have_stars_in_their_names():
+    write_folders(unlabeled=[])
+    Path("photos", "emu").rename(Path("photos", "e*u"))
+    assert ready(evaluation=0.2).class_names == ["cat", "dog", "e*u"]

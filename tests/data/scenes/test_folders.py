@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -120,3 +121,19 @@ def test_colors_are_distinct():
         assert colors.shape == (count, 3) and colors.dtype == torch.uint8
         assert torch.cdist(colors.float(), colors.float()).add(1e9 * torch.eye(count)).min() > 20
     assert len(named_classes({str(number): number for number in range(254)}).palette) == 254
+
+
+def test_images_that_are_on_both_sides_are_refused(folders):
+    (folders / "links").symlink_to(folders / "pool")
+    (folders / "copies" / "images").mkdir(parents=True)
+    shutil.copytree(folders / "more" / "masks", folders / "copies" / "masks")
+    for number in range(2):
+        shutil.copy(folders / "more" / "images" / f"v{number}.png", folders / "copies" / "images")
+    for root, evaluation, names in (("pool", "pool", "a, b, c, d, e"), ("pool", "links", "a, b, c, d, e"), ("more", "copies", "v0, v1")):
+        with pytest.raises(UserError, match=f"no image both in the pool and for evaluation, got {names}"):
+            ready(folders, root=str(folders / root), evaluation=str(folders / evaluation))
+    for number in range(2):  # other images of the same names
+        write(folders / "copies", f"v{number}", size=(33, 42))
+    ready(folders, root=str(folders / "more"), evaluation=str(folders / "copies"))
+    with pytest.raises(UserError, match=r"no group of images both .*, got v0, v1"):
+        ready(folders, root=str(folders / "more"), evaluation=str(folders / "copies"), group=".+")
