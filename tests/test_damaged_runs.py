@@ -203,7 +203,7 @@ def test_status_names_what_is_damaged_of_a_run_that_a_person_watches(tmp_path, c
     assert capsys.readouterr().out == good
 
 
-@pytest.mark.parametrize(("value", "shown"), [("", "nan %"), ("inf", "inf %"), ("7", "700.00 %")])
+@pytest.mark.parametrize(("value", "shown"), [("", "no number"), ("inf", "inf %"), ("7", "700.00 %")])
 @pytest.mark.parametrize("metric", ["val/accuracy", "val/miou"])
 def test_status_tells_of_a_metric_that_is_no_share(tmp_path, capsys, metric, value, shown):
     run = watched(tmp_path / "run")
