@@ -69,13 +69,16 @@ def choice(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[
         seed: of the run. Its number in a path (``runs/full-seed3/last.ckpt``) becomes a placeholder.
         common: paths that do not belong to a seed, see :func:`common_paths`.
     """
-    chosen = {key: value for key, value in settings.items() if within(key, _CHOICE) and not _is_mean(key, value)}
+    chosen = {key: value for key, value in settings.items() if within(key, _CHOICE) and not _is_mean(settings, key)}
     return {STRIDE: 1} | {key: _compared_as(key, value, seed, common) for key, value in chosen.items()}
 
 
-def _is_mean(key: str, value: Any) -> bool:
-    """Whether a setting says that a strategy takes the mean over pixels, which is its default."""
-    return ".aggregation" in key and (value is None or short(value) == "Mean")
+def _is_mean(settings: Settings, key: str) -> bool:
+    """Whether a setting says that one of our strategies takes our mean over pixels, which is its default."""
+    of, found, after = key.rpartition(".init_args.aggregation.class_path")
+    ours = str(settings.get(f"{of}.class_path")).startswith("al_lightning.")
+    value = str(settings[key])
+    return bool(found) and not after and ours and value.startswith("al_lightning.") and value.endswith(".Mean")
 
 
 def comparable(settings: Settings, seed: int, common: Collection[str] = ()) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def read_run(directory: RunDirectory) -> Run:
     if content:
         content = str(evaluated_on(content, directory.labels))[:12]
     elif names.ROOT in config:  # it was not recorded what lies there
-        content = f"in {config[names.ROOT]}" + (f" and {its}" if isinstance(its := config.get(names.EVALUATION), str) else "")
+        content = f"in {config[names.ROOT]}" + (f", evaluated on {its}" if (its := config.get(names.EVALUATION)) is not None else "")
     return Run(
         directory.path,
         seed,
@@ -173,14 +173,28 @@ def _by_common_paths(runs: list[Run]) -> list[Run]:
 
 
 def _by_weights(runs: list[Run]) -> list[Run]:
-    """Compares an encoder's weights by what their file holds, where all runs that name it have recorded that, and not by its place."""
-    known = {(run.settings.get(names.ENCODER_WEIGHTS), run.environment.get("encoder_weights_sha256")) for run in runs}
-    unknown = {file for file, content in known if content is None}
+    """Compares an encoder's weights by what their files held, where runs recorded that, and not by their places alone.
+
+    Places that held the same for a seed are the first of them. One that held several things for a seed is told apart by hashes. A run that
+    recorded nothing had what others of its seed had in the same place, if that is one thing.
+    """
+    places: dict[tuple[int, str], str] = {}  # by seed and content, the first that held it
+    contents: dict[tuple[int, str], set[str]] = {}  # by seed and place
+    for run in runs:
+        place, content = run.comparable.get(names.ENCODER_WEIGHTS), run.environment.get("encoder_weights_sha256")
+        if content is not None:
+            places.setdefault((run.seed, content), str(place))
+            contents.setdefault((run.seed, str(place)), set()).add(content)
+    several = {place for (_, place), held in contents.items() if len(held) > 1}
 
     def compared(run: Run) -> Run:
-        if run.settings.get(names.ENCODER_WEIGHTS) in unknown:
+        held = contents.get((run.seed, str(run.comparable.get(names.ENCODER_WEIGHTS))), set())
+        content = run.environment.get("encoder_weights_sha256") or (min(held) if len(held) == 1 else None)
+        if content is None:
             return run
-        return replace(run, comparable={**run.comparable, names.ENCODER_WEIGHTS: run.environment["encoder_weights_sha256"][:12]})
+        place = places[run.seed, content]
+        which = f" ({content[:12]})" if place in several else ""
+        return replace(run, comparable={**run.comparable, names.ENCODER_WEIGHTS: place + which})
 
     return [compared(run) for run in runs]
 

@@ -225,7 +225,7 @@ def as_row(run: RunDirectory) -> dict[str, Any]:
         "value_low": metric.low if metric else nothing,
         "value_high": metric.high if metric else nothing,
         "interval": f"{metric.how}, {metric.images} images" if metric else "",
-        "gain_per_label": (gains(rows, name) or [nothing])[-1] if name else nothing,
+        "gain_per_label": (gains(rows, name) or [nothing])[-1] if name and math.isfinite(rows[-1].metrics[name]) else nothing,
         "strategy_error": both.strategy if both else nothing,
         "random_error": both.random if both else nothing,
         "difference": both.strategy - both.random if both else nothing,

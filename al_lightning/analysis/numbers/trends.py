@@ -34,7 +34,7 @@ class Trend:
         where: what else distinguishes the panels from others; empty if nothing does.
         baseline: label of the baseline.
         lines: for the label or class of each strategy, at least two points with rising values.
-        panels: where the strategies were compared.
+        panels: where the strategies that have a line were compared.
     """
 
     setting: str
@@ -70,13 +70,16 @@ def _named_apart(rests: Sequence[Settings]) -> list[str]:
 
 
 def _across(panels: Sequence[Panel], key: str, where: str) -> Trend:
-    lines: dict[str, list[Point]] = {}
+    lines: dict[str, list[tuple[Panel, Point]]] = {}
     for panel in sorted(panels, key=lambda panel: float(panel.settings[key])):
         for label, point in _points(panel, {series.label: float(panel.settings[key]) for series in panel.others}).items():
-            lines.setdefault(label, []).append(point)
+            lines.setdefault(label, []).append((panel, point))
     baseline = panels[0].baseline
     assert baseline is not None
-    return Trend(_last(key), where, baseline.label, {label: points for label, points in lines.items() if len(points) > 1}, panels)
+    drawn = {label: found for label, found in lines.items() if len(found) > 1}
+    having = {id(panel) for found in drawn.values() for panel, _ in found}
+    points = {label: [point for _, point in found] for label, found in drawn.items()}
+    return Trend(_last(key), where, baseline.label, points, [panel for panel in panels if id(panel) in having])
 
 
 def within_panels(comparison: Comparison) -> list[Trend]:

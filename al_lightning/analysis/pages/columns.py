@@ -79,7 +79,7 @@ def decimal(value: float) -> str:
 def probability(value: float) -> str:
     """A p-value with three decimal places, or ``< 0.001``. Near 0.05 it has four, cut off, so that it can be read on which side it is."""
     if round(value, 3) == 0.05 != value:
-        return f"{math.floor(round(10000 * value, 6)) / 10000:.4f}"  # 10000 * 0.0498 is a little less than 498
+        return f"{math.floor(10000 * value + 1e-9) / 10000:.4f}"  # 10000 * 0.0498 is a little less than 498
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -18,7 +18,7 @@ from al_lightning.run_tables import VALIDATED
 from al_lightning.settings import Settings
 from al_lightning.text import listed
 
-_ALIKE = 1e-3  # metrics of cycle 0 that differ by less differ in last bits, or in a picture or two
+_ALIKE = 1e-3  # metrics of cycle 0 that differ by less, as on two machines, are taken for the same
 _NAMED = 5  # the most runs that one sentence names
 
 NO_FULL = (
@@ -48,13 +48,14 @@ def warnings(comparison: Comparison) -> list[str]:
         *_duplicates(comparison),
         *_unfinished(comparison),
         *_not_a_number(comparison),
+        *_other_labels(comparison),
         *_environments(comparison),
     ]
 
 
 def panel_warnings(panel: Panel) -> list[str]:
     """Warnings about a panel."""
-    return [*_baseline(panel), *_first_sets(panel), *_other_labels(panel), *_seeds(panel), *_budgets(panel)]
+    return [*_baseline(panel), *_first_sets(panel), *_seeds(panel), *_budgets(panel)]
 
 
 def other_labels(trend: Trend) -> str:
@@ -62,7 +63,7 @@ def other_labels(trend: Trend) -> str:
     ends = {panel.name: f"{panel.queried[0]:,} to {panel.queried[-1]:,}" for panel in trend.panels if panel.queried}
     if len({*ends.values()}) < 2:
         return ""
-    each = "; ".join(f"{name}: {its}" for name, its in ends.items())
+    each = listed([f"{name}: {its}" for name, its in ends.items()], _NAMED)
     return f" The points are not over the same numbers of labels ({each}), so that a difference between them may be one of budgets."
 
 
@@ -220,14 +221,13 @@ def _one_start(panel: Panel, seed: int) -> bool:
     return len({run.first for run in runs}) < 2 and (len(began) < 2 or len(starts) < 2) and (not first or max(first) - min(first) < _ALIKE)
 
 
-def _other_labels(panel: Panel) -> Iterator[str]:
-    """Names files of labels that were changed between two runs."""
-    found: dict[str, set[str]] = {}
-    for series in panel.series:
-        for run in series.runs.values():
-            for file, content in run.labels.items():
-                found.setdefault(file, set()).add(content)
-    if changed := sorted(file for file, contents in found.items() if len(contents) > 1):
+def _other_labels(comparison: Comparison) -> Iterator[str]:
+    """Names files of labels that were changed between two runs on the same images."""
+    found: dict[tuple[object, str], set[str]] = {}
+    for run in comparison.runs:
+        for file, content in run.labels.items():
+            found.setdefault((run.environment.get("data", {}).get("sha256"), file), set()).add(content)
+    if changed := sorted(file for (_, file), contents in found.items() if len(contents) > 1):
         yield (
             f"{_count(len(changed), 'label')} of the pool {'was' if len(changed) == 1 else 'were'} changed between these runs: "
             f"{listed(changed, _NAMED)}. A difference between them is one of labels, too."

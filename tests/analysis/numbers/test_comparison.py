@@ -11,7 +11,7 @@ from al_lightning.errors import UserError
 from al_lightning.runs import RunDirectory
 from al_lightning.settings import QUERY_SIZE
 from al_lightning.sources import EVALUATION, POOL, ReadLabel, write_labels
-from tests.analysis.recorded import record, strategy
+from tests.analysis.recorded import ENVIRONMENT, record, strategy
 
 
 def compared(folder, metric="val/accuracy", **options):
@@ -180,8 +180,10 @@ def test_labels_that_were_changed_between_runs_are_named(tmp_path):
         run = record(tmp_path / chosen, [0.1, 0.2], chosen)
         read = [ReadLabel(cycle, POOL, f"mask{cycle}.png", content if cycle == 1 else "same") for cycle in range(3)]
         write_labels(run.labels, read)
-    (said,) = [warning for warning in panel_warnings(compared(tmp_path).panels[0]) if "changed" in warning]
+    (said,) = [warning for warning in warnings(compared(tmp_path)) if "changed" in warning]
     assert said.startswith("1 label of the pool was changed between these runs: mask1.png.")
+    RunDirectory(tmp_path / "Random").write_environment(ENVIRONMENT | {"data": {"items": 1000, "sha256": "of other images"}})
+    assert not [warning for warning in warnings(compared(tmp_path)) if "changed" in warning]
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -194,6 +196,19 @@ def test_weights_of_an_encoder_are_compared_by_content(tmp_path, recorded):
     assert found == ([["Entropy", "Random"], ["Margin"]] if recorded else [["Entropy"], ["Margin", "Random"]])
 
 
+def test_weights_of_an_encoder_may_be_of_each_seed(tmp_path):
+    key = "model__init_args__network__init_args__encoder_weights"
+    for seed in (0, 1, 2):
+        for chosen, folder in (("Random", "a"), ("Entropy", "moved")):
+            known = {"encoder_weights_sha256": f"{seed}" * 64}
+            record(tmp_path / f"{chosen}{seed}", [0.1, 0.2], chosen, seed, environment=known, **{key: f"{folder}/w-seed{seed}.pth"})
+    (panel,) = compared(tmp_path).panels
+    assert [list(series.runs) for series in panel.series] == [[0, 1, 2]] * 2
+    record(tmp_path / "old", [0.1, 0.2], "Margin", 0, **{key: "a/w-seed0.pth"})  # nobody recorded its content
+    (panel,) = compared(tmp_path).panels
+    assert len(panel.series) == 3
+
+
 def test_runs_that_recorded_no_content_are_compared_by_their_folders(tmp_path):
     for chosen, evaluation in (("Random", "a"), ("Entropy", "a"), ("Margin", "b")):
         record(tmp_path / chosen, [0.1, 0.2], chosen, environment={"data": {}}, data__init_args__evaluation=evaluation)
@@ -203,11 +218,16 @@ def test_runs_that_recorded_no_content_are_compared_by_their_folders(tmp_path):
 def test_the_mean_that_is_named_is_the_mean_by_default(tmp_path):
     for seed, arguments in enumerate(({}, {"aggregation": None}, {"aggregation": {"class_path": "al_lightning.acquisition.Mean"}})):
         record(tmp_path / f"{seed}", [0.1, 0.2], strategy("Entropy", **arguments), seed)
+    of_mine = {"class_path": "mine.Mean"}
+    record(tmp_path / "mine", [0.1, 0.2], strategy("Entropy", aggregation=of_mine), 0)
+    own = {"class_path": "mine.Unlike", "init_args": {"aggregation": {"class_path": "al_lightning.acquisition.Mean"}}}
+    record(tmp_path / "own", [0.1, 0.2], own, 0)
+    record(tmp_path / "own by default", [0.1, 0.2], {"class_path": "mine.Unlike"}, 0)
     above = {"class_path": "al_lightning.acquisition.CountAbove", "init_args": {"threshold": 0.5}}
     record(tmp_path / "count", [0.1, 0.2], strategy("Entropy", aggregation=above), 0)
     (panel,) = compared(tmp_path).panels
     found = {series.label: len(series.runs) for series in panel.series}
-    assert found == {"Entropy": 3, "Entropy(CountAbove(threshold=0.5))": 1}
+    assert found == {"Entropy": 3, "Entropy(CountAbove(threshold=0.5))": 1, "Entropy(Mean)": 1, "Unlike": 1, "Unlike(Mean)": 1}
 
 
 def test_a_seed_in_a_path_may_begin_with_zeros(tmp_path):

@@ -39,11 +39,13 @@ def test_points_over_other_numbers_of_labels_are_said(tmp_path):
         for chosen in ("Random", "Entropy"):
             record(tmp_path / f"{chosen}{width}", [0.1, 0.2, 0.3, 0.4, 0.5][:cycles], chosen, **{WIDTH: width})
     (found,) = across_panels(read(tmp_path))
-    assert "(width=16: 30 to 60; width=32: 30 to 40)" in other_labels(found)
+    assert "(width=16: 30 to 60, width=32: 30 to 40)" in other_labels(found)
     for chosen in ("Random", "Entropy"):
         record(tmp_path / f"{chosen}more", [0.1, 0.2, 0.3, 0.4, 0.5], chosen, **{WIDTH: 32})
+    record(tmp_path / "alone", [0.1, 0.2, 0.3], "Random", **{WIDTH: 64})
+    record(tmp_path / "other", [0.1, 0.2, 0.3], "Margin", **{WIDTH: 64})  # is of no line
     (found,) = across_panels(read(tmp_path))
-    assert other_labels(found) == ""
+    assert other_labels(found) == "" and len(found.panels) == 2
 
 
 def test_other_settings_that_are_no_numbers_have_trends_of_their_own(tmp_path):

@@ -73,6 +73,10 @@ def test_p_near_the_level_is_on_the_side_where_it_is_read(thousandths):
         assert columns.probability(p) == (f"{thousandths / 10000:.4f}" if p != 0.05 else "0.050")
 
 
+def test_p_just_below_the_level_is_not_shown_as_the_level():
+    assert columns.probability(0.04999999997) == "0.0499"
+
+
 def test_tables_drop_empty_columns_and_mark_what_differs():
     rows = [{"a": "x", "b": None, "c": "p"}, {"a": "y", "b": None, "c": "p"}, {"a": "x", "b": None, "c": ""}]
     text = markup.table(
