@@ -251,7 +251,9 @@ def named_classes(
             f"Expected names of classes as text, got {listed([repr(name) for name in wrong])}. Put quotes around them: YAML takes no, yes, "
             "on and off for false and true, and digits for numbers."
         )
-    if wrong := [name for name, look in looks.items() if isinstance(look, bool) or not isinstance(look, int | str | Sequence)]:
+    if wrong := [
+        name for name, look in looks.items() if isinstance(look, bool) or not (isinstance(look, int | str) or hasattr(look, "__len__"))
+    ]:
         raise UserError(f"Expected an id or a colour for each class, got {looks[wrong[0]]!r} for {wrong[0]}.")
     ids = [look for look in looks.values() if isinstance(look, int)]
     colors = tuple(color for look in looks.values() if not isinstance(look, int) and (color := _color(look)) is not None)

@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 SCALARS = (type(None), bool, int, float, str)
 
@@ -16,12 +14,8 @@ Buffers = dict[str, tuple[Tensor | None, bool]]
 
 
 def settings(part: nn.Module) -> dict[str, Any]:
-    """A layer's attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability.
-
-    Of a LightningModule and of metrics only the public ones, as the others are their libraries' own.
-    """
-    private = not isinstance(part, LightningModule | Metric)
-    return {name: value for name, value in vars(part).items() if (private or not name.startswith("_")) and type(value) in SCALARS}
+    """A layer's public attributes that are switches, numbers or text, such as ``training``, a momentum or a dropout probability."""
+    return {name: value for name, value in vars(part).items() if not name.startswith("_") and type(value) in SCALARS}
 
 
 class LayerSettings:
@@ -41,22 +35,7 @@ class LayerSettings:
         for part, values, buffers in self._layers:
             vars(part).update(values)
             for name, (value, persistent) in buffers.items():
-                _put_back(part, name, value, persistent)
-
-
-class Hooks:
-    """Remembers the hooks of all layers and weights of a module."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._known = {id(hooks): (hooks, dict(hooks)) for hooks in _hooks(module)}
-
-    def restore(self) -> None:
-        """Takes away hooks that came since, and puts back what went."""
-        for hooks in _hooks(self._module):
-            _, known = self._known.get(id(hooks), (hooks, {}))
-            hooks.clear()
-            hooks.update(known)
+                put_back(part, name, value, persistent)
 
 
 @contextmanager
@@ -69,13 +48,13 @@ def unchanged(module: nn.Module) -> Iterator[None]:
         kept.restore()
 
 
-def _hooks(module: nn.Module) -> Iterator[dict[Any, Any]]:
-    """Torch's own records of hooks, which have no public names."""
+def hooks(module: nn.Module) -> int:
+    """The number of hooks of all layers and weights, by torch's own records, which have no public names."""
+    count = 0
     for owner in (*module.modules(), *module.parameters()):
         names = ("_backward_hooks", "_post_accumulate_grad_hooks") if isinstance(owner, Tensor) else vars(owner)
-        for name in names:
-            if "_hooks" in name and isinstance(hooks := getattr(owner, name), dict):
-                yield hooks
+        count += sum(len(found) for name in names if "_hooks" in name and isinstance(found := getattr(owner, name), dict))
+    return count
 
 
 def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> Buffers:
@@ -85,7 +64,8 @@ def _buffers(part: nn.Module, prefix: str, left_out: Collection[str]) -> Buffers
     return {name: (None if buffer is None else buffer.clone(), name not in fleeting) for name, buffer in own.items()}
 
 
-def _put_back(part: nn.Module, name: str, value: Tensor | None, persistent: bool) -> None:
+def put_back(part: nn.Module, name: str, value: Tensor | None, persistent: bool) -> None:
+    """Gives a layer's buffer a value, whatever became of the buffer."""
     if name not in part._buffers:  # the network has deleted it, or put something else in its place
         vars(part).pop(name, None)
         part.register_buffer(name, None, persistent)

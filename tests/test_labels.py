@@ -88,6 +88,7 @@ def test_unknown_classes_are_named():
 
 def test_what_a_person_is_told_to_draw():
     assert named_classes({"ground": 4, "cell": 0}).key() == "the ids 4 for ground, 0 for cell"
+    assert named_classes({"ground": np.array([0, 0, 0]), "cell": [1, 2, 3]}).colors == ((0, 0, 0), (1, 2, 3))
     assert named_classes({"ground": "#00ff80", "cell": (1, 2, 3)}).key() == "the colours #00ff80 for ground, #010203 for cell"
     assert class_map(["road"]).key().startswith("the ids 4 or 5 or 6 or 8") and class_map(["road"]).key().endswith(", 7 for foreground")
 

@@ -6,6 +6,7 @@ loops, optimizers, gradient scaler and the other callbacks begin anew, and all h
 """
 
 import copy
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,19 @@ from torch import Tensor
 
 from al_lightning.callbacks.plain_attributes import WatchedCallback
 from al_lightning.errors import UserError
-from al_lightning.layer_settings import SCALARS, Hooks, LayerSettings, settings
+from al_lightning.layer_settings import SCALARS, LayerSettings, hooks, settings
+
+log = logging.getLogger(__name__)
 
 Stage = Callable[[], None]
 # What callbacks may change while a training runs, as a GradientAccumulationScheduler does.
 _TRAINER_SETTINGS = (
     *("accumulate_grad_batches", "gradient_clip_val", "check_val_every_n_epoch", "val_check_interval"),
     *("limit_train_batches", "limit_val_batches", "log_every_n_steps"),
+)
+_MORE_HOOKS = (
+    "WARNING: the module's layers and weights have %d hooks, %d in the cycle before. What registers hooks when a fit starts has to remove "
+    "them when it ends (on_fit_end), or one more of them acts in each cycle."
 )
 _REST = "al_lightning"  # a checkpoint's key for what Lightning leaves out
 
@@ -68,13 +75,13 @@ class FitRestart:
         # A val_check_interval by the clock is none of the trainer's attributes.
         self._trainer_settings = {name: getattr(trainer, name) for name in _TRAINER_SETTINGS if hasattr(trainer, name)}
         module = trainer.lightning_module
-        self._hooks = Hooks(module)
         self._requires_grad = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         self._training = [(part, part.training) for part in module.modules()]
         begun_anew = [callback for callback in self._restarted() if not getattr(callback, "across_cycles", False)]
         self._callbacks = [(callback, self._copied_state(callback)) for callback in begun_anew]
         self._new_loops()
         self._rest: dict[str, Any] | None = None
+        self._hooks = 0
 
     # Running several fits as one
 
@@ -87,6 +94,7 @@ class FitRestart:
         own_stage = self.trainer._run_stage
 
         def first() -> None:
+            self._hooks = hooks(self.module)
             own_stage()
 
         def again() -> None:
@@ -165,7 +173,6 @@ class FitRestart:
         self.restore_callbacks()
         for parameter, requires_grad in self._requires_grad:
             parameter.requires_grad_(requires_grad)
-        self._hooks.restore()
         self._layers.restore()
         for part, training in self._training:
             part.training = training
@@ -181,6 +188,9 @@ class FitRestart:
         self.trainer._logger_connector.reset_metrics()
         self._call("on_fit_start")
         self.module.on_fit_start()
+        if (now := hooks(self.module)) > self._hooks and self.trainer.is_global_zero:
+            log.warning(_MORE_HOOKS, now, self._hooks)
+        self._hooks = now
         if checkpoint is not None:
             self._restore_training(checkpoint)
 
@@ -225,7 +235,9 @@ class FitRestart:
         trainer, module = self.trainer, self.module
         rest = {
             "should_stop": trainer.should_stop,
-            "trainer": {name: value for name in self._trainer_settings if type(value := getattr(trainer, name)) in SCALARS},
+            "trainer": {
+                name: now for name, then in self._trainer_settings.items() if type(now := getattr(trainer, name)) in SCALARS and now != then
+            },
             "metrics": dict(trainer.callback_metrics),  # of earlier epochs: schedulers and callbacks may still read them
             "requires_grad": [parameter.requires_grad for parameter in module.parameters()],
             "settings": [settings(part) for part in module.modules()],
@@ -261,7 +273,7 @@ class FitRestart:
             return
         self._rest = None
         trainer.should_stop = trainer.should_stop or rest["should_stop"]
-        for name, value in rest["trainer"].items():
+        for name, value in rest.get("trainer", {}).items():
             setattr(trainer, name, value)
         trainer._logger_connector._callback_metrics.update(rest["metrics"])
         for parameter, requires_grad in zip(module.parameters(), rest["requires_grad"], strict=True):

@@ -25,6 +25,7 @@ from torch.optim import LBFGS, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from al_lightning.errors import UserError
+from al_lightning.layer_settings import put_back
 from al_lightning.numbers import PositiveInt, checked
 from al_lightning.tasks.blocks import BlockSteps
 from al_lightning.tasks.fitting import (
@@ -148,7 +149,9 @@ class Task(LightningModule, ABC):
         if self.criterion is not None:
             self.criterion.load_state_dict(self._loss_state)
         for name, value in (self._first_buffers or {}).items():
-            self.get_buffer(name).copy_(value)
+            path, _, own = name.rpartition(".")
+            part = self.get_submodule(path)
+            put_back(part, own, value.to(self.device), persistent=own not in part._non_persistent_buffers_set)
 
     def _warn_of_drawn_buffers(self, drawn: nn.Module) -> None:
         """Warns of buffers that no checkpoint has, and that are other numbers in each new network."""
@@ -198,7 +201,7 @@ class Task(LightningModule, ABC):
         if classes is not None:
             example = data.example()
             refuse_other_network(self.network, example, classes, self.dense)
-            refuse_other_forward(self, self.network, example)
+            refuse_other_forward(self, self.network, example, self.dense)
             self._needs_two_items = needs_two_items(self.network, example)
             if self.trainer.is_global_zero and depends_on_others(self.network, example):
                 log.warning(_DEPENDS_ON_OTHERS, type(self.network).__name__)

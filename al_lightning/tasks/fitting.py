@@ -2,7 +2,9 @@
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,39 +100,59 @@ def overrides(owner: object, method: str, base: type) -> bool:
     return getattr(own, "__func__", own) is not getattr(base, method)
 
 
-def refuse_other_forward(task: LightningModule, network: nn.Module, example: Tensor) -> None:
-    """Makes sure that what a task trains and validates is its network alone, as images are scored by that.
+def refuse_other_forward(task: LightningModule, network: nn.Module, example: Tensor, dense: bool) -> None:
+    """Makes sure that what a task validates is its network alone, as images are scored by that.
 
     Args:
         task: may have a ``forward`` and hooks for batches of its own, and so may its trainer's data module.
         network: of the task, in which ``example`` fits.
         example: inputs ``(1, *)``.
+        dense: whether each pixel has a class.
 
     Raises:
-        UserError: the task gives other logits than the network, or a hook other inputs outside of training.
+        UserError: the task gives other logits than the network, or its hooks other inputs than they get outside of training.
     """
-    name = type(task).__name__
-    example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))  # of nothing but zeros much comes out alike
     remedy = "Images are scored by the network alone: put it into the network."
-    if not type(task).forward.__module__.startswith("al_lightning."):
-        with unchanged(task):
-            logits = _outcome(network.eval(), example)
-            own = _outcome(task.eval(), example)
-        if not (isinstance(own, Tensor) and isinstance(logits, Tensor) and _close(own, logits)):
-            raise UserError(f"Expected forward of {name} to be network(inputs), but it gives other logits. {remedy}")
-    trainer = task.trainer
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    targets = torch.zeros(1, *example.shape[2:], dtype=torch.int64)
-    for owner, base in ((task, LightningModule), (data, LightningDataModule)):
+    if example.is_floating_point():  # of nothing but zeros much comes out alike
+        example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    with unchanged(task), _validating(task):
+        if not type(task).forward.__module__.startswith("al_lightning."):
+            own, logits = _if_it_can(lambda: _outcome(task, example)), _outcome(network, example)
+            if isinstance(own, Tensor) and isinstance(logits, Tensor) and not _close(own, logits):
+                raise UserError(f"Expected forward of {type(task).__name__} to be network(inputs), but it gives other logits. {remedy}")
+        batch: Any = (example.clone(), torch.zeros(1, *(example.shape[2:] if dense else ()), dtype=torch.int64), torch.zeros(1).long())
+        called = []
         for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
-            if overrides(owner, hook, base):
-                stage, trainer.state.stage = trainer.state.stage, RunningStage.VALIDATING
-                try:
-                    changed = getattr(owner, hook)((example.clone(), targets, torch.zeros(1, dtype=torch.int64)), 0)[0]
-                finally:
-                    trainer.state.stage = stage
-                if not torch.equal(changed.cpu(), example.cpu()):
-                    raise UserError(f"Expected {hook} of {type(owner).__name__} to change inputs in training alone, if at all. {remedy}")
+            for owner, base in ((task, LightningModule), (task.trainer.datamodule, LightningDataModule)):  # type: ignore[attr-defined]
+                if overrides(owner, hook, base):
+                    batch = _if_it_can(partial(getattr(owner, hook), batch, 0))
+                    called.append(f"{hook} of {type(owner).__name__}")
+                    break
+        inputs = batch[0] if isinstance(batch, tuple | list) and batch else None
+        if isinstance(inputs, Tensor) and not _close(inputs.cpu(), example):
+            raise UserError(f"Expected {' and '.join(called)} to change inputs in training alone, if at all. {remedy}")
+
+
+@contextmanager
+def _validating(task: LightningModule) -> Iterator[None]:
+    """What a task sees while its trainer validates."""
+    stage, task.trainer.state.stage = task.trainer.state.stage, RunningStage.VALIDATING
+    modes = [(part, part.training) for part in task.modules()]
+    task.eval()
+    try:
+        yield
+    finally:
+        task.trainer.state.stage = stage
+        for part, training in modes:
+            part.training = training
+
+
+def _if_it_can(call: Callable[[], object]) -> object:
+    """What a user's code gives; None where it needs more of a trainer than there is before a fit."""
+    try:
+        return call()
+    except Exception:
+        return None
 
 
 def refuse_other_weights(task: nn.Module) -> None:
@@ -143,7 +165,7 @@ def refuse_other_weights(task: nn.Module) -> None:
     if others:
         raise UserError(
             f"Expected all weights of {type(task).__name__} that are trained in its network, got {listed(others)}: nobody would draw them "
-            "anew in each cycle. Make them a part of the network."
+            "anew in each cycle. Make them a part of the network; what is not trained has requires_grad=False."
         )
 
 

@@ -18,12 +18,13 @@ class MeanLoss(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("items", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("items", torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, items: int) -> None:
-        """Adds a batch: the mean of its items' losses, and their number."""
-        self.total += loss.to(self.total.dtype) * items
-        self.items += items
+    def update(self, value: Tensor, weight: Tensor | float = 1) -> None:
+        """Adds losses, each with the number of items that it is the mean of."""
+        weights = torch.as_tensor(weight, device=value.device).expand_as(value)
+        self.total += (value.to(self.total.dtype) * weights).sum()
+        self.items += weights.sum()
 
     def compute(self) -> Tensor:
         """The mean over all items."""
@@ -31,10 +32,16 @@ class MeanLoss(Metric):
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Any = "") -> nn.Module:
         moved = super()._apply(fn, exclude_state)
-        default = self._defaults["total"]
-        assert isinstance(default, Tensor)
-        self.total, self._defaults["total"] = at_least_single(self.total), at_least_single(default)
+        for name, default in self._defaults.items():
+            assert isinstance(default, Tensor)
+            self._defaults[name] = at_least_single(default)
+            setattr(self, name, at_least_single(getattr(self, name)))
         return moved
+
+
+def as_for(loss: nn.Module, logits: Tensor) -> Tensor:
+    """Logits in float64 for a loss that has numbers of that type, else in float32, in which losses are written."""
+    return logits.to(torch.float64 if any(number.dtype == torch.float64 for number in _floats(loss)) else torch.float32)
 
 
 def at_least_single(numbers: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from al_lightning.numbers import PositiveFloat, checked
 from al_lightning.tasks.base import Batch, Task
 from al_lightning.tasks.fitting import agreed_classes
 from al_lightning.tasks.parameters import has_trained_encoder, parameter_groups
-from al_lightning.tasks.precise import at_least_single
+from al_lightning.tasks.precise import as_for, at_least_single
 
 _POLY_POWER = 0.9  # of the default decay of the learning rate
 
@@ -94,10 +94,11 @@ class SegmentationTask(Task):
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over the pixels that are not ignored, 0 if all are; or the value of another loss."""
-        logits = at_least_single(self(inputs))
+        logits = self(inputs)
         if self.criterion is not None:
-            value: Tensor = self.criterion(logits, targets)
+            value: Tensor = self.criterion(as_for(self.criterion, logits), targets)
             return value
+        logits = at_least_single(logits)
         summed = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
         return summed / (targets != IGNORED).sum().clamp_min(1)
 

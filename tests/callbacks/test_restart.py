@@ -225,42 +225,79 @@ def test_memory_of_earlier_cycles_is_let_go(tmp_path):
     assert sum(isinstance(thing, _FitLoop) for thing in gc.get_objects()) - before <= 2
 
 
-class ChangesThings(Callback):
-    """Damps gradients by a hook, and later changes how the trainer trains."""
+class ChangesSettings(Callback):
+    """Changes how the trainer trains, once an epoch is done."""
+
+    across_cycles = True
 
     def __init__(self):
         self.begun = []
 
-    across_cycles = True
-
     def on_fit_start(self, trainer, pl_module):
-        for part in (*pl_module.network.parameters(), *pl_module.network.children()):
-            register = part.register_hook if isinstance(part, torch.Tensor) else part.register_forward_hook
-            register(lambda *values: 0.1 * values[-1])
-        hooks = [len(next(pl_module.network.parameters())._backward_hooks), len(next(pl_module.network.children())._forward_hooks)]
-        self.begun.append((*hooks, trainer.gradient_clip_val, trainer.check_val_every_n_epoch, float(pl_module.seen)))
+        self.begun.append((trainer.gradient_clip_val, trainer.check_val_every_n_epoch, pl_module.seen.tolist()))
 
     def on_train_epoch_end(self, trainer, pl_module):
         trainer.gradient_clip_val, trainer.check_val_every_n_epoch = 0.01, 1
 
 
 class Counts(ClassificationTask):
-    """Keeps a number that is no weight of the network."""
+    """Keeps numbers that are no weights of the network."""
 
     def __init__(self, network):
         super().__init__(network)
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(0))
 
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
-        self.seen += 1
+        self.seen = torch.cat([self.seen, torch.ones(1)])
 
 
-def test_each_cycle_begins_with_the_hooks_buffers_and_trainer_settings_of_a_fresh_fit(tmp_path):
-    changes = ChangesThings()
+def test_each_cycle_begins_with_the_buffers_and_trainer_settings_of_a_fresh_fit(tmp_path):
+    changes = ChangesSettings()
     trainer = {"gradient_clip_val": 10.0, "check_val_every_n_epoch": 2}
     run_experiment(tmp_path, task=Counts(lambda: MLP(5)), callbacks=(changes,), cycles=3, trainer=trainer)
-    assert changes.begun == [(1, 1, 10.0, 2, 0.0)] * 3
+    assert changes.begun == [(10.0, 2, [])] * 3
+
+
+class Hooks(Callback):
+    """Damps gradients, and takes the hook away again or not."""
+
+    def __init__(self, removes):
+        self.removes = removes
+
+    def on_fit_start(self, trainer, pl_module):
+        self.handle = next(pl_module.network.parameters()).register_hook(lambda gradient: 0.1 * gradient)
+
+    def on_fit_end(self, trainer, pl_module):
+        if self.removes:
+            self.handle.remove()
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_hooks_that_become_more_are_said(tmp_path, caplog, removes):
+    run_experiment(tmp_path, callbacks=(Hooks(removes),), cycles=3)
+    said = [record.getMessage() for record in caplog.records if " hooks, " in record.getMessage()]
+    assert len(said) == (0 if removes else 2) and all("in the cycle before" in text for text in said)
+
+
+class HookOfItsOwn(ClassificationTask):
+    def setup(self, stage):
+        super().setup(stage)
+        self.calls, self.counted = 0, []
+        self.network.register_forward_pre_hook(self.count)
+
+    def count(self, *_):
+        self.calls += self.training
+
+    def on_train_end(self):
+        self.counted.append(self.calls)
+        self.calls = 0
+
+
+def test_hooks_of_the_task_stay(tmp_path):
+    task = HookOfItsOwn(lambda: MLP(5))
+    run_experiment(tmp_path, task=task, cycles=3)
+    assert len(task.counted) == 3 and 0 < task.counted[0] < task.counted[1] < task.counted[2]
 
 
 class Clamps(Callback):
@@ -279,29 +316,6 @@ def test_a_callback_may_hold_a_part_of_the_network(tmp_path):
     task = ClassificationTask(WithNorm)
     run = run_experiment(tmp_path, task=task, callbacks=(Clamps(task.network.head),), cycles=3)
     assert [float(weights(run, cycle)["network.head.weight"].abs().max()) for cycle in range(3)] == [pytest.approx(0.01)] * 3
-
-
-class CountsInPrivate(nn.Module):
-    """Divides its logits by how often it was called in training."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers, self._calls = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), 0
-
-    def forward(self, inputs):
-        self._calls += self.training
-        return self.layers(inputs) / max(1, self._calls)
-
-
-def test_private_numbers_of_a_network_begin_anew(tmp_path):
-    seen = []
-
-    class Looks(Callback):
-        def on_train_start(self, trainer, pl_module):
-            seen.append(pl_module.network._calls)
-
-    run_experiment(tmp_path, task=ClassificationTask(CountsInPrivate), callbacks=(Looks(),), cycles=3)
-    assert len(seen) == 3 and len({*seen}) == 1
 
 
 def test_validation_by_the_clock_works(tmp_path):

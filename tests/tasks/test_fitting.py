@@ -269,6 +269,28 @@ class TransfersOtherBatches(FashionMNISTSampleDataModule):
         return (batch[0] * 2, *batch[1:])
 
 
+class AugmentsInItsTrainingMode(ClassificationTask):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return (batch[0] + 0.5, *batch[1:]) if self.training else batch
+
+
+class HalvesAndDoubles(ClassificationTask):
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        torch.bincount(batch[1])
+        return (batch[0] / 2, *batch[1:])
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return (batch[0] * 2, *batch[1:])
+
+
+class LogsInForward(ClassificationTask):
+    def forward(self, inputs):
+        logits = self.network(inputs)
+        if self.trainer.training:
+            self.log("train/mean", logits.mean())
+        return logits
+
+
 class HeadBesideTheNetwork(ClassificationTask):
     def __init__(self, network):
         super().__init__(network)
@@ -316,6 +338,12 @@ def test_what_would_be_scored_drawn_or_stored_otherwise_is_refused(tmp_path, tas
         run_experiment(tmp_path, Entropy(), task=task(MLP), data=data(module), cycles=2)
 
 
-@pytest.mark.parametrize("task", [TheSameForward, AugmentsBatches, TeacherBesideTheNetwork, SavesNumbers])
+@pytest.mark.parametrize(
+    "task",
+    [
+        *(TheSameForward, AugmentsBatches, AugmentsInItsTrainingMode, HalvesAndDoubles, LogsInForward),
+        *(TeacherBesideTheNetwork, SavesNumbers),
+    ],
+)
 def test_what_is_the_same_while_it_scores_is_not_refused(tmp_path, task):
     run_experiment(tmp_path, Entropy(), task=task(MLP), data=data(), cycles=2)

@@ -37,10 +37,22 @@ def test_the_loss_does_not_depend_on_the_size_of_batches(precision):
 def test_a_batch_that_is_no_number_is_not_left_out():
     mean = MeanLoss()
     mean.update(torch.tensor(1.0), 3)
-    mean.update(torch.tensor(5.0), 1)
+    mean.update(torch.tensor(5.0), weight=1)
     assert float(mean.compute()) == 2
+    mean.update(torch.tensor([4.0, 4.0, 2.0, 2.0]))  # of items
+    assert float(mean.compute()) == 2.5
     mean.update(torch.tensor(math.nan), 2)
     assert math.isnan(float(mean.compute()))
+
+
+def test_losses_that_are_written_in_float32_work_in_a_model_of_float64():
+    class Plain(nn.Module):
+        def forward(self, logits, targets):
+            return cross_entropy(logits, targets, WEIGHTS)
+
+    task = SegmentationTask(lambda: nn.Conv2d(3, 4, 1), classes=list("abcd"), loss=Plain()).to(torch.float64)
+    inputs, targets = torch.rand(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 4, (2, 4, 5))
+    torch.testing.assert_close(task.loss(inputs, targets), cross_entropy(task(inputs).float(), targets, WEIGHTS))
 
 
 @pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
