@@ -135,23 +135,20 @@ def refuse_other_forward(task: LightningModule, network: nn.Module, example: Ten
 
 @contextmanager
 def _validating(task: LightningModule) -> Iterator[None]:
-    """What a task sees while its trainer validates."""
+    """What a task sees while its trainer validates; it is :func:`unchanged` that puts back the mode of its layers."""
     stage, task.trainer.state.stage = task.trainer.state.stage, RunningStage.VALIDATING
-    modes = [(part, part.training) for part in task.modules()]
     task.eval()
     try:
         yield
     finally:
         task.trainer.state.stage = stage
-        for part, training in modes:
-            part.training = training
 
 
 def _if_it_can(call: Callable[[], object]) -> object:
     """What a user's code gives; None where it needs more of a trainer than there is before a fit."""
     try:
         return call()
-    except Exception:
+    except Exception:  # a user's code may raise anything
         return None
 
 
